@@ -1,0 +1,202 @@
+//! An arena: independent bins and pages. Threads are spread over arenas so that they rarely meet at a lock.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crate::bin::{Bin, EmptySlabs};
+use crate::conf::Options;
+use crate::extent::{Extent, LARGE};
+use crate::pages::{Pages, Shared};
+use crate::size::{self, NBINS, NHBINS};
+use crate::sys::{self, PAGE};
+
+/// Largest index of an arena, exclusive (jemalloc's limit).
+pub const ARENAS_MAX: usize = 4095;
+
+/// An arena.
+#[derive(Debug)]
+pub struct Arena {
+    index: usize,
+    bins: [Bin; NBINS],
+    /// The page layer.
+    pub pages: Pages,
+    /// Threads bound to the arena.
+    pub threads: AtomicU32,
+    /// Large blocks (not from slabs): bytes out, calls.
+    pub large_bytes: AtomicUsize,
+    /// Large allocations.
+    pub large_nmalloc: AtomicU64,
+    /// Large deallocations.
+    pub large_ndalloc: AtomicU64,
+    /// When the arena was made.
+    pub created_ns: u64,
+}
+
+impl Arena {
+    /// Makes arena `index` in metadata memory; `None`: no memory.
+    pub fn create(index: usize, shared: &Shared, options: &Options, decay_ms: (i64, i64)) -> Option<&'static Arena> {
+        let memory = shared.base.allocate(core::mem::size_of::<Arena>(), 64)?.cast::<Arena>();
+        let arena = Arena {
+            index,
+            bins: [const { Bin::new() }; NBINS],
+            pages: Pages::new(
+                index,
+                decay_ms.0,
+                decay_ms.1,
+                options.retain,
+                options.lg_extent_max_active_fit.min(64) as u32,
+            ),
+            threads: AtomicU32::new(0),
+            large_bytes: AtomicUsize::new(0),
+            large_nmalloc: AtomicU64::new(0),
+            large_ndalloc: AtomicU64::new(0),
+            created_ns: sys::clock_coarse_ns(),
+        };
+        // SAFETY: fresh memory of the right size and alignment, which is never given back.
+        unsafe {
+            memory.write(arena);
+            Some(&*memory)
+        }
+    }
+
+    /// The arena's number.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The bin of class `class` (from 1).
+    #[inline]
+    pub fn bin(&self, class: usize) -> &Bin {
+        &self.bins[class - 1]
+    }
+
+    /// Takes up to `want` blocks of a cached class; returns how many, 0 when there is no memory.
+    ///
+    /// # Safety
+    /// `out` has room for `want` pointers; `class` is in `1..=NHBINS`.
+    pub unsafe fn fill(
+        &self,
+        class: usize,
+        shared: &Shared,
+        out: *mut *mut u8,
+        want: usize,
+        is_fill: bool,
+    ) -> usize {
+        if class <= NBINS {
+            // SAFETY: the caller provides the room.
+            return unsafe { self.bin(class).fill(class, &self.pages, shared, out, want, is_fill) };
+        }
+        let extent = self.allocate_large(shared, size::class_bytes(class), PAGE, class);
+        if extent.is_null() {
+            return 0;
+        }
+        // SAFETY: a live active extent; room for at least one pointer.
+        unsafe { *out = core::ptr::with_exposed_provenance_mut((*extent).address()) };
+        1
+    }
+
+    /// Puts back those of `blocks` that belong to this arena, the others move to the front; returns how many are left.
+    ///
+    /// # Safety
+    /// The blocks are of class `class`, in use, and nobody uses them any more.
+    pub unsafe fn flush(
+        &self,
+        class: usize,
+        shared: &Shared,
+        blocks: *mut *mut u8,
+        count: usize,
+        is_flush: bool,
+    ) -> usize {
+        if class <= NBINS {
+            let mut empty = EmptySlabs::new();
+            // SAFETY: the caller hands over the blocks.
+            let left = unsafe {
+                self.bin(class).flush(class, self.index, shared, blocks, count, &mut empty, is_flush)
+            };
+            empty.release(&self.pages, shared);
+            return left;
+        }
+        let mut left = 0;
+        for i in 0..count {
+            // SAFETY: the caller passes `count` live blocks, each the start of an extent.
+            unsafe {
+                let block = *blocks.add(i);
+                let extent = shared.map.extent(block.addr());
+                if (*extent).arena() == self.index {
+                    self.deallocate_large(shared, extent);
+                } else {
+                    *blocks.add(left) = block;
+                    left += 1;
+                }
+            }
+        }
+        left
+    }
+
+    /// A large extent of `bytes` (whole pages). `class`: a cached large class, or 0. Null: no memory.
+    pub fn allocate_large(&self, shared: &Shared, bytes: usize, align: usize, class: usize) -> *mut Extent {
+        let extent = self.pages.allocate(shared, bytes / PAGE, align.max(PAGE), class, false);
+        if !extent.is_null() {
+            self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.large_nmalloc.fetch_add(1, Ordering::Relaxed);
+        }
+        extent
+    }
+
+    /// Takes back a large extent.
+    ///
+    /// # Safety
+    /// The extent is active, large, of this arena, and nobody uses its memory any more.
+    pub unsafe fn deallocate_large(&self, shared: &Shared, extent: *mut Extent) {
+        // SAFETY: the caller gives up the extent.
+        unsafe {
+            self.large_bytes.fetch_sub((*extent).bytes(), Ordering::Relaxed);
+            self.large_ndalloc.fetch_add(1, Ordering::Relaxed);
+            self.pages.deallocate(shared, extent, false);
+        }
+    }
+
+    /// Changes the length of a large extent in place. Returns whether the pages that came on (if any) read as zero;
+    /// `None`: not possible.
+    ///
+    /// # Safety
+    /// The extent is active, large, of this arena, and the caller's; when it shrinks, nobody uses its end any more.
+    pub unsafe fn resize_large(&self, shared: &Shared, extent: *mut Extent, bytes: usize) -> Option<bool> {
+        // SAFETY: the caller owns the extent.
+        unsafe {
+            let before = (*extent).bytes();
+            let zeroed = if bytes < before {
+                if !self.pages.shrink(shared, extent, bytes / PAGE) {
+                    return None;
+                }
+                false
+            } else {
+                self.pages.expand(shared, extent, bytes / PAGE)?
+            };
+            self.large_bytes.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
+            let class = if bytes <= size::CACHED_MAX { size::class_of(bytes) } else { LARGE as usize };
+            (*extent).set_class(class);
+            let flag = if (*extent).samples.load(Ordering::Relaxed) > 0 { crate::pagemap::FLAG } else { 0 };
+            shared.map.set_class((*extent).address(), 1, class as u8 | flag);
+            Some(zeroed)
+        }
+    }
+
+    /// Gives pages back when an epoch of the decay has ended.
+    pub fn tick(&self, shared: &Shared) {
+        let now_ns = sys::clock_coarse_ns();
+        if self.pages.due(now_ns) {
+            self.pages.decay(shared, now_ns);
+        }
+    }
+
+    /// In the child of a fork.
+    pub fn after_fork(&self) {
+        for bin in &self.bins {
+            bin.after_fork();
+        }
+        self.pages.after_fork();
+        self.threads.store(0, Ordering::Relaxed);
+    }
+}
+
+const _: () = assert!(NHBINS > NBINS);

@@ -1,0 +1,87 @@
+//! Memory for the heap's own descriptors: blocks from the OS, cut from the front, never given back one by one.
+//!
+//! Who needs a piece again and again keeps a free list of its own (extent descriptors by arena, thread states).
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::lock::{Mutex, Rank};
+use crate::sys::{self, PAGE};
+
+/// The first block; each further one doubles until [`BLOCK_BYTES_MAX`]. Untouched pages of a block cost nothing.
+const BLOCK_BYTES_MIN: usize = 256 << 10;
+const BLOCK_BYTES_MAX: usize = 8 << 20;
+
+#[derive(Debug)]
+struct Inner {
+    next: usize,
+    end: usize,
+    block_bytes: usize,
+}
+
+/// The metadata allocator.
+#[derive(Debug)]
+pub struct Base {
+    inner: Mutex<Inner>,
+    allocated: AtomicUsize,
+    mapped: AtomicUsize,
+}
+
+impl Base {
+    /// An allocator without a block.
+    pub const fn new() -> Self {
+        Base {
+            inner: Mutex::new(Rank::Base, Inner { next: 0, end: 0, block_bytes: BLOCK_BYTES_MIN }),
+            allocated: AtomicUsize::new(0),
+            mapped: AtomicUsize::new(0),
+        }
+    }
+
+    /// `bytes` of zeroed memory aligned to `align` (a power of two up to a page), or `None` when the OS has none.
+    pub fn allocate(&self, bytes: usize, align: usize) -> Option<*mut u8> {
+        debug_assert!(align.is_power_of_two() && align <= PAGE);
+        let mut inner = self.inner.lock();
+        let mut start = (inner.next + align - 1) & !(align - 1);
+        if inner.next == 0 || start.checked_add(bytes)? > inner.end {
+            let wanted = bytes.checked_add(PAGE - 1)? & !(PAGE - 1);
+            let mut block = inner.block_bytes.max(wanted);
+            let address = match sys::map(block, true) {
+                Ok(address) => address,
+                // Memory is short: just what is needed.
+                Err(_) => {
+                    block = wanted;
+                    sys::map(block, true).ok()?
+                }
+            };
+            self.mapped.fetch_add(block, Ordering::Relaxed);
+            inner.block_bytes = (inner.block_bytes * 2).min(BLOCK_BYTES_MAX);
+            inner.next = address;
+            inner.end = address + block;
+            start = address;
+        }
+        inner.next = start + bytes;
+        self.allocated.fetch_add(bytes, Ordering::Relaxed);
+        Some(core::ptr::with_exposed_provenance_mut(start))
+    }
+
+    /// Bytes handed out.
+    pub fn allocated(&self) -> usize {
+        self.allocated.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of address space taken from the OS.
+    pub fn mapped(&self) -> usize {
+        self.mapped.load(Ordering::Relaxed)
+    }
+
+    /// In the child of a fork.
+    pub fn after_fork(&self) {
+        // The block that was being cut is given up: its `next` may not cover the last piece handed out.
+        self.inner.after_fork(|inner| *inner = Inner { next: 0, end: 0, block_bytes: BLOCK_BYTES_MIN });
+    }
+}
+
+impl Default for Base {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,388 @@
+//! The slabs of one size class in one arena: regions go out to thread caches in batches and come back the same way.
+//!
+//! A slab's free regions are a bitmap in its descriptor. Regions are taken from the current slab, lowest first; when it
+//! is full, from the lowest slab that has free ones. An empty slab goes back to the page layer.
+
+use core::ptr::null_mut;
+use core::sync::atomic::Ordering;
+
+use crate::extent::Extent;
+use crate::lock::{Mutex, Rank};
+use crate::pages::{Pages, Shared};
+use crate::pairing::PairingHeap;
+use crate::size;
+
+/// Counters of a bin, as jemalloc names them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BinCounts {
+    /// Regions handed to thread caches or callers.
+    pub nmalloc: u64,
+    /// Regions that came back.
+    pub ndalloc: u64,
+    /// Fills of thread caches.
+    pub nfills: u64,
+    /// Flushes of thread caches.
+    pub nflushes: u64,
+    /// Slabs ever made.
+    pub nslabs: u64,
+    /// Times that a slab with free regions became the current one again.
+    pub nreslabs: u64,
+    /// Regions out now.
+    pub curregs: usize,
+    /// Slabs now.
+    pub curslabs: usize,
+    /// Slabs with free regions, the current one aside.
+    pub nonfull_slabs: usize,
+}
+
+#[derive(Debug)]
+struct Inner {
+    current: *mut Extent,
+    nonfull: PairingHeap,
+    counts: BinCounts,
+    /// Slabs of an older generation were in a bin that a fork dropped; see [`Bin::after_fork`].
+    generation: u16,
+}
+
+// SAFETY: the raw pointers lead to slabs of this bin, which the lock around `Inner` protects.
+unsafe impl Send for Inner {}
+
+/// A bin.
+#[derive(Debug)]
+pub struct Bin {
+    inner: Mutex<Inner>,
+}
+
+/// Slabs that became empty, linked through their descriptors, to go back to the page layer without the bin's lock.
+#[derive(Debug)]
+pub struct EmptySlabs {
+    first: *mut Extent,
+}
+
+impl EmptySlabs {
+    /// None.
+    pub const fn new() -> Self {
+        EmptySlabs { first: null_mut() }
+    }
+
+    /// Gives the slabs back.
+    pub fn release(self, pages: &Pages, shared: &Shared) {
+        let mut slab = self.first;
+        while !slab.is_null() {
+            // SAFETY: the list holds slabs without regions in use that no bin knows any more.
+            unsafe {
+                let next = (*slab).links.child;
+                pages.deallocate(shared, slab, true);
+                slab = next;
+            }
+        }
+    }
+}
+
+impl Default for EmptySlabs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inner {
+    /// Takes up to `want` regions out of the current slab, lowest first, into `out`.
+    ///
+    /// # Safety
+    /// `out` has room for `want` pointers; the current slab is not null.
+    unsafe fn take(&mut self, class: usize, out: *mut *mut u8, want: usize) -> usize {
+        let slab = self.current;
+        let region_bytes = size::class_bytes(class);
+        let mut taken = 0;
+        // SAFETY: the bin's lock protects the slab's bitmap; regions lie inside of the slab.
+        unsafe {
+            let address = (*slab).address();
+            let base: *mut u8 = core::ptr::with_exposed_provenance_mut(address);
+            let words = size::regions(class).div_ceil(64);
+            let free = &mut (*slab).body.free;
+            for (word, bits) in free.iter_mut().take(words).enumerate() {
+                while *bits != 0 && taken < want {
+                    let region = word * 64 + bits.trailing_zeros() as usize;
+                    *bits &= *bits - 1;
+                    *out.add(taken) = base.add(region * region_bytes);
+                    taken += 1;
+                }
+                if taken == want {
+                    break;
+                }
+            }
+            (*slab).free_regions -= taken as u32;
+        }
+        taken
+    }
+
+    /// Brings a slab of a dropped generation up to date: its bitmap is the truth, its count and links are not.
+    ///
+    /// # Safety
+    /// `slab` is an active slab of this bin.
+    #[cold]
+    unsafe fn adopt(&mut self, slab: *mut Extent) {
+        // SAFETY: the bin's lock is held.
+        unsafe {
+            (*slab).free_regions = (*slab).body.free.iter().map(|w| w.count_ones()).sum();
+            (*slab).generation = self.generation;
+            (*slab).in_bin_heap = false;
+            if (*slab).free_regions > 0 {
+                self.make_available(slab);
+            }
+        }
+    }
+
+    /// # Safety
+    /// A slab of this bin with free regions, not in the heap, not the current one.
+    unsafe fn make_available(&mut self, slab: *mut Extent) {
+        // SAFETY: the caller says so.
+        unsafe {
+            self.nonfull.insert(slab);
+            (*slab).in_bin_heap = true;
+        }
+        self.counts.nonfull_slabs += 1;
+    }
+
+    /// Puts one region back.
+    ///
+    /// # Safety
+    /// `address` is a region of `slab`, in use, and nobody uses it any more.
+    unsafe fn put(&mut self, class: usize, slab: *mut Extent, address: usize, empty: &mut EmptySlabs) {
+        // SAFETY: the bin's lock protects the slab.
+        unsafe {
+            if (*slab).generation != self.generation {
+                self.adopt(slab);
+            }
+            let region = size::region_index(class, address - (*slab).address());
+            let bit = 1u64 << (region % 64);
+            let word = &mut (*slab).body.free[region / 64];
+            if *word & bit != 0 || (*slab).address() + region * size::class_bytes(class) != address {
+                invalid_free(address, *word & bit != 0);
+            }
+            *word |= bit;
+            (*slab).free_regions += 1;
+            self.counts.ndalloc += 1;
+            self.counts.curregs = self.counts.curregs.wrapping_sub(1);
+            if slab == self.current {
+                return;
+            }
+            if (*slab).free_regions as usize == size::regions(class) {
+                if (*slab).in_bin_heap {
+                    self.nonfull.remove(slab);
+                    (*slab).in_bin_heap = false;
+                    self.counts.nonfull_slabs -= 1;
+                }
+                self.counts.curslabs -= 1;
+                (*slab).links.child = empty.first;
+                empty.first = slab;
+            } else if !(*slab).in_bin_heap {
+                self.make_available(slab);
+            }
+        }
+    }
+}
+
+/// A free of something that is not a block in use.
+#[cold]
+fn invalid_free(address: usize, double: bool) -> ! {
+    let hex = crate::message::Decimal::hex(address as u64);
+    let what: &[u8] = if double { b"double free of 0x" } else { b"free of an address inside of a block: 0x" };
+    crate::message::fatal(&[what, hex.as_bytes()])
+}
+
+impl Bin {
+    /// A bin without slabs.
+    pub const fn new() -> Self {
+        Bin {
+            inner: Mutex::new(
+                Rank::Bin,
+                Inner {
+                    current: null_mut(),
+                    nonfull: PairingHeap::new(),
+                    counts: BinCounts {
+                        nmalloc: 0,
+                        ndalloc: 0,
+                        nfills: 0,
+                        nflushes: 0,
+                        nslabs: 0,
+                        nreslabs: 0,
+                        curregs: 0,
+                        curslabs: 0,
+                        nonfull_slabs: 0,
+                    },
+                    generation: 0,
+                },
+            ),
+        }
+    }
+
+    /// Takes up to `want` (at least 1) regions; returns how many, 0 when there is no memory.
+    ///
+    /// # Safety
+    /// `out` has room for `want` pointers.
+    pub unsafe fn fill(
+        &self,
+        class: usize,
+        pages: &Pages,
+        shared: &Shared,
+        out: *mut *mut u8,
+        want: usize,
+        is_fill: bool,
+    ) -> usize {
+        let mut taken = 0;
+        let mut fresh: *mut Extent = null_mut();
+        let mut inner = self.inner.lock();
+        loop {
+            if !inner.current.is_null() {
+                // SAFETY: the current slab is set; `out` has room for the rest of `want`.
+                taken += unsafe { inner.take(class, out.add(taken), want - taken) };
+                if taken == want {
+                    break;
+                }
+                // The current slab is full. It comes back into view when a region of it is freed.
+                inner.current = null_mut();
+            }
+            let next = inner.nonfull.remove_first();
+            if !next.is_null() {
+                // SAFETY: the heap holds live slabs of this bin.
+                unsafe { (*next).in_bin_heap = false };
+                inner.counts.nonfull_slabs -= 1;
+                inner.counts.nreslabs += 1;
+                inner.current = next;
+                continue;
+            }
+            if !fresh.is_null() {
+                inner.counts.nslabs += 1;
+                inner.counts.curslabs += 1;
+                // SAFETY: made below, known to nobody else.
+                unsafe { (*fresh).generation = inner.generation };
+                inner.current = fresh;
+                fresh = null_mut();
+                continue;
+            }
+            if taken > 0 {
+                // Good enough: a new slab is made when the caller comes again with nothing.
+                break;
+            }
+            drop(inner);
+            fresh = Self::make_slab(class, pages, shared);
+            inner = self.inner.lock();
+            if fresh.is_null() && inner.current.is_null() && inner.nonfull.is_empty() {
+                break;
+            }
+        }
+        inner.counts.nmalloc += taken as u64;
+        inner.counts.curregs = inner.counts.curregs.wrapping_add(taken);
+        inner.counts.nfills += u64::from(is_fill);
+        drop(inner);
+        if !fresh.is_null() {
+            // Another thread brought regions meanwhile.
+            // SAFETY: the slab was never used.
+            unsafe { pages.deallocate(shared, fresh, true) };
+        }
+        taken
+    }
+
+    fn make_slab(class: usize, pages: &Pages, shared: &Shared) -> *mut Extent {
+        let slab_pages = size::SLAB_PAGES[class] as usize;
+        let slab = pages.allocate(shared, slab_pages, crate::sys::PAGE, class, true);
+        if !slab.is_null() {
+            let regions = size::regions(class);
+            // SAFETY: a fresh active extent that nobody else knows.
+            unsafe {
+                (*slab).free_regions = regions as u32;
+                (*slab).in_bin_heap = false;
+                for (i, word) in (*slab).body.free.iter_mut().enumerate() {
+                    let rest = regions.saturating_sub(i * 64);
+                    *word = if rest >= 64 { u64::MAX } else { (1u64 << rest) - 1 };
+                }
+            }
+        }
+        slab
+    }
+
+    /// Puts back those of `blocks[..count]` that belong to arena `arena`; the others stay, moved to the front. Returns
+    /// how many are left. Slabs that became empty are added to `empty`.
+    ///
+    /// # Safety
+    /// The blocks are regions of slabs of class `class`, in use, and nobody uses them any more.
+    pub unsafe fn flush(
+        &self,
+        class: usize,
+        arena: usize,
+        shared: &Shared,
+        blocks: *mut *mut u8,
+        count: usize,
+        empty: &mut EmptySlabs,
+        is_flush: bool,
+    ) -> usize {
+        let mut left = 0;
+        let mut inner = self.inner.lock();
+        for i in 0..count {
+            // SAFETY: the caller passes `count` blocks, all in slabs, which are registered by page.
+            unsafe {
+                let block = *blocks.add(i);
+                let slab = shared.map.extent(block.addr());
+                if (*slab).arena() == arena {
+                    inner.put(class, slab, block.addr(), empty);
+                } else {
+                    *blocks.add(left) = block;
+                    left += 1;
+                }
+            }
+        }
+        inner.counts.nflushes += u64::from(is_flush);
+        left
+    }
+
+    /// Sets or clears the flag of a slab by the change of its number of live samples.
+    ///
+    /// # Safety
+    /// `slab` is an active slab of this bin that holds a block of the caller.
+    pub unsafe fn flag(&self, class: usize, slab: *mut Extent, shared: &Shared, sampled: bool) {
+        let _inner = self.inner.lock();
+        // SAFETY: the caller's block keeps the slab alive; the lock orders changes of the flag.
+        unsafe {
+            let before = (*slab).samples.load(Ordering::Relaxed);
+            let after = if sampled { before + 1 } else { before.saturating_sub(1) };
+            (*slab).samples.store(after, Ordering::Relaxed);
+            if (before == 0) != (after == 0) {
+                let flag = if after > 0 { crate::pagemap::FLAG } else { 0 };
+                shared.map.set_class((*slab).address(), (*slab).pages(), class as u8 | flag);
+            }
+        }
+    }
+
+    /// How a slab stands: free regions of it.
+    ///
+    /// # Safety
+    /// `slab` is an active slab of this bin.
+    pub unsafe fn slab_free_regions(&self, slab: *const Extent) -> usize {
+        let _inner = self.inner.lock();
+        // SAFETY: the caller says so; the lock protects the count.
+        unsafe { (*slab).free_regions as usize }
+    }
+
+    /// The counters as they are now.
+    pub fn counts(&self) -> BinCounts {
+        self.inner.lock().counts
+    }
+
+    /// In the child of a fork: when another thread was inside, all slabs are forgotten; each is adopted again when a
+    /// region of it is freed.
+    pub fn after_fork(&self) {
+        self.inner.after_fork(|inner| {
+            inner.current = null_mut();
+            inner.nonfull = PairingHeap::new();
+            inner.generation = inner.generation.wrapping_add(1);
+            inner.counts.nonfull_slabs = 0;
+        });
+    }
+}
+
+impl Default for Bin {
+    fn default() -> Self {
+        Self::new()
+    }
+}

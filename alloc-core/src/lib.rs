@@ -1,0 +1,1 @@
+//! The heap of heapsift: arenas, thread caches, slabs, extents, decay.

@@ -1,0 +1,92 @@
+//! The one seam between the heap and whoever watches it.
+//!
+//! The heap calls an [`Observer`] when a thread's byte countdown runs out, when a block out of a flagged slab or
+//! extent is freed, and at a few moments of a thread's and the process's life. It knows nothing of stacks, profiles
+//! or files. Every method runs with the calling thread's reentry depth raised: a block that an observer allocates is
+//! never sampled. No heap lock is held during any call.
+
+use crate::ctl::Node;
+
+/// One allocation chosen for recording, or a change of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    /// First byte of the block.
+    pub address: usize,
+    /// Bytes that the caller asked for.
+    pub requested_bytes: usize,
+    /// Bytes that the caller may use; the unit of the countdown.
+    pub usable_bytes: usize,
+    /// An address inside the stack frame of the allocator's own slow path. Frames whose canonical frame address is
+    /// not above it belong to the allocator, and the first frame above it is the slow path itself.
+    pub entry_sp: usize,
+}
+
+/// What an observer keeps with each thread. Zeroed when a thread starts; only its own thread touches it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct ThreadSlot {
+    /// Unique number of the thread in this process, from 1, never reused.
+    pub uid: u64,
+    /// Free for the observer.
+    pub words: [usize; 7],
+}
+
+/// How an option string was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionVerdict {
+    /// Not an option of this observer.
+    Unknown,
+    /// Taken over.
+    Accepted,
+    /// The value can't be read: `Invalid conf value`.
+    Invalid,
+    /// The value is outside of the option's range: `Out-of-range conf value`.
+    OutOfRange,
+}
+
+/// Watches a heap. See the module's documentation for when and how it is called.
+pub trait Observer: Sync + 'static {
+    /// Whether sampling code is compiled in at all.
+    const ENABLED: bool;
+
+    /// Offers a `key:value` pair of the configuration that the heap doesn't know. Called before the heap has handed
+    /// out a block; must not allocate.
+    fn option(&'static self, key: &[u8], value: &[u8]) -> OptionVerdict;
+
+    /// The configuration is complete. Called once, before the first block is handed out; must not allocate.
+    fn boot(&'static self);
+
+    /// Late start: the first time that a thread of the process runs with the C library up (the constructor of the
+    /// library, or the first slow path of a Rust program). May allocate.
+    fn start(&'static self);
+
+    /// The bytes of usable size until the thread's next sample; `i64::MAX as u64` while nothing is sampled.
+    fn next_wait(&'static self, slot: &mut ThreadSlot) -> u64;
+
+    /// `block` was chosen. Returns whether a record was kept: then the heap flags the block's slab or extent, and
+    /// calls [`Observer::freed`] for frees out of it. Must not allocate, must not take a lock of libc or the loader.
+    fn sampled(&'static self, slot: &mut ThreadSlot, block: &Block) -> bool;
+
+    /// A block out of a flagged slab or extent is going away. Returns whether it had a record (now removed).
+    fn freed(&'static self, slot: &mut ThreadSlot, address: usize) -> bool;
+
+    /// The pages in use by active extents passed their previous maximum (called only while
+    /// [`Observer::wants_maxima`] is true, outside of any heap lock).
+    fn new_maximum(&'static self, active_bytes: usize);
+
+    /// Whether [`Observer::new_maximum`] should be called.
+    fn wants_maxima(&self) -> bool;
+
+    /// Something that was put off may be due (interval dumps and the like). Called without locks from slow paths of
+    /// the allocator after [`Observer::sampled`] returned; may allocate and do file IO.
+    fn deferred(&'static self, slot: &mut ThreadSlot);
+
+    /// The thread ends; `slot` is not used again.
+    fn thread_exit(&'static self, slot: &mut ThreadSlot);
+
+    /// This is the child of a fork, and the only thread in it. Locks that other threads held are to be reset here.
+    fn fork_child(&'static self);
+
+    /// Control nodes (`prof.*`, `opt.prof*`, `thread.prof.*`) to be found beside the heap's own.
+    fn nodes(&self) -> &'static [Node];
+}

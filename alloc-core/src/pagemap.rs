@@ -1,0 +1,176 @@
+//! From an address to what it belongs to: a flat array of class bytes for the fast path, a tree of descriptors for the
+//! rest.
+//!
+//! The flat array has one byte for each OS page of the 47-bit address space, 32 GiB of which almost nothing is ever
+//! touched. A byte of 1 to [`crate::size::NHBINS`] is the class of the slab (or cached large block) in that page; with
+//! [`FLAG`] set, a live sample is in that slab; 0 is everything else: no block starts there that the fast path knows.
+//! Where the reservation fails (`ulimit -v`, strict overcommit) the array is one zero byte and the shift is 63: every
+//! lookup finds 0, and the slow path asks the tree.
+//!
+//! The tree has a root of 2^17 entries for 1 GiB each, and leaves with a descriptor pointer for each page.
+
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicI8, AtomicPtr, AtomicUsize, Ordering};
+
+use crate::extent::Extent;
+use crate::sys::{self, Advice, LG_PAGE};
+
+/// Bits of an address in user space.
+const ADDRESS_BITS: u32 = 47;
+/// Bits of address that a leaf of the tree spans.
+const LG_LEAF_SPAN: u32 = 30;
+const ROOT_LEN: usize = 1 << (ADDRESS_BITS - LG_LEAF_SPAN);
+const LEAF_LEN: usize = 1 << (LG_LEAF_SPAN - LG_PAGE);
+const FLAT_BYTES: usize = 1 << (ADDRESS_BITS - LG_PAGE);
+
+/// Set in a class byte while the slab holds a live sample; makes the byte negative.
+pub const FLAG: u8 = 0x80;
+
+/// The shift that sends every address to the one byte of an absent array.
+pub const NO_MAP_SHIFT: usize = 63;
+
+/// The byte that stands in for an absent array.
+pub static NO_MAP: AtomicI8 = AtomicI8::new(0);
+
+type Leaf = [AtomicPtr<Extent>; LEAF_LEN];
+
+/// The page map of a heap.
+pub struct PageMap {
+    flat: AtomicPtr<AtomicI8>,
+    shift: AtomicUsize,
+    root: [AtomicPtr<Leaf>; ROOT_LEN],
+    leaves: AtomicUsize,
+}
+
+impl core::fmt::Debug for PageMap {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("PageMap").field("shift", &self.shift).field("leaves", &self.leaves).finish_non_exhaustive()
+    }
+}
+
+impl PageMap {
+    /// A map that knows no page; [`PageMap::boot`] makes it usable.
+    pub const fn new() -> Self {
+        PageMap {
+            flat: AtomicPtr::new((&raw const NO_MAP).cast_mut()),
+            shift: AtomicUsize::new(NO_MAP_SHIFT),
+            root: [const { AtomicPtr::new(null_mut()) }; ROOT_LEN],
+            leaves: AtomicUsize::new(0),
+        }
+    }
+
+    /// Reserves the flat array, if that is possible. Called once, before there are other threads in the heap.
+    pub fn boot(&self) {
+        if let Ok(address) = sys::map(FLAT_BYTES, true) {
+            // SAFETY: the mapping was made just now; the advice doesn't change its contents.
+            let _ = unsafe { sys::advise(address, FLAT_BYTES, Advice::DontDump) };
+            // SAFETY: as above. Huge pages here would turn each touched page into 2 MiB.
+            let _ = unsafe { sys::advise(address, FLAT_BYTES, Advice::NoHugePage) };
+            self.flat.store(core::ptr::with_exposed_provenance_mut(address), Ordering::Relaxed);
+            self.shift.store(LG_PAGE as usize, Ordering::Relaxed);
+        }
+    }
+
+    /// The flat array and its shift, for a thread's own copy.
+    pub fn flat(&self) -> (*const AtomicI8, usize) {
+        (self.flat.load(Ordering::Relaxed), self.shift.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of leaves of the tree (address space; what is touched is less).
+    pub fn tree_bytes(&self) -> usize {
+        self.leaves.load(Ordering::Relaxed) * core::mem::size_of::<Leaf>()
+    }
+
+    #[inline]
+    fn flat_byte(&self, address: usize) -> Option<&AtomicI8> {
+        if self.shift.load(Ordering::Relaxed) == NO_MAP_SHIFT || address >> ADDRESS_BITS != 0 {
+            return None;
+        }
+        // SAFETY: the array has a byte for each page below 2^47, and is never unmapped.
+        Some(unsafe { &*self.flat.load(Ordering::Relaxed).add(address >> LG_PAGE) })
+    }
+
+    /// Writes the class byte of `pages` pages from `address` on.
+    pub fn set_class(&self, address: usize, pages: usize, byte: u8) {
+        if let Some(first) = self.flat_byte(address) {
+            for i in 0..pages {
+                // SAFETY: the range is mapped memory of the heap, below 2^47, so the array covers it. Relaxed: a
+                // thread that frees a block learned its address from the thread that got it, with its own order.
+                unsafe { (*(&raw const *first).add(i)).store(byte.cast_signed(), Ordering::Relaxed) };
+            }
+        }
+    }
+
+    /// The class byte of the page that holds `address`, 0 where there is no array.
+    #[inline]
+    pub fn class_byte(&self, address: usize) -> u8 {
+        self.flat_byte(address).map_or(0, |byte| byte.load(Ordering::Relaxed).cast_unsigned())
+    }
+
+    #[inline]
+    fn leaf(&self, address: usize) -> *mut Leaf {
+        if address >> ADDRESS_BITS != 0 {
+            return null_mut();
+        }
+        // Acquire: pairs with the Release in `prepare`.
+        self.root[address >> LG_LEAF_SPAN].load(Ordering::Acquire)
+    }
+
+    /// The descriptor registered for the page that holds `address`; null when there is none. Interior pages of extents
+    /// that aren't slabs are not registered.
+    #[inline]
+    pub fn extent(&self, address: usize) -> *mut Extent {
+        let leaf = self.leaf(address);
+        if leaf.is_null() {
+            return null_mut();
+        }
+        // SAFETY: leaves are never unmapped. Relaxed: see `set_class`; a racing neighbour lookup checks the
+        // descriptor under the lock that protects it.
+        unsafe { (&*leaf)[(address >> LG_PAGE) & (LEAF_LEN - 1)].load(Ordering::Relaxed) }
+    }
+
+    /// Makes sure that the tree has leaves for a new mapping. `false`: no memory.
+    #[must_use]
+    pub fn prepare(&self, address: usize, bytes: usize) -> bool {
+        for i in address >> LG_LEAF_SPAN..=(address + bytes - 1) >> LG_LEAF_SPAN {
+            let Some(slot) = self.root.get(i) else { return false };
+            if !slot.load(Ordering::Acquire).is_null() {
+                continue;
+            }
+            let Ok(leaf) = sys::map(core::mem::size_of::<Leaf>(), true) else { return false };
+            // Release: pairs with the Acquire in `leaf`; the leaf reads as zero, null pointers.
+            if slot
+                .compare_exchange(
+                    null_mut(),
+                    core::ptr::with_exposed_provenance_mut(leaf),
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                )
+                .is_ok()
+            {
+                self.leaves.fetch_add(1, Ordering::Relaxed);
+            } else {
+                // SAFETY: mapped just now, and nobody has seen it.
+                let _ = unsafe { sys::unmap(leaf, core::mem::size_of::<Leaf>()) };
+            }
+        }
+        true
+    }
+
+    /// Registers `extent` (null: nothing) for the page at `address`, which [`PageMap::prepare`] has seen.
+    #[inline]
+    pub fn set_extent(&self, address: usize, extent: *mut Extent) {
+        let leaf = self.leaf(address);
+        debug_assert!(!leaf.is_null());
+        if !leaf.is_null() {
+            // SAFETY: leaves are never unmapped.
+            unsafe { (&*leaf)[(address >> LG_PAGE) & (LEAF_LEN - 1)].store(extent, Ordering::Relaxed) };
+        }
+    }
+}
+
+impl Default for PageMap {
+    fn default() -> Self {
+        Self::new()
+    }
+}

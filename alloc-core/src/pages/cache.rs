@@ -1,0 +1,179 @@
+//! A set of free extents in one state: ordered heaps by size for reuse, and a list by age for giving back.
+
+use core::ptr::null_mut;
+
+use crate::extent::{Extent, ListLinks};
+use crate::pairing::PairingHeap;
+
+/// Classes of free runs: four per doubling, up to 2^36 pages.
+pub const NPAGE_CLASSES: usize = 140;
+const WORDS: usize = NPAGE_CLASSES.div_ceil(64);
+
+/// The smallest class that holds `pages` (at least 1).
+#[inline]
+pub fn class_ceil(pages: usize) -> usize {
+    debug_assert!(pages > 0);
+    if pages <= 4 {
+        return pages - 1;
+    }
+    let lg = (pages - 1).ilog2() as usize;
+    4 + (lg - 2) * 4 + (((pages - 1) >> (lg - 2)) & 3)
+}
+
+/// Pages of class `class`.
+#[inline]
+pub fn class_pages(class: usize) -> usize {
+    if class < 4 {
+        return class + 1;
+    }
+    let step = class - 4;
+    let base = 4usize << (step / 4);
+    base + (step % 4 + 1) * (base / 4)
+}
+
+/// The largest class that `pages` fill.
+#[inline]
+pub fn class_floor(pages: usize) -> usize {
+    let class = class_ceil(pages).min(NPAGE_CLASSES - 1);
+    if class_pages(class) > pages { class - 1 } else { class }
+}
+
+/// The free extents of one state in one arena. Lives under the arena's page lock.
+#[derive(Debug)]
+pub struct Cache {
+    heaps: [PairingHeap; NPAGE_CLASSES],
+    occupied: [u64; WORDS],
+    oldest: *mut Extent,
+    newest: *mut Extent,
+    pages: usize,
+    /// Extents of an older generation were in a cache that a fork dropped.
+    pub(super) generation: u16,
+}
+
+impl Cache {
+    pub(super) const fn new() -> Self {
+        Cache {
+            heaps: [const { PairingHeap::new() }; NPAGE_CLASSES],
+            occupied: [0; WORDS],
+            oldest: null_mut(),
+            newest: null_mut(),
+            pages: 0,
+            generation: 0,
+        }
+    }
+
+    /// Pages in the cache.
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// Adds a free extent, as the newest.
+    ///
+    /// # Safety
+    /// A live descriptor, in no cache, owned by this arena.
+    pub(super) unsafe fn insert(&mut self, extent: *mut Extent) {
+        // SAFETY: the caller hands over the extent; the list holds live extents only.
+        unsafe {
+            let pages = (*extent).pages();
+            let class = class_floor(pages);
+            self.heaps[class].insert(extent);
+            self.occupied[class / 64] |= 1 << (class % 64);
+            (*extent).generation = self.generation;
+            (*extent).body.list = ListLinks { next: null_mut(), previous: self.newest };
+            if self.newest.is_null() {
+                self.oldest = extent;
+            } else {
+                (*self.newest).body.list.next = extent;
+            }
+            self.newest = extent;
+            self.pages += pages;
+        }
+    }
+
+    /// Takes an extent out.
+    ///
+    /// # Safety
+    /// The extent is in this cache.
+    pub(super) unsafe fn remove(&mut self, extent: *mut Extent) {
+        // SAFETY: the extent is in the cache, so its heap and its list neighbours are.
+        unsafe {
+            let pages = (*extent).pages();
+            let class = class_floor(pages);
+            self.heaps[class].remove(extent);
+            if self.heaps[class].is_empty() {
+                self.occupied[class / 64] &= !(1 << (class % 64));
+            }
+            let ListLinks { next, previous } = (*extent).body.list;
+            if previous.is_null() {
+                self.oldest = next;
+            } else {
+                (*previous).body.list.next = next;
+            }
+            if next.is_null() {
+                self.newest = previous;
+            } else {
+                (*next).body.list.previous = previous;
+            }
+            self.pages -= pages;
+        }
+    }
+
+    /// The extent that entered the cache first; null when there is none.
+    pub(super) fn oldest(&self) -> *mut Extent {
+        self.oldest
+    }
+
+    /// Finds the oldest, lowest extent among the size classes that fit `pages`, with size classes above
+    /// `pages << lg_max_fit` left out. Null when there is none.
+    pub(super) fn first_fit(&self, pages: usize, lg_max_fit: u32) -> *mut Extent {
+        let start = class_ceil(pages);
+        if start >= NPAGE_CLASSES {
+            return null_mut();
+        }
+        let mut best: *mut Extent = null_mut();
+        let mut word = start / 64;
+        let mut bits = self.occupied[word] & (u64::MAX << (start % 64));
+        loop {
+            while bits != 0 {
+                let class = word * 64 + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if lg_max_fit < 64 && class_pages(class) >> lg_max_fit > pages {
+                    return best;
+                }
+                let candidate = self.heaps[class].first();
+                // SAFETY: an occupied heap has a live first extent.
+                if best.is_null() || unsafe { (*candidate).key() < (*best).key() } {
+                    best = candidate;
+                }
+            }
+            word += 1;
+            if word == WORDS {
+                return best;
+            }
+            bits = self.occupied[word];
+        }
+    }
+
+    /// Forgets all extents without looking at one, for the child of a fork.
+    pub(super) fn abandon(&mut self) {
+        let generation = self.generation.wrapping_add(1);
+        *self = Cache::new();
+        self.generation = generation;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_classes() {
+        for pages in 1..100_000 {
+            let ceil = class_ceil(pages);
+            assert!(class_pages(ceil) >= pages && (ceil == 0 || class_pages(ceil - 1) < pages), "{pages}");
+            let floor = class_floor(pages);
+            assert!(class_pages(floor) <= pages && class_pages(floor + 1) > pages, "{pages}");
+        }
+        assert!(class_pages(NPAGE_CLASSES - 1) >= 1 << 35);
+    }
+}

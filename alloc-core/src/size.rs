@@ -1,0 +1,236 @@
+//! Size classes: jemalloc's rule. 8; 16 to 128 by 16; then four classes per doubling.
+//!
+//! Classes are numbered from 1, so that 0 can mean "no class" in the page map. The first [`NBINS`] are cut from slabs,
+//! the next ones up to [`NHBINS`] are runs of whole pages that thread caches keep too. Above, sizes are rounded up to
+//! whole pages.
+
+use crate::sys::{LG_PAGE, PAGE};
+
+/// Classes that are cut from slabs: 8 to 14336 bytes.
+pub const NBINS: usize = 36;
+/// Classes that a thread cache can hold: 8 to 32768 bytes.
+pub const NHBINS: usize = 41;
+/// The largest size of a slab class, in bytes.
+pub const SMALL_MAX: usize = 14336;
+/// The largest size of a cached class, in bytes.
+pub const CACHED_MAX: usize = 32768;
+/// The largest request that the table of the fast path covers, in bytes.
+pub const TABLE_MAX: usize = 4096;
+/// The largest size class; greater requests fail.
+pub const MAX_SIZE_CLASS: usize = 0x7000_0000_0000_0000;
+/// Most regions that a slab has.
+pub const MAX_REGIONS: usize = 512;
+
+const fn make_sizes() -> [u32; NHBINS + 1] {
+    let mut sizes = [0u32; NHBINS + 1];
+    sizes[1] = 8;
+    let mut class = 2;
+    while class <= NHBINS {
+        sizes[class] = if class <= 9 {
+            // 16 to 128 by 16.
+            (class as u32 - 1) * 16
+        } else {
+            let step = class as u32 - 10;
+            let base = 128u32 << (step / 4);
+            base + (step % 4 + 1) * (base / 4)
+        };
+        class += 1;
+    }
+    sizes
+}
+
+/// Usable bytes by class; index 0 is unused.
+pub static SIZES: [u32; NHBINS + 1] = make_sizes();
+const SIZES_CONST: [u32; NHBINS + 1] = make_sizes();
+
+const TABLE_LEN: usize = TABLE_MAX / 8 + 1;
+
+const fn make_table() -> [u8; TABLE_LEN] {
+    let mut table = [0u8; TABLE_LEN];
+    let mut class = 1usize;
+    let mut i = 0;
+    while i < TABLE_LEN {
+        while SIZES_CONST[class] < (i as u32) * 8 {
+            class += 1;
+        }
+        table[i] = class as u8;
+        i += 1;
+    }
+    table
+}
+
+/// Class by `(bytes + 7) / 8` for requests up to [`TABLE_MAX`].
+pub static TABLE: [u8; TABLE_LEN] = make_table();
+
+/// The class of a request of at most [`CACHED_MAX`] bytes.
+#[inline]
+pub fn class_of(bytes: usize) -> usize {
+    debug_assert!(bytes <= CACHED_MAX);
+    if bytes <= TABLE_MAX {
+        TABLE[(bytes + 7) >> 3] as usize
+    } else {
+        // `bytes` lies in (2^lg, 2^(lg+1)]; four classes share that range.
+        let lg = (bytes - 1).ilog2();
+        let quarter = ((bytes - 1) >> (lg - 2)) & 3;
+        10 + (lg as usize - 7) * 4 + quarter
+    }
+}
+
+/// Usable bytes of class `class` (from 1).
+#[inline]
+pub fn class_bytes(class: usize) -> usize {
+    SIZES[class] as usize
+}
+
+/// Usable bytes of the class at jemalloc's index `i` (from 0).
+pub fn class_size(i: usize) -> usize {
+    class_bytes(i + 1)
+}
+
+const fn gcd(mut a: usize, mut b: usize) -> usize {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+const fn make_slab_pages() -> [u8; NBINS + 1] {
+    let mut pages = [0u8; NBINS + 1];
+    let mut class = 1;
+    while class <= NBINS {
+        // The fewest pages that regions fill without a rest.
+        pages[class] = (SIZES_CONST[class] as usize / gcd(SIZES_CONST[class] as usize, PAGE)) as u8;
+        class += 1;
+    }
+    pages
+}
+
+/// Pages of a slab by class.
+pub static SLAB_PAGES: [u8; NBINS + 1] = make_slab_pages();
+
+/// Regions of a slab of class `class`.
+#[inline]
+pub fn regions(class: usize) -> usize {
+    SLAB_PAGES[class] as usize * PAGE / class_bytes(class)
+}
+
+/// Pages of a slab of the class at jemalloc's index `i` (from 0).
+pub fn slab_pages(i: usize) -> usize {
+    SLAB_PAGES[i + 1] as usize
+}
+
+/// Regions of a slab of the class at jemalloc's index `i` (from 0).
+pub fn slab_regions(i: usize) -> usize {
+    regions(i + 1)
+}
+
+const fn make_reciprocals() -> [u32; NBINS + 1] {
+    let mut r = [0u32; NBINS + 1];
+    let mut class = 1;
+    while class <= NBINS {
+        // ceil(2^32 / size); exact for offsets below 2^16 and sizes of at least 8, see `tests::division_is_exact`.
+        r[class] = ((1u64 << 32).div_ceil(SIZES_CONST[class] as u64)) as u32;
+        class += 1;
+    }
+    r
+}
+
+static RECIPROCALS: [u32; NBINS + 1] = make_reciprocals();
+
+/// `offset / class_bytes(class)` for an offset inside of a slab, by multiplication.
+#[inline]
+pub fn region_index(class: usize, offset: usize) -> usize {
+    ((offset as u64 * RECIPROCALS[class] as u64) >> 32) as usize
+}
+
+/// Rounds up to whole pages; `None` when that passes [`MAX_SIZE_CLASS`].
+#[inline]
+pub fn page_ceil(bytes: usize) -> Option<usize> {
+    if bytes > MAX_SIZE_CLASS { None } else { Some((bytes + PAGE - 1) & !(PAGE - 1)) }
+}
+
+/// The size whose class is naturally aligned to `align` (a power of two up to a page) and holds `bytes`, if that is a
+/// slab class.
+#[inline]
+pub fn small_aligned(bytes: usize, align: usize) -> Option<usize> {
+    if bytes > SMALL_MAX || align > PAGE {
+        return None;
+    }
+    // A multiple of `align` whose class has a spacing that `align` divides: classes between two powers of two are
+    // multiples of a quarter of the lower one, and a multiple of a coarser `align` there is itself a class.
+    let rounded = (bytes.max(1) + align - 1) & !(align - 1);
+    (rounded <= SMALL_MAX).then_some(rounded)
+}
+
+/// The usable size of a request, 0 when it is too large (`nallocx`).
+pub fn usable_size_for(bytes: usize, align: usize) -> usize {
+    if bytes > MAX_SIZE_CLASS || align > MAX_SIZE_CLASS {
+        return 0;
+    }
+    if let Some(rounded) = small_aligned(bytes, align) {
+        return class_bytes(class_of(rounded));
+    }
+    // A large block of at least the smallest large class.
+    let Some(usable) = page_ceil(bytes.max(SMALL_MAX + 1)) else { return 0 };
+    if align > PAGE && usable.checked_add(align).is_none_or(|total| total > MAX_SIZE_CLASS) { 0 } else { usable }
+}
+
+/// Pages of a number of bytes, rounded up.
+#[inline]
+pub fn pages_ceil(bytes: usize) -> usize {
+    (bytes + PAGE - 1) >> LG_PAGE
+}
+
+const _: () = assert!(SIZES_CONST[NBINS] as usize == SMALL_MAX && SIZES_CONST[NHBINS] as usize == CACHED_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_monotone_and_tight() {
+        for bytes in 0..=CACHED_MAX {
+            let class = class_of(bytes);
+            assert!(class_bytes(class) >= bytes, "{bytes}");
+            assert!(class == 1 || class_bytes(class - 1) < bytes, "{bytes}");
+            if bytes > 64 {
+                assert!((class_bytes(class) - bytes) * 5 <= class_bytes(class), "waste at {bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn division_is_exact() {
+        for class in 1..=NBINS {
+            for offset in 0..SLAB_PAGES[class] as usize * PAGE {
+                assert_eq!(region_index(class, offset), offset / class_bytes(class));
+            }
+        }
+    }
+
+    #[test]
+    fn slabs_match_jemalloc() {
+        assert_eq!((slab_pages(0), slab_regions(0)), (1, 512));
+        assert_eq!((slab_pages(3), slab_regions(3)), (3, 256));
+        assert_eq!((slab_pages(35), slab_regions(35)), (7, 2));
+        assert!((0..NBINS).all(|i| slab_regions(i) <= MAX_REGIONS && slab_pages(i) <= 7));
+    }
+
+    #[test]
+    fn aligned_sizes() {
+        for lg in 0..=12 {
+            let align = 1usize << lg;
+            for bytes in 1..=SMALL_MAX {
+                if let Some(rounded) = small_aligned(bytes, align) {
+                    assert_eq!(class_bytes(class_of(rounded)) % align, 0, "{bytes} {align}");
+                }
+            }
+        }
+        assert_eq!(usable_size_for(1, 1), 8);
+        assert_eq!(usable_size_for(14337, 1), 16384);
+        assert_eq!(usable_size_for(16385, 1), 20480);
+        assert_eq!(usable_size_for(100_000, 1), 102_400);
+        assert_eq!(usable_size_for(100, 2 << 20), 16384);
+        assert_eq!(usable_size_for(MAX_SIZE_CLASS + 1, 1), 0);
+    }
+}

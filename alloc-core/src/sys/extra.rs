@@ -1,0 +1,1 @@
+//! Raw system calls for files, names and signals: what the profiler needs beyond the heap.

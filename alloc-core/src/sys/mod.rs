@@ -1,0 +1,229 @@
+//! System calls made directly, without the C library: no lock of libc, no `errno`, no allocation.
+//!
+//! The heap and the profiler run inside of other programs' `malloc`, where a call into libc can come back into the
+//! allocator or wait for a lock that the caller holds. Each function returns the kernel's answer as a [`Result`].
+
+#[cfg(target_arch = "x86_64")]
+#[path = "x86_64.rs"]
+mod arch;
+pub mod extra;
+
+pub use arch::{stack_pointer, syscall, thread_pointer};
+
+/// An error number of the kernel (`ENOMEM` and the like), positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+/// Out of memory.
+pub const ENOMEM: Errno = Errno(12);
+
+/// The size of an OS page on this architecture, in bytes.
+pub const PAGE: usize = 4096;
+/// log2 of [`PAGE`].
+pub const LG_PAGE: u32 = 12;
+
+/// Turns the kernel's return value into a result.
+#[inline]
+pub fn check(value: isize) -> Result<usize, Errno> {
+    if (-4095..0).contains(&value) { Err(Errno(-(value as i32))) } else { Ok(value as usize) }
+}
+
+const SYS_WRITE: usize = 1;
+const SYS_MMAP: usize = 9;
+const SYS_MPROTECT: usize = 10;
+const SYS_MUNMAP: usize = 11;
+const SYS_SCHED_YIELD: usize = 24;
+const SYS_MREMAP: usize = 25;
+const SYS_MADVISE: usize = 28;
+const SYS_GETPID: usize = 39;
+const SYS_GETTID: usize = 186;
+const SYS_FUTEX: usize = 202;
+const SYS_SCHED_GETAFFINITY: usize = 204;
+const SYS_CLOCK_GETTIME: usize = 228;
+const SYS_OPENAT: usize = 257;
+const SYS_READ: usize = 0;
+const SYS_CLOSE: usize = 3;
+const SYS_TGKILL: usize = 234;
+const SYS_EXIT_GROUP: usize = 231;
+const SYS_RT_SIGPROCMASK: usize = 14;
+const SYS_RT_SIGACTION: usize = 13;
+
+/// Maps `bytes` of fresh private memory that reads as zero. `reserve`: the range is mostly never touched and must
+/// not count against the overcommit limit.
+pub fn map(bytes: usize, reserve: bool) -> Result<usize, Errno> {
+    const PROT_READ_WRITE: usize = 3;
+    const MAP_PRIVATE_ANONYMOUS: usize = 0x22;
+    const MAP_NORESERVE: usize = 0x4000;
+    let flags = MAP_PRIVATE_ANONYMOUS | if reserve { MAP_NORESERVE } else { 0 };
+    // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
+    check(unsafe { syscall(SYS_MMAP, [0, bytes, PROT_READ_WRITE, flags, usize::MAX, 0]) })
+}
+
+/// Gives a mapped range back to the kernel.
+///
+/// # Safety
+/// Nothing may use `[address, address + bytes)` afterwards, and it must be page aligned.
+pub unsafe fn unmap(address: usize, bytes: usize) -> Result<(), Errno> {
+    // SAFETY: the caller gives up the range.
+    check(unsafe { syscall(SYS_MUNMAP, [address, bytes, 0, 0, 0, 0]) }).map(|_| ())
+}
+
+/// Advice for [`advise`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Advice {
+    /// Drop the pages now; they read as zero afterwards.
+    DontNeed = 4,
+    /// The kernel may drop the pages when it needs memory.
+    Free = 8,
+    /// Back the range with huge pages.
+    HugePage = 14,
+    /// Do not back the range with huge pages.
+    NoHugePage = 15,
+    /// Leave the range out of core dumps.
+    DontDump = 16,
+}
+
+/// `madvise(2)`.
+///
+/// # Safety
+/// With [`Advice::DontNeed`] and [`Advice::Free`] the contents of the range are given up; nobody may rely on them.
+pub unsafe fn advise(address: usize, bytes: usize, advice: Advice) -> Result<(), Errno> {
+    // SAFETY: the caller owns the range and its contents.
+    check(unsafe { syscall(SYS_MADVISE, [address, bytes, advice as usize, 0, 0, 0]) }).map(|_| ())
+}
+
+/// Makes a range inaccessible (`false`) or readable and writable (`true`).
+///
+/// # Safety
+/// The caller owns the range; with `false`, nothing may touch it.
+pub unsafe fn protect(address: usize, bytes: usize, accessible: bool) -> Result<(), Errno> {
+    // SAFETY: the caller owns the range.
+    check(unsafe { syscall(SYS_MPROTECT, [address, bytes, if accessible { 3 } else { 0 }, 0, 0, 0]) }).map(|_| ())
+}
+
+/// Moves the pages of `[from, from + bytes)` to `to`, which must be mapped and owned by the caller; `from` becomes
+/// unmapped.
+///
+/// # Safety
+/// The caller owns both ranges; they don't overlap; nothing uses `from` afterwards.
+pub unsafe fn move_pages(from: usize, bytes: usize, to: usize) -> Result<(), Errno> {
+    const MREMAP_MAYMOVE_FIXED: usize = 3;
+    // SAFETY: the caller owns both ranges.
+    check(unsafe { syscall(SYS_MREMAP, [from, bytes, bytes, MREMAP_MAYMOVE_FIXED, to, 0]) }).map(|_| ())
+}
+
+/// Lets another thread run.
+pub fn yield_now() {
+    // SAFETY: touches no memory.
+    unsafe { syscall(SYS_SCHED_YIELD, [0; 6]) };
+}
+
+/// Sleeps while `*word == expected`.
+pub fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32) {
+    const FUTEX_WAIT_PRIVATE: usize = 128;
+    // SAFETY: the word outlives the call; the kernel only reads it.
+    unsafe { syscall(SYS_FUTEX, [word.as_ptr().addr(), FUTEX_WAIT_PRIVATE, expected as usize, 0, 0, 0]) };
+}
+
+/// Wakes up to `count` sleepers on `word`.
+pub fn futex_wake(word: &core::sync::atomic::AtomicU32, count: u32) {
+    const FUTEX_WAKE_PRIVATE: usize = 129;
+    // SAFETY: the kernel uses the address as a key only.
+    unsafe { syscall(SYS_FUTEX, [word.as_ptr().addr(), FUTEX_WAKE_PRIVATE, count as usize, 0, 0, 0]) };
+}
+
+fn clock_ns(clock: usize) -> u64 {
+    let mut time = [0u64; 2];
+    // SAFETY: the kernel writes 16 bytes into `time`, which is alive.
+    unsafe { syscall(SYS_CLOCK_GETTIME, [clock, time.as_mut_ptr().addr(), 0, 0, 0, 0]) };
+    time[0].wrapping_mul(1_000_000_000).wrapping_add(time[1])
+}
+
+/// Nanoseconds of the monotonic clock.
+pub fn clock_monotonic_ns() -> u64 {
+    clock_ns(1)
+}
+
+/// Nanoseconds of the monotonic clock as of the last timer tick (1 to 10 ms).
+pub fn clock_coarse_ns() -> u64 {
+    clock_ns(6)
+}
+
+/// Nanoseconds since 1970.
+pub fn clock_realtime_ns() -> u64 {
+    clock_ns(0)
+}
+
+/// The process id.
+pub fn getpid() -> i32 {
+    // SAFETY: touches no memory.
+    (unsafe { syscall(SYS_GETPID, [0; 6]) }) as i32
+}
+
+/// The thread id.
+pub fn gettid() -> i32 {
+    // SAFETY: touches no memory.
+    (unsafe { syscall(SYS_GETTID, [0; 6]) }) as i32
+}
+
+/// How many CPUs the calling thread may run on, at least 1.
+pub fn affinity_cpus() -> u32 {
+    let mut mask = [0u64; 128];
+    // SAFETY: the kernel writes at most the given number of bytes into `mask`.
+    let answer = unsafe {
+        syscall(SYS_SCHED_GETAFFINITY, [0, core::mem::size_of_val(&mask), mask.as_mut_ptr().addr(), 0, 0, 0])
+    };
+    match check(answer) {
+        Ok(bytes) => mask[..(bytes / 8).min(mask.len())].iter().map(|w| w.count_ones()).sum::<u32>().max(1),
+        Err(_) => 1,
+    }
+}
+
+/// Opens `path` (which must end in a zero byte) read-only.
+pub fn open_read(path: &core::ffi::CStr) -> Result<usize, Errno> {
+    const AT_FDCWD: usize = -100isize as usize;
+    const O_CLOEXEC: usize = 0o2000000;
+    // SAFETY: the path is a live C string.
+    check(unsafe { syscall(SYS_OPENAT, [AT_FDCWD, path.as_ptr().addr(), O_CLOEXEC, 0, 0, 0]) })
+}
+
+/// Reads into `buffer`; 0 at the end of the file.
+pub fn read(fd: usize, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel writes at most `buffer.len()` bytes into the live buffer.
+    check(unsafe { syscall(SYS_READ, [fd, buffer.as_mut_ptr().addr(), buffer.len(), 0, 0, 0]) })
+}
+
+/// Writes from `buffer`; may write less.
+pub fn write(fd: usize, buffer: &[u8]) -> Result<usize, Errno> {
+    // SAFETY: the kernel reads from the live buffer.
+    check(unsafe { syscall(SYS_WRITE, [fd, buffer.as_ptr().addr(), buffer.len(), 0, 0, 0]) })
+}
+
+/// Closes a descriptor.
+pub fn close(fd: usize) {
+    // SAFETY: touches no memory of ours.
+    unsafe { syscall(SYS_CLOSE, [fd, 0, 0, 0, 0, 0]) };
+}
+
+/// Ends the process by `SIGABRT`, whatever handler or mask is in place.
+pub fn abort() -> ! {
+    const SIGABRT: usize = 6;
+    let unblock = 1u64 << (SIGABRT - 1);
+    for round in 0..2 {
+        if round == 1 {
+            // The handler returned: restore the default action and try again.
+            let action = [0usize; 4];
+            // SAFETY: a kernel sigaction of zeros is "default"; the kernel reads it from the live array.
+            unsafe { syscall(SYS_RT_SIGACTION, [SIGABRT, action.as_ptr().addr(), 0, 8, 0, 0]) };
+        }
+        // SAFETY: SIG_UNBLOCK with a live 8 byte mask.
+        unsafe { syscall(SYS_RT_SIGPROCMASK, [1, (&raw const unblock).addr(), 0, 8, 0, 0]) };
+        // SAFETY: sends a signal to this thread.
+        unsafe { syscall(SYS_TGKILL, [getpid() as usize, gettid() as usize, SIGABRT, 0, 0, 0]) };
+    }
+    loop {
+        // SAFETY: ends the process.
+        unsafe { syscall(SYS_EXIT_GROUP, [134, 0, 0, 0, 0, 0]) };
+    }
+}

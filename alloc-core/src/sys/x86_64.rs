@@ -1,0 +1,38 @@
+//! The system call instruction and the thread pointer on x86-64.
+
+use core::arch::asm;
+
+/// Makes system call `number`; returns the kernel's value (`-4095..0` is an error number).
+///
+/// # Safety
+/// The arguments must be valid for that system call.
+#[inline]
+pub unsafe fn syscall(number: usize, args: [usize; 6]) -> isize {
+    let result: isize;
+    // SAFETY: the kernel preserves all registers but rax, rcx and r11; what memory it touches is the caller's matter.
+    unsafe {
+        asm!("syscall", inlateout("rax") number as isize => result,
+             in("rdi") args[0], in("rsi") args[1], in("rdx") args[2],
+             in("r10") args[3], in("r8") args[4], in("r9") args[5],
+             out("rcx") _, out("r11") _, options(nostack));
+    }
+    result
+}
+
+/// The address of the calling thread's control block: unique among live threads, the same in a forked child.
+#[inline]
+pub fn thread_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: the psABI keeps the thread pointer in the first word of the thread control block.
+    unsafe { asm!("mov {}, fs:[0]", out(reg) pointer, options(nostack, readonly, preserves_flags)) };
+    pointer
+}
+
+/// The stack pointer of the function that this is inlined into.
+#[inline(always)]
+pub fn stack_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: copies a register.
+    unsafe { asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}

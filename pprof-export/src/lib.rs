@@ -1,0 +1,1 @@
+//! The pprof heap profile format: streaming writer, bounded reader, one schema.

@@ -1,0 +1,1 @@
+//! A jemalloc-compatible allocator with a sampled heap profiler.

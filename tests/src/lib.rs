@@ -1,0 +1,1 @@
+//! Proofs across crates: preload suites, differential tests, benches against peers.

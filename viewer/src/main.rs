@@ -1,0 +1,2 @@
+//! The `heapsift` command.
+fn main() {}
