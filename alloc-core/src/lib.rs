@@ -1,1 +1,42 @@
 //! The heap of heapsift: arenas, thread caches, slabs, extents, decay.
+//!
+//! Bytes in, pointers out. The crate knows nothing of profiles: whoever wants to watch implements [`Observer`]. It
+//! runs inside of other programs' `malloc`: no call into the C library on the request path, no allocation, no panic.
+//!
+//! The rooms, from the bottom: `sys` (system calls), `lock`, `base` (metadata), `extent`, `pairing`, `pagemap`,
+//! `pages` (extents by arena), `bin` (slabs), `arena`, `thread` and `tls` (caches), `heap` (the paths of requests).
+#![no_std]
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")))]
+compile_error!("heapsift runs on Linux on x86-64 with the GNU C library; other systems are not supported yet");
+
+pub mod arena;
+pub mod base;
+pub mod bin;
+pub mod conf;
+pub mod ctl;
+pub mod decay;
+pub mod extent;
+pub mod heap;
+mod introspect;
+pub mod lock;
+pub mod message;
+pub mod observer;
+pub mod pagemap;
+pub mod pages;
+pub mod pairing;
+mod registry;
+pub mod report;
+mod request;
+mod resize;
+pub mod size;
+pub mod stats;
+pub mod sys;
+pub mod thread;
+mod tls;
+
+pub use heap::{Heap, Request, TcacheChoice};
+pub use introspect::{ArenaSelection, Suppressed};
+pub use observer::{Block, Observer, OptionVerdict, ThreadSlot};
+pub use registry::fork_generation;
+pub use stats::{ArenaStats, BinStats, Stats};

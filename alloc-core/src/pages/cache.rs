@@ -2,7 +2,7 @@
 
 use core::ptr::null_mut;
 
-use crate::extent::{Extent, ListLinks};
+use crate::extent::{Extent, ListLinks, State};
 use crate::pairing::PairingHeap;
 
 /// Classes of free runs: four per doubling, up to 2^36 pages.
@@ -90,7 +90,7 @@ impl Cache {
         }
     }
 
-    /// Takes an extent out.
+    /// Takes an extent out; from here on it is in transit, so that no neighbour merges with it.
     ///
     /// # Safety
     /// The extent is in this cache.
@@ -115,6 +115,7 @@ impl Cache {
                 (*next).body.list.previous = previous;
             }
             self.pages -= pages;
+            (*extent).set_state(State::Transit);
         }
     }
 

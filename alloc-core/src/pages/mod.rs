@@ -190,7 +190,7 @@ impl Pages {
         }
     }
 
-    /// Finds, splits and takes out of its cache an extent; its state is still that of the cache.
+    /// Finds, splits and takes out of its cache an extent.
     fn find(&self, inner: &mut Inner, shared: &Shared, pages: usize, align: usize) -> *mut Extent {
         // An aligned start is within `align - PAGE` bytes of any page-aligned one.
         let Some(slack) = align.checked_sub(PAGE) else { return self.find(inner, shared, pages, PAGE) };
@@ -281,6 +281,7 @@ impl Pages {
             (*extent).set_range(address, bytes);
             (*extent).serial = shared.serial.fetch_add(1, Ordering::Relaxed);
             (*extent).set_zeroed(true);
+            (*extent).set_state(State::Transit);
             self.set_boundaries(shared, extent);
             self.carve(inner, shared, extent, pages, align, State::Retained)
         }
@@ -557,7 +558,6 @@ impl Pages {
                     self.give(&mut inner, shared, rest, state);
                 }
             }
-            (*extent).set_state(State::Transit);
             let (address, bytes) = ((*extent).address(), (*extent).bytes());
             drop(inner);
             let advice = if lazily { Advice::Free } else { Advice::DontNeed };

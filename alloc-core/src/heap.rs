@@ -1,0 +1,222 @@
+//! The heap: the fast paths of allocating and freeing, and what all threads share.
+//!
+//! There is one heap in a program, a static, composed with its [`Observer`] at compile time. The fast paths touch the
+//! thread's own state and one byte of the page map; everything else is in `request.rs` (slow paths), `resize.rs`
+//! (reallocation), `registry.rs` (threads and forks) and `introspect.rs` (statistics and control).
+
+use core::cell::UnsafeCell;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crate::arena::{ARENAS_MAX, Arena};
+use crate::conf::Options;
+use crate::lock::{Mutex, Rank};
+use crate::observer::Observer;
+use crate::pages::Shared;
+use crate::registry::ThreadList;
+use crate::{size, sys, tls};
+
+/// The index of the arena that the library's own allocations come from.
+pub(crate) const INTERNAL_ARENA: usize = ARENAS_MAX;
+
+/// Which thread cache a request uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcacheChoice {
+    /// The calling thread's.
+    Automatic,
+    /// None.
+    None,
+    /// One made by `tcache.create`.
+    Explicit(u32),
+}
+
+/// What an allocation asks for besides its size.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Alignment in bytes, a power of two; 1: none beyond that of the size class.
+    pub align: usize,
+    /// The block is to read as zero.
+    pub zero: bool,
+    /// The thread cache.
+    pub tcache: TcacheChoice,
+    /// The arena; `None`: the thread's.
+    pub arena: Option<u32>,
+}
+
+impl Request {
+    /// A plain request.
+    pub const PLAIN: Request = Request { align: 1, zero: false, tcache: TcacheChoice::Automatic, arena: None };
+}
+
+const NOT_BOOTED: u32 = 0;
+const BOOTING: u32 = 1;
+const BOOTED: u32 = 2;
+
+/// What doesn't depend on the observer.
+pub(crate) struct Core {
+    pub(crate) shared: Shared,
+    pub(crate) arenas: [AtomicPtr<Arena>; ARENAS_MAX + 1],
+    boot: AtomicU32,
+    options: UnsafeCell<Options>,
+    pub(crate) threads: Mutex<ThreadList>,
+    /// Counters of threads that ended, and of work done without a thread state.
+    pub(crate) gone_allocated: AtomicU64,
+    pub(crate) gone_deallocated: AtomicU64,
+    pub(crate) narenas: AtomicU32,
+    pub(crate) default_dirty_ms: core::sync::atomic::AtomicI64,
+    pub(crate) default_muzzy_ms: core::sync::atomic::AtomicI64,
+    pub(crate) zero_reallocs: AtomicUsize,
+    pub(crate) started: AtomicU32,
+}
+
+// SAFETY: `options` is written by the one thread that boots, before `boot` says BOOTED; all else is atomic or locked.
+unsafe impl Sync for Core {}
+
+/// A heap and its observer.
+pub struct Heap<O: Observer> {
+    pub(crate) core: Core,
+    pub(crate) observer: O,
+}
+
+impl<O: Observer> core::fmt::Debug for Heap<O> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Heap").field("shared", &self.core.shared).finish_non_exhaustive()
+    }
+}
+
+impl<O: Observer> Heap<O> {
+    /// A heap that has not asked the OS for anything yet.
+    pub const fn new(observer: O) -> Self {
+        Heap {
+            core: Core {
+                shared: Shared::new(),
+                arenas: [const { AtomicPtr::new(null_mut()) }; ARENAS_MAX + 1],
+                boot: AtomicU32::new(NOT_BOOTED),
+                options: UnsafeCell::new(Options::DEFAULT),
+                threads: Mutex::new(Rank::Threads, ThreadList::new()),
+                gone_allocated: AtomicU64::new(0),
+                gone_deallocated: AtomicU64::new(0),
+                narenas: AtomicU32::new(0),
+                default_dirty_ms: core::sync::atomic::AtomicI64::new(0),
+                default_muzzy_ms: core::sync::atomic::AtomicI64::new(0),
+                zero_reallocs: AtomicUsize::new(0),
+                started: AtomicU32::new(0),
+            },
+            observer,
+        }
+    }
+
+    /// The observer.
+    pub fn observer(&'static self) -> &'static O {
+        &self.observer
+    }
+
+    /// The configuration; boots the heap if need be.
+    pub fn options(&'static self) -> &'static Options {
+        self.ensure_booted();
+        // SAFETY: written only before BOOTED was stored, which `ensure_booted` has seen.
+        unsafe { &*self.core.options.get() }
+    }
+
+    /// Reads the configuration and reserves the page map, once.
+    #[inline]
+    pub fn ensure_booted(&'static self) {
+        // Acquire: pairs with the Release in `boot`.
+        if self.core.boot.load(Ordering::Acquire) != BOOTED {
+            self.boot();
+        }
+    }
+
+    #[cold]
+    fn boot(&'static self) {
+        let boot = &self.core.boot;
+        if boot.compare_exchange(NOT_BOOTED, BOOTING, Ordering::Acquire, Ordering::Acquire).is_err() {
+            while boot.load(Ordering::Acquire) == BOOTING {
+                sys::yield_now();
+            }
+            return;
+        }
+        self.core.shared.map.boot();
+        // SAFETY: BOOTING belongs to this thread, nobody reads the options before BOOTED.
+        let options = unsafe { &mut *self.core.options.get() };
+        crate::conf::load(options, &mut |key, value| self.observer.option(key, value));
+        self.core.default_dirty_ms.store(options.dirty_decay_ms, Ordering::Relaxed);
+        self.core.default_muzzy_ms.store(options.muzzy_decay_ms, Ordering::Relaxed);
+        self.observer.boot();
+        // Release: pairs with the Acquire in `ensure_booted`.
+        boot.store(BOOTED, Ordering::Release);
+    }
+
+    /// A block of at least `size` bytes, aligned for any type of that size; null when there is no memory.
+    ///
+    /// About 19 instructions for sizes up to 4 KiB when the thread's cache has a block.
+    #[inline(always)]
+    pub fn allocate(&'static self, size: usize) -> *mut u8 {
+        let thread = tls::thread();
+        if size > size::TABLE_MAX {
+            return self.allocate_slow(size);
+        }
+        // SAFETY: the slot always holds a live state. For the shared ones the table gives class 0, whose cache is
+        // empty. Indices: the table has an entry for each eighth of TABLE_MAX and holds classes only.
+        unsafe {
+            let class = *(&raw const (*thread).table).cast::<u8>().add((size + 7) >> 3) as usize;
+            let top_slot = (&raw mut (*thread).top).cast::<*mut *mut u8>().add(class);
+            let top = *top_slot;
+            let block = *top;
+            if block.is_null() {
+                return self.allocate_slow(size);
+            }
+            let usable = *(&raw const (*thread).sizes).cast::<u32>().add(class) as u64;
+            if O::ENABLED {
+                let (countdown, fired) = (*thread).countdown.overflowing_sub(usable);
+                (*thread).countdown = countdown;
+                if fired {
+                    return self.allocate_sampled(size);
+                }
+            }
+            (*thread).allocated = (*thread).allocated.wrapping_add(usable);
+            *top_slot = top.sub(1);
+            block
+        }
+    }
+
+    /// Frees a block; null is allowed.
+    ///
+    /// # Safety
+    /// `ptr` is null or a block of this heap that nobody uses any more.
+    #[inline(always)]
+    pub unsafe fn deallocate(&'static self, ptr: *mut u8) {
+        let thread = tls::thread();
+        // SAFETY: the slot always holds a live state; the map has a byte for every address of user space (or, with the
+        // shift of an absent map, one byte for all). A positive byte is a class.
+        unsafe {
+            let class = (*(*thread).map.add(ptr.addr() >> ((*thread).map_shift & 63))).load(Ordering::Relaxed);
+            if class <= 0 {
+                return self.deallocate_slow(ptr);
+            }
+            let class = class as usize;
+            let top_slot = (&raw mut (*thread).top).cast::<*mut *mut u8>().add(class);
+            let top = *top_slot;
+            if top == *(&raw const (*thread).last).cast::<*mut *mut u8>().add(class) {
+                return self.deallocate_slow(ptr);
+            }
+            let top = top.add(1);
+            *top = ptr;
+            *top_slot = top;
+            let usable = *(&raw const (*thread).sizes).cast::<u32>().add(class) as u64;
+            (*thread).deallocated = (*thread).deallocated.wrapping_add(usable);
+        }
+    }
+
+    /// Frees a block whose requested size and alignment the caller knows.
+    ///
+    /// # Safety
+    /// As [`Heap::deallocate`]; `size` and `align` are those of the allocation.
+    #[inline(always)]
+    pub unsafe fn deallocate_sized(&'static self, ptr: *mut u8, size: usize, align: usize) {
+        // The page map is needed anyway, to see whether the slab holds a sample; it knows the class as well.
+        let _ = (size, align);
+        // SAFETY: the caller's promise.
+        unsafe { self.deallocate(ptr) }
+    }
+}

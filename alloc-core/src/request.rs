@@ -1,0 +1,449 @@
+//! The slow paths of allocating and freeing: empty and full caches, large blocks, samples.
+
+use core::ptr::null_mut;
+use core::sync::atomic::Ordering;
+
+use crate::arena::Arena;
+use crate::extent::{Extent, State};
+use crate::heap::{Heap, Request, TcacheChoice};
+use crate::message::{Decimal, fatal};
+use crate::observer::{Block, Observer};
+use crate::pagemap::FLAG;
+use crate::size::{self, CACHED_MAX, NBINS, SMALL_MAX};
+use crate::sys::{self, PAGE};
+use crate::thread::{Kind, Thread};
+use crate::tls;
+
+/// Slow operations of a thread between two looks at its arena's decay.
+const TICKS: u32 = 64;
+
+/// A block as it came from below.
+pub(crate) struct Obtained {
+    pub(crate) block: *mut u8,
+    pub(crate) usable: usize,
+    pub(crate) zeroed: bool,
+}
+
+const NOTHING: Obtained = Obtained { block: null_mut(), usable: 0, zeroed: false };
+
+impl<O: Observer> Heap<O> {
+    /// The calling thread's state: its own, or the dead one (no cache) when it is ending or memory is short.
+    #[inline]
+    pub(crate) fn thread(&'static self) -> *mut Thread {
+        let thread = tls::thread();
+        // SAFETY: the slot always holds a live state.
+        if unsafe { (*thread).kind } == Kind::Empty { self.start_thread() } else { thread }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn allocate_slow(&'static self, size: usize) -> *mut u8 {
+        let entry_sp = sys::stack_pointer();
+        self.allocate_request(size, &Request::PLAIN, entry_sp)
+    }
+
+    /// The countdown has run out under the fast path.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn allocate_sampled(&'static self, size: usize) -> *mut u8 {
+        let entry_sp = sys::stack_pointer();
+        let thread = self.thread();
+        let found = self.obtain(thread, size, &Request::PLAIN);
+        if found.block.is_null() {
+            return null_mut();
+        }
+        self.prepare(&found, false);
+        // SAFETY: the thread's own state.
+        unsafe { Thread::add(&mut (*thread).allocated, found.usable) };
+        self.sample(thread, found.block, size, found.usable, entry_sp);
+        found.block
+    }
+
+    /// A block that reads as zero.
+    #[inline(never)]
+    pub fn allocate_zeroed(&'static self, size: usize) -> *mut u8 {
+        let entry_sp = sys::stack_pointer();
+        self.allocate_request(size, &Request { zero: true, ..Request::PLAIN }, entry_sp)
+    }
+
+    /// A block aligned to `align`, a power of two.
+    #[inline(never)]
+    pub fn allocate_aligned(&'static self, size: usize, align: usize, zero: bool) -> *mut u8 {
+        let entry_sp = sys::stack_pointer();
+        self.allocate_request(size, &Request { align, zero, ..Request::PLAIN }, entry_sp)
+    }
+
+    /// A block by the rules of the `*allocx` family.
+    #[inline(never)]
+    pub fn allocate_with(&'static self, size: usize, request: Request) -> *mut u8 {
+        let entry_sp = sys::stack_pointer();
+        self.allocate_request(size, &request, entry_sp)
+    }
+
+    /// Any request, counted and perhaps sampled; frames up to the one of `entry_sp` are the allocator's.
+    pub(crate) fn allocate_request(&'static self, size: usize, request: &Request, entry_sp: usize) -> *mut u8 {
+        let thread = self.thread();
+        let found = self.obtain(thread, size, request);
+        if found.block.is_null() {
+            return null_mut();
+        }
+        self.prepare(&found, request.zero);
+        self.account(thread, found.block, size, found.usable, entry_sp);
+        found.block
+    }
+
+    /// Fills a block as the request and the options say.
+    #[inline]
+    fn prepare(&'static self, found: &Obtained, zero: bool) {
+        let options = self.options();
+        if zero || options.zero {
+            if !found.zeroed {
+                // SAFETY: the block is ours and has `usable` bytes.
+                unsafe { found.block.write_bytes(0, found.usable) };
+            }
+        } else if options.junk_alloc {
+            // SAFETY: as above.
+            unsafe { found.block.write_bytes(0xa5, found.usable) };
+        }
+    }
+
+    /// Counts an allocation, and samples it when the countdown runs out.
+    #[inline]
+    pub(crate) fn account(
+        &'static self,
+        thread: *mut Thread,
+        block: *mut u8,
+        requested: usize,
+        usable: usize,
+        entry_sp: usize,
+    ) {
+        // SAFETY: the thread's own state, or the dead one, which is only read.
+        unsafe {
+            if (*thread).kind != Kind::Live {
+                self.core.gone_allocated.fetch_add(usable as u64, Ordering::Relaxed);
+                return;
+            }
+            Thread::add(&mut (*thread).allocated, usable);
+            if O::ENABLED {
+                let (countdown, fired) = (*thread).countdown.overflowing_sub(usable as u64);
+                (*thread).countdown = countdown;
+                if fired {
+                    self.sample(thread, block, requested, usable, entry_sp);
+                }
+            }
+        }
+    }
+
+    /// The countdown ran out at this block.
+    #[cold]
+    #[inline(never)]
+    fn sample(
+        &'static self,
+        thread: *mut Thread,
+        block: *mut u8,
+        requested_bytes: usize,
+        usable_bytes: usize,
+        entry_sp: usize,
+    ) {
+        // SAFETY: called with the thread's own live state.
+        unsafe {
+            (*thread).countdown = self.observer.next_wait(&mut (*thread).slot);
+            if (*thread).depth > 0 {
+                return;
+            }
+            (*thread).depth += 1;
+            let event = Block { address: block.addr(), requested_bytes, usable_bytes, entry_sp };
+            if self.observer.sampled(&mut (*thread).slot, &event) {
+                self.flag(block.addr(), true);
+            }
+            self.observer.deferred(&mut (*thread).slot);
+            (*thread).depth -= 1;
+        }
+    }
+
+    /// Notes that a live sample is (no longer) at `address`, a block in use.
+    unsafe fn flag(&'static self, address: usize, sampled: bool) {
+        let shared = &self.core.shared;
+        let extent = shared.map.extent(address);
+        // SAFETY: the block is in use, so its extent is active and stays so.
+        unsafe {
+            let class = (*extent).class();
+            if (1..=NBINS).contains(&class) {
+                self.arena_of(extent).bin(class).flag(class, extent, shared, sampled);
+            } else {
+                (*extent).samples.store(u32::from(sampled), Ordering::Relaxed);
+                let flag = if sampled { FLAG } else { 0 };
+                shared.map.set_class((*extent).address(), 1, class as u8 | flag);
+            }
+        }
+    }
+
+    /// The arena of an active extent.
+    pub(crate) unsafe fn arena_of(&'static self, extent: *const Extent) -> &'static Arena {
+        // SAFETY: the caller's extent is alive; arenas are never unmapped once they are in the table.
+        unsafe { &*self.core.arenas[(*extent).arena()].load(Ordering::Acquire) }
+    }
+
+    /// Finds a block for a request, without counting it.
+    pub(crate) fn obtain(&'static self, thread: *mut Thread, size: usize, request: &Request) -> Obtained {
+        let align = request.align;
+        let class = if let Some(rounded) = size::small_aligned(size, align) {
+            size::class_of(rounded)
+        } else if size <= CACHED_MAX && align <= PAGE {
+            size::class_of(size.max(SMALL_MAX + 1))
+        } else {
+            return self.obtain_large(thread, size, request);
+        };
+        let usable = size::class_bytes(class);
+        // SAFETY: the calling thread's state.
+        let cached = unsafe { (*thread).caching }
+            && request.tcache != TcacheChoice::None
+            && request.arena.is_none();
+        if cached {
+            // SAFETY: a thread that caches has a live state of its own.
+            let block = unsafe { (*thread).pop(class) };
+            if !block.is_null() {
+                return Obtained { block, usable, zeroed: false };
+            }
+            // SAFETY: as above.
+            if unsafe { (*thread).capacity(class) } > 0 {
+                let block = self.fill(thread, class);
+                return Obtained { block, usable, zeroed: false };
+            }
+        }
+        let Some(arena) = self.arena_for(thread, request.arena) else { return NOTHING };
+        let mut block = null_mut();
+        // SAFETY: room for one pointer.
+        let n = unsafe { arena.fill(class, &self.core.shared, &raw mut block, 1, false) };
+        self.slow_operation(thread, arena);
+        if n == 0 { NOTHING } else { Obtained { block, usable, zeroed: false } }
+    }
+
+    /// Fills the empty cache of `class` and takes a block of it; null: no memory.
+    fn fill(&'static self, thread: *mut Thread, class: usize) -> *mut u8 {
+        let Some(arena) = self.arena_for(thread, None) else { return null_mut() };
+        // SAFETY: the thread's own live state; the cache is empty and has `capacity` slots above its bottom.
+        unsafe {
+            let capacity = (*thread).capacity(class);
+            let want = if class <= NBINS { (capacity >> (*thread).fill_shift[class]).max(1) } else { 1 };
+            let slots = (*thread).bottom[class].add(1);
+            let got = arena.fill(class, &self.core.shared, slots, want, true);
+            if got == 0 {
+                return null_mut();
+            }
+            // Lowest address on top: it goes out first, so that the memory in use stays low and dense.
+            core::slice::from_raw_parts_mut(slots, got).reverse();
+            (*thread).top[class] = slots.add(got).sub(1);
+            self.slow_operation(thread, arena);
+            (*thread).pop(class)
+        }
+    }
+
+    fn obtain_large(&'static self, thread: *mut Thread, size: usize, request: &Request) -> Obtained {
+        let usable = size::usable_size_for(size, request.align);
+        if usable == 0 {
+            return NOTHING;
+        }
+        let Some(arena) = self.arena_for(thread, request.arena) else { return NOTHING };
+        let class = if usable <= CACHED_MAX { size::class_of(usable) } else { 0 };
+        let extent = arena.allocate_large(&self.core.shared, usable, request.align, class);
+        self.slow_operation(thread, arena);
+        if extent.is_null() {
+            return NOTHING;
+        }
+        // SAFETY: a fresh active extent.
+        let (address, zeroed) = unsafe { ((*extent).address(), (*extent).zeroed()) };
+        Obtained { block: core::ptr::with_exposed_provenance_mut(address), usable, zeroed }
+    }
+
+    /// Takes part in the arena's upkeep now and then, and watches for new maxima.
+    #[inline]
+    pub(crate) fn slow_operation(&'static self, thread: *mut Thread, arena: &'static Arena) {
+        // SAFETY: the calling thread's state; the dead one isn't written.
+        unsafe {
+            if (*thread).kind != Kind::Live {
+                return;
+            }
+            (*thread).ticks = (*thread).ticks.wrapping_sub(1);
+            if (*thread).ticks >= TICKS {
+                (*thread).ticks = TICKS;
+                arena.tick(&self.core.shared);
+            }
+            if O::ENABLED && self.observer.wants_maxima() && (*thread).depth == 0 {
+                let shared = &self.core.shared;
+                let active = shared.active_bytes.load(Ordering::Relaxed);
+                if active > shared.active_bytes_max.load(Ordering::Relaxed)
+                    && active > shared.active_bytes_max.fetch_max(active, Ordering::Relaxed)
+                {
+                    (*thread).depth += 1;
+                    self.observer.new_maximum(active);
+                    (*thread).depth -= 1;
+                }
+            }
+        }
+    }
+
+    /// Everything that the fast path of freeing leaves: null, full caches, flagged slabs, large blocks, strangers.
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn deallocate_slow(&'static self, ptr: *mut u8) {
+        if ptr.is_null() {
+            return;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.deallocate_request(ptr, TcacheChoice::Automatic) }
+    }
+
+    /// Frees a block by the rules of the `*allocx` family.
+    ///
+    /// # Safety
+    /// `ptr` is a block of this heap that nobody uses any more.
+    pub unsafe fn deallocate_with(&'static self, ptr: *mut u8, request: Request) {
+        // SAFETY: the caller's promise.
+        unsafe { self.deallocate_request(ptr, request.tcache) }
+    }
+
+    /// The extent of a block in use; ends the process when `ptr` isn't one.
+    pub(crate) unsafe fn extent_of(&'static self, ptr: *const u8, what: &[u8]) -> *mut Extent {
+        let address = ptr.addr();
+        let extent = self.core.shared.map.extent(address);
+        // SAFETY: descriptors are never unmapped, and these fields are atomic.
+        let valid = !extent.is_null()
+            && unsafe {
+                let class = (*extent).class();
+                (*extent).state() == State::Active
+                    && ((1..=NBINS).contains(&class) || (*extent).address() == address)
+                    && address.wrapping_sub((*extent).address()) < (*extent).bytes()
+            };
+        if !valid {
+            let hex = Decimal::hex(address as u64);
+            fatal(&[what, b" of 0x", hex.as_bytes(), b", which is not a block in use of this heap"]);
+        }
+        extent
+    }
+
+    unsafe fn deallocate_request(&'static self, ptr: *mut u8, tcache: TcacheChoice) {
+        let thread = self.thread();
+        // SAFETY: `extent_of` returns an active extent or doesn't return; the block is the caller's to give up.
+        unsafe {
+            let extent = self.extent_of(ptr, b"free");
+            let class = (*extent).class();
+            let usable = if class > 0 { size::class_bytes(class) } else { (*extent).bytes() };
+            self.forget(thread, extent, ptr);
+            if self.options().junk_free {
+                ptr.write_bytes(0x5a, usable);
+            }
+            if (*thread).kind == Kind::Live {
+                Thread::add(&mut (*thread).deallocated, usable);
+            } else {
+                self.core.gone_deallocated.fetch_add(usable as u64, Ordering::Relaxed);
+            }
+            let cached = class > 0 && (*thread).caching && tcache != TcacheChoice::None;
+            if cached && (*thread).capacity(class) > 0 {
+                if !(*thread).push(class, ptr) {
+                    let keep = (*thread).cached(class) / 2;
+                    self.flush(thread, class, keep);
+                    (*thread).push(class, ptr);
+                }
+                return;
+            }
+            let arena = self.arena_of(extent);
+            if class > 0 {
+                let mut block = ptr;
+                arena.flush(class, &self.core.shared, &raw mut block, 1, false);
+            } else {
+                arena.deallocate_large(&self.core.shared, extent);
+            }
+            self.slow_operation(thread, arena);
+        }
+    }
+
+    /// Tells the observer that a block goes away, if there is a live sample in its slab or extent.
+    pub(crate) unsafe fn forget(&'static self, thread: *mut Thread, extent: *mut Extent, ptr: *mut u8) {
+        // SAFETY: an active extent; the thread's own state, or a slot for the occasion.
+        unsafe {
+            if !O::ENABLED || (*extent).samples.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            let removed = if (*thread).kind == Kind::Live {
+                (*thread).depth += 1;
+                let removed = self.observer.freed(&mut (*thread).slot, ptr.addr());
+                (*thread).depth -= 1;
+                removed
+            } else {
+                let mut slot = crate::observer::ThreadSlot { uid: 0, words: [0; 7] };
+                self.observer.freed(&mut slot, ptr.addr())
+            };
+            if removed {
+                self.flag(ptr.addr(), false);
+            }
+        }
+    }
+
+    /// Gives blocks of a cache back, the oldest first, until `keep` are left.
+    pub(crate) unsafe fn flush(&'static self, thread: *mut Thread, class: usize, keep: usize) {
+        // SAFETY: the thread's own live state; the cache holds blocks of `class` that nobody uses.
+        unsafe {
+            let cached = (*thread).cached(class);
+            if cached <= keep {
+                return;
+            }
+            let slots = (*thread).bottom[class].add(1);
+            let mut left = cached - keep;
+            let mut arena = None;
+            while left > 0 {
+                let extent = self.core.shared.map.extent((*slots).addr());
+                let owner = self.arena_of(extent);
+                left = owner.flush(class, &self.core.shared, slots, left, true);
+                arena = Some(owner);
+            }
+            slots.copy_from(slots.add(cached - keep), keep);
+            (*thread).top[class] = (*thread).bottom[class].add(keep);
+            if let Some(arena) = arena {
+                self.slow_operation(thread, (*thread).arena.unwrap_or(arena));
+            }
+        }
+    }
+
+    /// The arena of a request: the one it names, the thread's, or the first.
+    pub(crate) fn arena_for(&'static self, thread: *mut Thread, wanted: Option<u32>) -> Option<&'static Arena> {
+        if let Some(index) = wanted {
+            return self.arena(index as usize);
+        }
+        // SAFETY: the calling thread's state.
+        match unsafe { (*thread).arena } {
+            Some(arena) => Some(arena),
+            None => self.arena(0),
+        }
+    }
+
+    /// A block for the library itself: from a private arena, never sampled, counted as metadata.
+    pub fn internal_allocate(&'static self, layout: core::alloc::Layout) -> *mut u8 {
+        self.ensure_booted();
+        let request = Request {
+            align: layout.align(),
+            zero: false,
+            tcache: TcacheChoice::None,
+            arena: Some(crate::heap::INTERNAL_ARENA as u32),
+        };
+        self.obtain(crate::thread::DEAD.as_thread(), layout.size(), &request).block
+    }
+
+    /// Frees a block of [`Heap::internal_allocate`].
+    ///
+    /// # Safety
+    /// `ptr` came from there and nobody uses it any more.
+    pub unsafe fn internal_deallocate(&'static self, ptr: *mut u8, _layout: core::alloc::Layout) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let extent = self.extent_of(ptr, b"free");
+            let class = (*extent).class();
+            if class > 0 {
+                let mut block = ptr;
+                self.arena_of(extent).flush(class, &self.core.shared, &raw mut block, 1, false);
+            } else {
+                self.arena_of(extent).deallocate_large(&self.core.shared, extent);
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Changing the size of a block, and asking for it.
+
+use core::ptr::null_mut;
+use core::sync::atomic::Ordering;
+
+use crate::extent::Extent;
+use crate::heap::{Heap, Request};
+use crate::observer::Observer;
+use crate::size::{self, NBINS, SMALL_MAX};
+use crate::sys;
+use crate::thread::{Kind, Thread};
+
+impl<O: Observer> Heap<O> {
+    /// The bytes that the caller may use of a block; 0 for null.
+    ///
+    /// # Safety
+    /// `ptr` is null or a block in use of this heap (anything else ends the process with a line).
+    pub unsafe fn usable_size(&'static self, ptr: *const u8) -> usize {
+        if ptr.is_null() {
+            return 0;
+        }
+        let class = self.core.shared.map.class_byte(ptr.addr()) & !crate::pagemap::FLAG;
+        if class > 0 {
+            return size::class_bytes(class as usize);
+        }
+        // SAFETY: `extent_of` returns an active extent or doesn't return.
+        unsafe {
+            let extent = self.extent_of(ptr, b"malloc_usable_size");
+            usable_of(extent)
+        }
+    }
+
+    /// Whether `ptr` lies in an active extent of this heap.
+    pub fn owns(&'static self, ptr: *const u8) -> bool {
+        let extent = self.core.shared.map.extent(ptr.addr());
+        // SAFETY: descriptors are never unmapped, and the state is atomic.
+        !extent.is_null() && unsafe { (*extent).state() } == crate::extent::State::Active
+    }
+
+    /// Changes the size of a block, which may move; null when there is no memory (the block stays as it was).
+    ///
+    /// # Safety
+    /// `ptr` is a block in use of this heap, the caller's; when the result isn't null, `ptr` is gone.
+    #[inline(never)]
+    pub unsafe fn reallocate(&'static self, ptr: *mut u8, new_size: usize) -> *mut u8 {
+        let entry_sp = sys::stack_pointer();
+        // SAFETY: the caller's promise.
+        unsafe { self.reallocate_request(ptr, new_size, &Request::PLAIN, entry_sp) }
+    }
+
+    /// As [`Heap::reallocate`], by the rules of the `*allocx` family.
+    ///
+    /// # Safety
+    /// As [`Heap::reallocate`].
+    #[inline(never)]
+    pub unsafe fn reallocate_with(&'static self, ptr: *mut u8, size: usize, request: Request) -> *mut u8 {
+        let entry_sp = sys::stack_pointer();
+        // SAFETY: the caller's promise.
+        unsafe { self.reallocate_request(ptr, size, &request, entry_sp) }
+    }
+
+    unsafe fn reallocate_request(
+        &'static self,
+        ptr: *mut u8,
+        new_size: usize,
+        request: &Request,
+        entry_sp: usize,
+    ) -> *mut u8 {
+        let thread = self.thread();
+        // SAFETY: `extent_of` returns an active extent or doesn't return; the block is the caller's.
+        unsafe {
+            let extent = self.extent_of(ptr, b"realloc");
+            let old_usable = usable_of(extent);
+            let new_usable = size::usable_size_for(new_size, request.align);
+            if new_usable == 0 {
+                return null_mut();
+            }
+            if ptr.addr() & (request.align - 1) == 0
+                && self.resize_block(thread, extent, ptr, new_size, new_usable, request.zero, entry_sp)
+            {
+                return ptr;
+            }
+            let plain = Request { zero: false, ..*request };
+            let fresh = self.allocate_request(new_size, &plain, entry_sp);
+            if fresh.is_null() {
+                return null_mut();
+            }
+            let kept = old_usable.min(new_usable);
+            fresh.copy_from_nonoverlapping(ptr, kept);
+            if request.zero && new_usable > kept {
+                fresh.add(kept).write_bytes(0, new_usable - kept);
+            }
+            self.deallocate_with(ptr, *request);
+            fresh
+        }
+    }
+
+    /// Tries to give a block `new_usable` bytes where it is. A change counts as a free and an allocation.
+    unsafe fn resize_block(
+        &'static self,
+        thread: *mut Thread,
+        extent: *mut Extent,
+        ptr: *mut u8,
+        new_size: usize,
+        new_usable: usize,
+        zero: bool,
+        entry_sp: usize,
+    ) -> bool {
+        // SAFETY: the caller passes the block's active extent.
+        unsafe {
+            let old_usable = usable_of(extent);
+            if new_usable == old_usable {
+                return true;
+            }
+            let small = (1..=NBINS).contains(&(*extent).class());
+            if small || new_usable <= SMALL_MAX {
+                return false;
+            }
+            let arena = self.arena_of(extent);
+            let resized = arena.resize_large(&self.core.shared, extent, new_usable);
+            let (done, zeroed) = (resized.is_some(), resized.unwrap_or(false));
+            if done && new_usable > old_usable && (zero || self.options().zero) && !zeroed {
+                ptr.add(old_usable).write_bytes(0, new_usable - old_usable);
+            }
+            if !done {
+                return false;
+            }
+            // A resized block is a new one to the observer.
+            self.forget(thread, extent, ptr);
+            if (*thread).kind == Kind::Live {
+                Thread::add(&mut (*thread).deallocated, old_usable);
+            } else {
+                self.core.gone_deallocated.fetch_add(old_usable as u64, Ordering::Relaxed);
+            }
+            self.account(thread, ptr, new_size, new_usable, entry_sp);
+            self.slow_operation(thread, arena);
+            true
+        }
+    }
+
+    /// Resizes a block without moving it, to at least `size` and if possible `size + extra` bytes; returns the
+    /// resulting usable size, the old one when nothing could be done (`xallocx`).
+    ///
+    /// # Safety
+    /// `ptr` is a block in use of this heap, the caller's.
+    #[inline(never)]
+    pub unsafe fn resize_in_place(
+        &'static self,
+        ptr: *mut u8,
+        size: usize,
+        extra: usize,
+        align: usize,
+        zero: bool,
+    ) -> usize {
+        let entry_sp = sys::stack_pointer();
+        let thread = self.thread();
+        // SAFETY: the caller's promise.
+        unsafe {
+            let extent = self.extent_of(ptr, b"xallocx");
+            let old_usable = usable_of(extent);
+            if ptr.addr() & (align - 1) != 0 {
+                return old_usable;
+            }
+            let most = size.saturating_add(extra).min(size::MAX_SIZE_CLASS);
+            for wanted in [most, size] {
+                let usable = size::usable_size_for(wanted, align);
+                if usable != 0 && self.resize_block(thread, extent, ptr, wanted, usable, zero, entry_sp) {
+                    return usable;
+                }
+                if most == size {
+                    break;
+                }
+            }
+            // Between the two: what fits behind the block isn't known; the old size may do.
+            usable_of(extent)
+        }
+    }
+}
+
+/// Usable bytes of the block(s) of an active extent.
+unsafe fn usable_of(extent: *const Extent) -> usize {
+    // SAFETY: the caller's extent is active.
+    unsafe {
+        let class = (*extent).class();
+        if class > 0 { size::class_bytes(class) } else { (*extent).bytes() }
+    }
+}
