@@ -1,0 +1,544 @@
+//! The streaming writer: a heap profile as gzip pprof, row by row, without ever holding the message.
+//!
+//! Used by the profiler inside somebody else's process. The caller sorts its rows by stack, root first,
+//! and hands over what a row is: addresses, values, labels. The writer interns strings, gives mappings,
+//! locations and functions ids dense from 1 in the order of their first use, and writes each of them
+//! just before what refers to it (protobuf's fields may come in any order). It keeps the distinct
+//! addresses and strings, the last stack, and the compressor's buffers; growing them is fallible.
+//!
+//! ```
+//! use pprof_export::writer::{Header, Label, LabelValue, Mapping, Row, Writer};
+//! # fn main() -> Result<(), pprof_export::writer::SinkError> {
+//! let mut writer = Writer::new(Vec::new(), &Header::heap(512 << 10, 1_700_000_000_000_000_000))?;
+//! writer.mapping(&Mapping { start: 0x1000, limit: 0x3000, offset: 0, path: b"/bin/app", build_id: &[0xab, 0xcd] })?;
+//! writer.sample(&Row {
+//!     stack: &[0x1234, 0x2345],
+//!     root: None,
+//!     values: &[8, 524_800, 8, 524_800],
+//!     labels: &[Label { key: "bytes", value: LabelValue::Number { value: 64, unit: "bytes" } }],
+//! })?;
+//! let file: Vec<u8> = writer.finish()?;
+//! # Ok(())
+//! # }
+//! ```
+
+use crate::AllocatorStats;
+use crate::address_table::{AddressTable, OutOfMemory};
+use crate::gzip::GzipStream;
+use crate::intern::{Interned, Strings};
+use crate::wire::{BYTES, put_int, put_tag, put_uint, put_varint, varint_len};
+use alloc::vec::Vec;
+
+/// Where the bytes go: a file, a socket, a vector.
+pub trait Sink {
+    /// Takes all of `bytes`, in chunks of up to 32 KiB.
+    ///
+    /// # Errors
+    /// Says by its errno why it can't; the dump is then given up.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError>;
+}
+
+/// Why a sink or the writer failed: an errno.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinkError(pub i32);
+
+impl SinkError {
+    /// ENOMEM.
+    pub const OUT_OF_MEMORY: Self = Self(12);
+    /// EINVAL: a row's values do not match the header's sample types.
+    pub const INVALID: Self = Self(22);
+    /// EIO: the compressor refused, which it has no reason to.
+    pub const INTERNAL: Self = Self(5);
+}
+
+impl From<OutOfMemory> for SinkError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OUT_OF_MEMORY
+    }
+}
+
+impl Sink for Vec<u8> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        self.try_reserve(bytes.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl<S: Sink> Sink for &mut S {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        S::write(self, bytes)
+    }
+}
+
+/// What a column of values counts, and in which unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueType<'a> {
+    /// `inuse_space`, ….
+    pub kind: &'a str,
+    /// `bytes` or `count`.
+    pub unit: &'a str,
+}
+
+/// The columns of a heap profile: always these four, always in this order, so that any two dumps can
+/// be compared by any reader.
+pub const HEAP_TYPES: [ValueType<'static>; 4] = [
+    ValueType { kind: "alloc_objects", unit: "count" },
+    ValueType { kind: "alloc_space", unit: "bytes" },
+    ValueType { kind: "inuse_objects", unit: "count" },
+    ValueType { kind: "inuse_space", unit: "bytes" },
+];
+
+/// Functions that stand between the caller and the allocator and tell nobody anything. Readers anchor
+/// the expression, so each alternative is a whole name. The allocator's own frames are cut by address
+/// when the stack is captured and need no name here.
+pub const DROP_FRAMES: &str = "malloc|calloc|realloc|reallocarray|(posix_)?memalign|aligned_alloc|\
+    p?valloc|operator new(\\[\\])?|__rust_(alloc|realloc|alloc_zeroed)|__r[gd]l_.*|alloc::alloc::.*|\
+    <alloc::alloc::Global as .*";
+
+/// What is true of the whole file.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a> {
+    /// The columns.
+    pub sample_types: &'a [ValueType<'a>],
+    /// The column to show when none is asked for.
+    pub default_sample_type: &'a str,
+    /// What `period` counts.
+    pub period_type: ValueType<'a>,
+    /// Mean distance of two samples, in bytes. Rows sampled with another one carry a label `period`.
+    pub period: i64,
+    /// Time of the dump, in nanoseconds since 1970.
+    pub time_nanos: i64,
+    /// What a profile of a span of time covers; 0 for a state.
+    pub duration_nanos: i64,
+    /// Functions to cut from the leaf end of a stack; "" for none.
+    pub drop_frames: &'a str,
+    /// Exceptions from `drop_frames`.
+    pub keep_frames: &'a str,
+    /// An absolute http(s) URL, or "".
+    pub doc_url: &'a str,
+}
+
+impl Header<'static> {
+    /// The header of a heap profile of the four usual columns.
+    pub const fn heap(period: i64, time_nanos: i64) -> Self {
+        Self {
+            sample_types: &HEAP_TYPES,
+            default_sample_type: "inuse_space",
+            period_type: ValueType { kind: "space", unit: "bytes" },
+            period,
+            time_nanos,
+            duration_nanos: 0,
+            drop_frames: DROP_FRAMES,
+            keep_frames: "",
+            doc_url: "",
+        }
+    }
+}
+
+/// An executable piece of a file in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapping<'a> {
+    /// First address; rounded down to a page, `offset` with it.
+    pub start: u64,
+    /// One past the last address; rounded up to a page.
+    pub limit: u64,
+    /// Offset in the file of the byte at `start`.
+    pub offset: u64,
+    /// Absolute path, or `[vdso]`, `//anon`. Bytes that are not UTF-8 are replaced.
+    pub path: &'a [u8],
+    /// The bytes of the build id note; empty if there is none.
+    pub build_id: &'a [u8],
+}
+
+/// A label of a row. One value per key and row.
+#[derive(Clone, Copy, Debug)]
+pub struct Label<'a> {
+    /// `bytes`, `thread`, `epoch`, `period`, ….
+    pub key: &'a str,
+    /// What it says.
+    pub value: LabelValue<'a>,
+}
+
+/// What a label says.
+#[derive(Clone, Copy, Debug)]
+pub enum LabelValue<'a> {
+    /// Text; bytes that are not UTF-8 are replaced. Readers drop empty text.
+    Text(&'a [u8]),
+    /// A number. Readers drop 0 without a unit.
+    Number {
+        /// The number.
+        value: i64,
+        /// Its unit.
+        unit: &'a str,
+    },
+}
+
+/// A frame that stands for no instruction: `[truncated stack]`, `[thread caches]`, ….
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtualFrame(u64);
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// Addresses, leaf first, each the return address − 1.
+    pub stack: &'a [u64],
+    /// A frame to stand above the last address. A row without any frame gets `[unknown stack]`, since
+    /// readers lose rows without one.
+    pub root: Option<VirtualFrame>,
+    /// One value per sample type of the header. A row of zeros is left out.
+    pub values: &'a [i64],
+    /// Labels.
+    pub labels: &'a [Label<'a>],
+}
+
+const PAGE: u64 = 4096;
+/// Longest text that is written; a longer one is cut.
+const MAX_TEXT: usize = 64 << 10;
+/// Longest build id that readers take, in bytes.
+const MAX_BUILD_ID: usize = 64;
+const UNKNOWN_STACK: &[u8] = b"[unknown stack]";
+
+/// Field numbers of the Profile message.
+mod field {
+    pub const SAMPLE_TYPE: u32 = 1;
+    pub const SAMPLE: u32 = 2;
+    pub const MAPPING: u32 = 3;
+    pub const LOCATION: u32 = 4;
+    pub const FUNCTION: u32 = 5;
+    pub const STRING_TABLE: u32 = 6;
+    pub const DROP_FRAMES: u32 = 7;
+    pub const KEEP_FRAMES: u32 = 8;
+    pub const TIME_NANOS: u32 = 9;
+    pub const DURATION_NANOS: u32 = 10;
+    pub const PERIOD_TYPE: u32 = 11;
+    pub const PERIOD: u32 = 12;
+    pub const COMMENT: u32 = 13;
+    pub const DEFAULT_SAMPLE_TYPE: u32 = 14;
+    pub const DOC_URL: u32 = 15;
+    pub const ALLOCATOR_STATS: u32 = crate::allocator_stats::FIELD;
+}
+
+/// A range of addresses with the id of its mapping.
+#[derive(Clone, Copy)]
+struct MappedRange {
+    start: u64,
+    limit: u64,
+    id: u64,
+}
+
+/// A dump being written.
+pub struct Writer<S> {
+    stream: GzipStream<S>,
+    strings: Strings,
+    /// Sorted by start.
+    mappings: Vec<MappedRange>,
+    addresses: AddressTable,
+    /// Location ids of virtual frames by the string index of their name.
+    virtual_frames: Vec<(i64, u64)>,
+    locations: u64,
+    /// Columns of a row.
+    width: usize,
+    /// The last row's stack with its location ids, root first: sorted rows share most of it.
+    last_stack: Vec<(u64, u64)>,
+    /// The message being put together; reused.
+    message: Vec<u8>,
+    /// The labels of a sample being put together; reused.
+    label_bytes: Vec<u8>,
+}
+
+impl<S: Sink> Writer<S> {
+    /// Starts a file: compressor, header and the first string.
+    ///
+    /// # Errors
+    /// Memory is used up, or the sink failed.
+    pub fn new(sink: S, header: &Header<'_>) -> Result<Self, SinkError> {
+        let mut writer = Self {
+            stream: GzipStream::new(sink, 1)?,
+            strings: Strings::new(),
+            mappings: Vec::new(),
+            addresses: AddressTable::new(),
+            virtual_frames: Vec::new(),
+            locations: 0,
+            width: header.sample_types.len(),
+            last_stack: Vec::new(),
+            message: Vec::new(),
+            label_bytes: Vec::new(),
+        };
+        writer.string(b"")?;
+        for value_type in header.sample_types {
+            writer.value_type(field::SAMPLE_TYPE, value_type)?;
+        }
+        writer.value_type(field::PERIOD_TYPE, &header.period_type)?;
+        writer.number(field::PERIOD, header.period)?;
+        writer.number(field::TIME_NANOS, header.time_nanos)?;
+        writer.number(field::DURATION_NANOS, header.duration_nanos)?;
+        for (number, text) in [
+            (field::DEFAULT_SAMPLE_TYPE, header.default_sample_type),
+            (field::DROP_FRAMES, header.drop_frames),
+            (field::KEEP_FRAMES, header.keep_frames),
+            (field::DOC_URL, header.doc_url),
+        ] {
+            let index = writer.string(text.as_bytes())?;
+            writer.number(number, index)?;
+        }
+        Ok(writer)
+    }
+
+    /// Adds an executable mapping, the main binary first. To be called before the rows that need it.
+    ///
+    /// # Errors
+    /// Memory is used up, or the sink failed.
+    pub fn mapping(&mut self, mapping: &Mapping<'_>) -> Result<(), SinkError> {
+        let below = mapping.start % PAGE;
+        let start = mapping.start - below;
+        let limit = mapping.limit.checked_next_multiple_of(PAGE).unwrap_or(mapping.limit);
+        let id = self.mappings.len() as u64 + 1;
+        self.mappings.try_reserve(1).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        let place = self.mappings.partition_point(|m| m.start < start);
+        self.mappings.insert(place, MappedRange { start, limit, id });
+
+        let path = self.string(mapping.path)?;
+        let mut hex = [0u8; 2 * MAX_BUILD_ID];
+        let build_id = &mapping.build_id[..mapping.build_id.len().min(MAX_BUILD_ID)];
+        for (pair, &byte) in hex.chunks_exact_mut(2).zip(build_id) {
+            const DIGITS: &[u8; 16] = b"0123456789abcdef";
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        let build_id = self.string(&hex[..2 * build_id.len()])?;
+        self.message.clear();
+        put_uint(&mut self.message, 1, id);
+        put_uint(&mut self.message, 2, start);
+        put_uint(&mut self.message, 3, limit);
+        put_uint(&mut self.message, 4, mapping.offset.saturating_sub(below));
+        put_int(&mut self.message, 5, path);
+        put_int(&mut self.message, 6, build_id);
+        self.put_message(field::MAPPING)
+    }
+
+    /// Makes a frame that stands for no instruction. The same name gives the same frame.
+    ///
+    /// # Errors
+    /// Memory is used up, or the sink failed.
+    pub fn virtual_frame(&mut self, name: &[u8]) -> Result<VirtualFrame, SinkError> {
+        let name = self.string(name)?;
+        if let Some(&(_, id)) = self.virtual_frames.iter().find(|&&(known, _)| known == name) {
+            return Ok(VirtualFrame(id));
+        }
+        let function = self.virtual_frames.len() as u64 + 1;
+        self.message.clear();
+        put_uint(&mut self.message, 1, function);
+        put_int(&mut self.message, 2, name);
+        put_int(&mut self.message, 3, name);
+        self.put_message(field::FUNCTION)?;
+
+        self.locations += 1;
+        let id = self.locations;
+        self.message.clear();
+        put_uint(&mut self.message, 1, id);
+        put_tag(&mut self.message, 4, BYTES);
+        put_varint(&mut self.message, 1 + varint_len(function) as u64);
+        put_uint(&mut self.message, 1, function);
+        self.put_message(field::LOCATION)?;
+        self.virtual_frames.try_reserve(1).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        self.virtual_frames.push((name, id));
+        Ok(VirtualFrame(id))
+    }
+
+    /// Adds a row. Rows sorted by stack, root first, give files a third smaller, in less time.
+    ///
+    /// # Errors
+    /// The values do not match the header, memory is used up, or the sink failed.
+    pub fn sample(&mut self, row: &Row<'_>) -> Result<(), SinkError> {
+        if row.values.len() != self.width {
+            return Err(SinkError::INVALID);
+        }
+        if row.values.iter().all(|&value| value == 0) {
+            return Ok(());
+        }
+        let root = match row.root {
+            None if row.stack.is_empty() => Some(self.virtual_frame(UNKNOWN_STACK)?),
+            root => root,
+        };
+        self.locate(row.stack)?;
+        self.put_labels(row.labels)?;
+
+        let ids = || self.last_stack.iter().rev().map(|&(_, id)| id).chain(root.map(|root| root.0));
+        let stack_len: usize = ids().map(varint_len).sum();
+        let values_len: usize = row.values.iter().map(|&value| varint_len(value as u64)).sum();
+        let out = &mut self.message;
+        out.clear();
+        // Two tags and two lengths take less than 32 bytes.
+        out.try_reserve(stack_len + values_len + 32).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        put_tag(out, 1, BYTES);
+        put_varint(out, stack_len as u64);
+        ids().for_each(|id| put_varint(out, id));
+        put_tag(out, 2, BYTES);
+        put_varint(out, values_len as u64);
+        row.values.iter().for_each(|&value| put_varint(out, value as u64));
+
+        let length = self.message.len() + self.label_bytes.len();
+        self.put_head(field::SAMPLE, length)?;
+        self.stream.write(&self.message)?;
+        self.stream.write(&self.label_bytes)
+    }
+
+    /// Adds a line of free text, which viewers show above their reports.
+    ///
+    /// # Errors
+    /// Memory is used up, or the sink failed.
+    pub fn comment(&mut self, text: &[u8]) -> Result<(), SinkError> {
+        let index = self.string(text)?;
+        self.number(field::COMMENT, index)
+    }
+
+    /// Adds the allocator's own numbers; once.
+    ///
+    /// # Errors
+    /// The sink failed.
+    pub fn allocator_stats(&mut self, stats: &AllocatorStats) -> Result<(), SinkError> {
+        self.message.clear();
+        for (number, value) in stats.fields() {
+            put_uint(&mut self.message, number, value);
+        }
+        self.put_message(field::ALLOCATOR_STATS)
+    }
+
+    /// Ends the file and gives the sink back; everything has been written to it.
+    ///
+    /// # Errors
+    /// The sink failed.
+    pub fn finish(self) -> Result<S, SinkError> {
+        self.stream.finish()
+    }
+
+    /// Makes `last_stack` the stack given, with a location for each address.
+    fn locate(&mut self, stack: &[u64]) -> Result<(), SinkError> {
+        let shared = stack
+            .iter()
+            .rev()
+            .zip(&self.last_stack)
+            .take_while(|&(&address, &(known, _))| address == known)
+            .count();
+        self.last_stack.truncate(shared);
+        let rest = &stack[..stack.len() - shared];
+        self.last_stack.try_reserve(rest.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        for &address in rest.iter().rev() {
+            let id = match self.addresses.get(address) {
+                Some(id) => id,
+                None => self.new_location(address)?,
+            };
+            self.last_stack.push((address, id));
+        }
+        Ok(())
+    }
+
+    fn new_location(&mut self, address: u64) -> Result<u64, SinkError> {
+        let id = self.locations + 1;
+        self.addresses.insert(address, id)?;
+        self.locations = id;
+        let mapping = self.mapping_of(address);
+        self.message.clear();
+        put_uint(&mut self.message, 1, id);
+        put_uint(&mut self.message, 2, mapping);
+        put_uint(&mut self.message, 3, address);
+        self.put_message(field::LOCATION)?;
+        Ok(id)
+    }
+
+    /// The id of the mapping that `address` lies in, or 0.
+    fn mapping_of(&self, address: u64) -> u64 {
+        let after = self.mappings.partition_point(|m| m.start <= address);
+        match after.checked_sub(1).map(|at| self.mappings[at]) {
+            Some(m) if address < m.limit => m.id,
+            _ => 0,
+        }
+    }
+
+    fn put_labels(&mut self, labels: &[Label<'_>]) -> Result<(), SinkError> {
+        self.label_bytes.clear();
+        for label in labels {
+            let key = self.string(label.key.as_bytes())?;
+            let (text, number, unit) = match label.value {
+                LabelValue::Text(text) => (self.string(text)?, 0, 0),
+                LabelValue::Number { value, unit } => (0, value, self.string(unit.as_bytes())?),
+            };
+            self.message.clear();
+            put_int(&mut self.message, 1, key);
+            put_int(&mut self.message, 2, text);
+            put_int(&mut self.message, 3, number);
+            put_int(&mut self.message, 4, unit);
+            put_tag(&mut self.label_bytes, 3, BYTES);
+            put_varint(&mut self.label_bytes, self.message.len() as u64);
+            self.label_bytes.extend_from_slice(&self.message);
+        }
+        Ok(())
+    }
+
+    fn value_type(&mut self, number: u32, value_type: &ValueType<'_>) -> Result<(), SinkError> {
+        let kind = self.string(value_type.kind.as_bytes())?;
+        let unit = self.string(value_type.unit.as_bytes())?;
+        self.message.clear();
+        put_int(&mut self.message, 1, kind);
+        put_int(&mut self.message, 2, unit);
+        self.put_message(number)
+    }
+
+    fn number(&mut self, number: u32, value: i64) -> Result<(), SinkError> {
+        self.message.clear();
+        put_int(&mut self.message, number, value);
+        self.stream.write(&self.message)
+    }
+
+    /// The index of a text, which is written if it is new. Always valid UTF-8 of bounded length.
+    fn string(&mut self, text: &[u8]) -> Result<i64, SinkError> {
+        if text.len() <= MAX_TEXT && core::str::from_utf8(text).is_ok() {
+            return self.valid_string(text);
+        }
+        let mut clean = Vec::new();
+        for chunk in text.utf8_chunks() {
+            for c in chunk.valid().chars().chain((!chunk.invalid().is_empty()).then_some('\u{fffd}')) {
+                if clean.len() + c.len_utf8() > MAX_TEXT {
+                    return self.valid_string(&clean);
+                }
+                clean.try_reserve(4).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+                clean.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+        }
+        self.valid_string(&clean)
+    }
+
+    fn valid_string(&mut self, text: &[u8]) -> Result<i64, SinkError> {
+        match self.strings.intern(text)? {
+            Interned::Known(index) => Ok(index),
+            Interned::New(index) => {
+                self.put_head(field::STRING_TABLE, text.len())?;
+                self.stream.write(text)?;
+                Ok(index)
+            }
+        }
+    }
+
+    /// Writes `message` as the given field.
+    fn put_message(&mut self, number: u32) -> Result<(), SinkError> {
+        self.put_head(number, self.message.len())?;
+        self.stream.write(&self.message)
+    }
+
+    /// Writes tag and length of a length-delimited field.
+    fn put_head(&mut self, number: u32, length: usize) -> Result<(), SinkError> {
+        let mut head = [0u8; 16];
+        let mut at = 0;
+        for mut value in [u64::from(number << 3 | BYTES), length as u64] {
+            while value >= 0x80 {
+                head[at] = value as u8 | 0x80;
+                value >>= 7;
+                at += 1;
+            }
+            head[at] = value as u8;
+            at += 1;
+        }
+        self.stream.write(&head[..at])
+    }
+}
