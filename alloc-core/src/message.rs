@@ -1,8 +1,6 @@
 //! Lines for people: `<heapsift>: ` and a text, by `malloc_message` where a program has set it, else by one write to
 //! descriptor 2. Nothing here allocates.
 
-use core::sync::atomic::{AtomicPtr, Ordering};
-
 use crate::sys;
 
 /// The longest line, in bytes; longer ones are cut.
@@ -11,12 +9,24 @@ const LINE_BYTES: usize = 1024;
 /// A `malloc_message` function: an opaque pointer (null here) and a C string.
 pub type Sink = unsafe extern "C" fn(*mut core::ffi::c_void, *const core::ffi::c_char);
 
-static SINK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+core::arch::global_asm!(".weak malloc_message");
 
-/// Sends later messages to `sink` instead of descriptor 2 (`None`: back to it).
-pub fn set_sink(sink: Option<Sink>) {
-    let pointer = sink.map_or(core::ptr::null_mut(), |f| f as *mut ());
-    SINK.store(pointer, Ordering::Release);
+/// The program's `malloc_message`, if it has set one. The reference is weak: there need not be such a variable.
+fn sink() -> Option<Sink> {
+    let address: *const Option<Sink>;
+    // SAFETY: reads the global offset table; an undefined weak symbol has address 0.
+    unsafe {
+        core::arch::asm!(
+            "mov {}, qword ptr [rip + malloc_message@GOTPCREL]",
+            out(reg) address, options(nostack, readonly, preserves_flags)
+        );
+    }
+    if address.is_null() {
+        None
+    } else {
+        // SAFETY: a variable of that name is a function pointer or null, by jemalloc's contract.
+        unsafe { address.read_volatile() }
+    }
 }
 
 /// Writes `<heapsift>: `, the parts and a line feed.
@@ -39,10 +49,7 @@ pub fn warn(parts: &[&[u8]]) {
 
 /// Writes bytes whose last one is a zero, which isn't shown.
 pub fn raw(line_with_zero: &[u8]) {
-    let sink = SINK.load(Ordering::Acquire);
-    if !sink.is_null() {
-        // SAFETY: only `set_sink` stores there, and it stores a `Sink`.
-        let sink: Sink = unsafe { core::mem::transmute::<*mut (), Sink>(sink) };
+    if let Some(sink) = sink() {
         // SAFETY: the program that set `malloc_message` promises a function that takes these; the bytes end in zero.
         unsafe { sink(core::ptr::null_mut(), line_with_zero.as_ptr().cast()) };
         return;
