@@ -314,3 +314,16 @@ impl<O: Observer> Heap<O> {
         before.dirty + before.muzzy > 0
     }
 }
+
+impl<O: Observer> Heap<O> {
+    /// The arena that a block in use belongs to; `None` for anything else.
+    pub fn block_arena(&'static self, ptr: *const u8) -> Option<u32> {
+        let extent = self.core.shared.map.extent(ptr.addr());
+        if extent.is_null() {
+            return None;
+        }
+        // SAFETY: descriptors are never unmapped, and these fields are atomic.
+        let (active, arena) = unsafe { ((*extent).state() == crate::extent::State::Active, (*extent).arena()) };
+        active.then_some(arena as u32)
+    }
+}

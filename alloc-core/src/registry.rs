@@ -286,6 +286,7 @@ impl<O: Observer> Heap<O> {
         FORKS.fetch_add(1, Ordering::Relaxed);
         let core = &self.core;
         core.shared.base.after_fork();
+        crate::ctl::after_fork();
         for slot in &core.arenas[..] {
             let arena = slot.load(Ordering::Acquire);
             if arena.is_null() {

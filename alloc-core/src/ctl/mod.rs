@@ -11,6 +11,7 @@ mod tree;
 
 pub use control::HeapControl;
 pub use node::{Call, Code, Node};
+pub(crate) use tree::after_fork;
 
 /// Most components of a name.
 pub const DEPTH_MAX: usize = 7;
