@@ -63,4 +63,23 @@ impl AllocatorStats {
             (11, self.pss),
         ]
     }
+
+    /// The number with the given field number, to be set.
+    #[cfg(feature = "reader")]
+    pub(crate) fn field_mut(&mut self, number: u32) -> Option<&mut u64> {
+        Some(match number {
+            1 => &mut self.allocated,
+            2 => &mut self.active,
+            3 => &mut self.metadata,
+            4 => &mut self.resident,
+            5 => &mut self.mapped,
+            6 => &mut self.retained,
+            7 => &mut self.tcache,
+            8 => &mut self.dirty,
+            9 => &mut self.muzzy,
+            10 => &mut self.rss,
+            11 => &mut self.pss,
+            _ => return None,
+        })
+    }
 }

@@ -30,13 +30,24 @@ impl<S: Sink> GzipStream<S> {
     /// Starts a stream; `level` is deflate's, 1 to 9.
     pub fn new(sink: S, level: u32) -> Result<Self, SinkError> {
         let mut input = Vec::new();
-        input.try_reserve_exact(INPUT_BYTES).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        input
+            .try_reserve_exact(INPUT_BYTES)
+            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
         let mut output = Vec::new();
-        output.try_reserve_exact(OUTPUT_BYTES).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        output
+            .try_reserve_exact(OUTPUT_BYTES)
+            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
         output.extend_from_slice(&HEADER);
         output.resize(OUTPUT_BYTES, 0);
         let deflate = Compress::new(Compression::new(level), false);
-        Ok(Self { sink, deflate, crc: Crc::new(), input, output, filled: HEADER.len() })
+        Ok(Self {
+            sink,
+            deflate,
+            crc: Crc::new(),
+            input,
+            output,
+            filled: HEADER.len(),
+        })
     }
 
     /// Appends to the uncompressed stream.

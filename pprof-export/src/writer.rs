@@ -26,6 +26,9 @@ use crate::AllocatorStats;
 use crate::address_table::{AddressTable, OutOfMemory};
 use crate::gzip::GzipStream;
 use crate::intern::{Interned, Strings};
+pub use crate::records::{
+    DROP_FRAMES, HEAP_TYPES, Header, Label, LabelValue, Mapping, Row, ValueType, VirtualFrame,
+};
 use crate::wire::{BYTES, put_int, put_tag, put_uint, put_varint, varint_len};
 use alloc::vec::Vec;
 
@@ -59,7 +62,8 @@ impl From<OutOfMemory> for SinkError {
 
 impl Sink for Vec<u8> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        self.try_reserve(bytes.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        self.try_reserve(bytes.len())
+            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
         self.extend_from_slice(bytes);
         Ok(())
     }
@@ -69,127 +73,6 @@ impl<S: Sink> Sink for &mut S {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         S::write(self, bytes)
     }
-}
-
-/// What a column of values counts, and in which unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ValueType<'a> {
-    /// `inuse_space`, ….
-    pub kind: &'a str,
-    /// `bytes` or `count`.
-    pub unit: &'a str,
-}
-
-/// The columns of a heap profile: always these four, always in this order, so that any two dumps can
-/// be compared by any reader.
-pub const HEAP_TYPES: [ValueType<'static>; 4] = [
-    ValueType { kind: "alloc_objects", unit: "count" },
-    ValueType { kind: "alloc_space", unit: "bytes" },
-    ValueType { kind: "inuse_objects", unit: "count" },
-    ValueType { kind: "inuse_space", unit: "bytes" },
-];
-
-/// Functions that stand between the caller and the allocator and tell nobody anything. Readers anchor
-/// the expression, so each alternative is a whole name. The allocator's own frames are cut by address
-/// when the stack is captured and need no name here.
-pub const DROP_FRAMES: &str = "malloc|calloc|realloc|reallocarray|(posix_)?memalign|aligned_alloc|\
-    p?valloc|operator new(\\[\\])?|__rust_(alloc|realloc|alloc_zeroed)|__r[gd]l_.*|alloc::alloc::.*|\
-    <alloc::alloc::Global as .*";
-
-/// What is true of the whole file.
-#[derive(Clone, Copy, Debug)]
-pub struct Header<'a> {
-    /// The columns.
-    pub sample_types: &'a [ValueType<'a>],
-    /// The column to show when none is asked for.
-    pub default_sample_type: &'a str,
-    /// What `period` counts.
-    pub period_type: ValueType<'a>,
-    /// Mean distance of two samples, in bytes. Rows sampled with another one carry a label `period`.
-    pub period: i64,
-    /// Time of the dump, in nanoseconds since 1970.
-    pub time_nanos: i64,
-    /// What a profile of a span of time covers; 0 for a state.
-    pub duration_nanos: i64,
-    /// Functions to cut from the leaf end of a stack; "" for none.
-    pub drop_frames: &'a str,
-    /// Exceptions from `drop_frames`.
-    pub keep_frames: &'a str,
-    /// An absolute http(s) URL, or "".
-    pub doc_url: &'a str,
-}
-
-impl Header<'static> {
-    /// The header of a heap profile of the four usual columns.
-    pub const fn heap(period: i64, time_nanos: i64) -> Self {
-        Self {
-            sample_types: &HEAP_TYPES,
-            default_sample_type: "inuse_space",
-            period_type: ValueType { kind: "space", unit: "bytes" },
-            period,
-            time_nanos,
-            duration_nanos: 0,
-            drop_frames: DROP_FRAMES,
-            keep_frames: "",
-            doc_url: "",
-        }
-    }
-}
-
-/// An executable piece of a file in memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Mapping<'a> {
-    /// First address; rounded down to a page, `offset` with it.
-    pub start: u64,
-    /// One past the last address; rounded up to a page.
-    pub limit: u64,
-    /// Offset in the file of the byte at `start`.
-    pub offset: u64,
-    /// Absolute path, or `[vdso]`, `//anon`. Bytes that are not UTF-8 are replaced.
-    pub path: &'a [u8],
-    /// The bytes of the build id note; empty if there is none.
-    pub build_id: &'a [u8],
-}
-
-/// A label of a row. One value per key and row.
-#[derive(Clone, Copy, Debug)]
-pub struct Label<'a> {
-    /// `bytes`, `thread`, `epoch`, `period`, ….
-    pub key: &'a str,
-    /// What it says.
-    pub value: LabelValue<'a>,
-}
-
-/// What a label says.
-#[derive(Clone, Copy, Debug)]
-pub enum LabelValue<'a> {
-    /// Text; bytes that are not UTF-8 are replaced. Readers drop empty text.
-    Text(&'a [u8]),
-    /// A number. Readers drop 0 without a unit.
-    Number {
-        /// The number.
-        value: i64,
-        /// Its unit.
-        unit: &'a str,
-    },
-}
-
-/// A frame that stands for no instruction: `[truncated stack]`, `[thread caches]`, ….
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VirtualFrame(u64);
-
-/// One row.
-#[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
-    /// Addresses, leaf first, each the return address − 1.
-    pub stack: &'a [u64],
-    /// A frame to stand above the last address. A row without any frame gets `[unknown stack]`, since
-    /// readers lose rows without one.
-    pub root: Option<VirtualFrame>,
-    /// One value per sample type of the header. A row of zeros is left out.
-    pub values: &'a [i64],
-    /// Labels.
-    pub labels: &'a [Label<'a>],
 }
 
 const PAGE: u64 = 4096;
@@ -292,11 +175,17 @@ impl<S: Sink> Writer<S> {
     pub fn mapping(&mut self, mapping: &Mapping<'_>) -> Result<(), SinkError> {
         let below = mapping.start % PAGE;
         let start = mapping.start - below;
-        let limit = mapping.limit.checked_next_multiple_of(PAGE).unwrap_or(mapping.limit);
+        let limit = mapping
+            .limit
+            .checked_next_multiple_of(PAGE)
+            .unwrap_or(mapping.limit);
         let id = self.mappings.len() as u64 + 1;
-        self.mappings.try_reserve(1).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        self.mappings
+            .try_reserve(1)
+            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
         let place = self.mappings.partition_point(|m| m.start < start);
-        self.mappings.insert(place, MappedRange { start, limit, id });
+        self.mappings
+            .insert(place, MappedRange { start, limit, id });
 
         let path = self.string(mapping.path)?;
         let mut hex = [0u8; 2 * MAX_BUILD_ID];
@@ -323,7 +212,11 @@ impl<S: Sink> Writer<S> {
     /// Memory is used up, or the sink failed.
     pub fn virtual_frame(&mut self, name: &[u8]) -> Result<VirtualFrame, SinkError> {
         let name = self.string(name)?;
-        if let Some(&(_, id)) = self.virtual_frames.iter().find(|&&(known, _)| known == name) {
+        if let Some(&(_, id)) = self
+            .virtual_frames
+            .iter()
+            .find(|&&(known, _)| known == name)
+        {
             return Ok(VirtualFrame(id));
         }
         let function = self.virtual_frames.len() as u64 + 1;
@@ -341,7 +234,9 @@ impl<S: Sink> Writer<S> {
         put_varint(&mut self.message, 1 + varint_len(function) as u64);
         put_uint(&mut self.message, 1, function);
         self.put_message(field::LOCATION)?;
-        self.virtual_frames.try_reserve(1).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        self.virtual_frames
+            .try_reserve(1)
+            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
         self.virtual_frames.push((name, id));
         Ok(VirtualFrame(id))
     }
@@ -364,19 +259,32 @@ impl<S: Sink> Writer<S> {
         self.locate(row.stack)?;
         self.put_labels(row.labels)?;
 
-        let ids = || self.last_stack.iter().rev().map(|&(_, id)| id).chain(root.map(|root| root.0));
+        let ids = || {
+            self.last_stack
+                .iter()
+                .rev()
+                .map(|&(_, id)| id)
+                .chain(root.map(|root| root.0))
+        };
         let stack_len: usize = ids().map(varint_len).sum();
-        let values_len: usize = row.values.iter().map(|&value| varint_len(value as u64)).sum();
+        let values_len: usize = row
+            .values
+            .iter()
+            .map(|&value| varint_len(value as u64))
+            .sum();
         let out = &mut self.message;
         out.clear();
         // Two tags and two lengths take less than 32 bytes.
-        out.try_reserve(stack_len + values_len + 32).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        out.try_reserve(stack_len + values_len + 32)
+            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
         put_tag(out, 1, BYTES);
         put_varint(out, stack_len as u64);
         ids().for_each(|id| put_varint(out, id));
         put_tag(out, 2, BYTES);
         put_varint(out, values_len as u64);
-        row.values.iter().for_each(|&value| put_varint(out, value as u64));
+        row.values
+            .iter()
+            .for_each(|&value| put_varint(out, value as u64));
 
         let length = self.message.len() + self.label_bytes.len();
         self.put_head(field::SAMPLE, length)?;
@@ -423,7 +331,9 @@ impl<S: Sink> Writer<S> {
             .count();
         self.last_stack.truncate(shared);
         let rest = &stack[..stack.len() - shared];
-        self.last_stack.try_reserve(rest.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        self.last_stack
+            .try_reserve(rest.len())
+            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
         for &address in rest.iter().rev() {
             let id = match self.addresses.get(address) {
                 Some(id) => id,
@@ -498,7 +408,11 @@ impl<S: Sink> Writer<S> {
         }
         let mut clean = Vec::new();
         for chunk in text.utf8_chunks() {
-            for c in chunk.valid().chars().chain((!chunk.invalid().is_empty()).then_some('\u{fffd}')) {
+            for c in chunk
+                .valid()
+                .chars()
+                .chain((!chunk.invalid().is_empty()).then_some('\u{fffd}'))
+            {
                 if clean.len() + c.len_utf8() > MAX_TEXT {
                     return self.valid_string(&clean);
                 }

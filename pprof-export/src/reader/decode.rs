@@ -1,0 +1,409 @@
+//! From bytes to the message: protobuf by hand, every error with its place, all memory counted.
+//!
+//! Integers in repeated fields are accepted packed and one by one, fields in any order, and unknown ones
+//! are skipped, as protobuf's rules say. Text that is not UTF-8 is repaired, since google/pprof accepts
+//! it.
+
+use super::cursor::{Cursor, Field, Value};
+use super::{Error, Limits};
+use crate::schema::{
+    AllocatorStats, Function, Label, Line, Location, Mapping, Profile, Sample, ValueType,
+};
+use alloc::string::String;
+use alloc::vec::Vec;
+use std::collections::HashSet;
+
+/// The name of the frame that stands for a cut root end.
+const TRUNCATED: &str = "[truncated stack]";
+
+/// What the file may still use.
+struct Budget<'l> {
+    limits: &'l Limits,
+    bytes_left: u64,
+}
+
+impl Budget<'_> {
+    #[inline]
+    fn charge(&mut self, bytes: usize, offset: u64) -> Result<(), Error> {
+        match self.bytes_left.checked_sub(bytes as u64) {
+            Some(left) => {
+                self.bytes_left = left;
+                Ok(())
+            }
+            None => {
+                let limit = self.limits.decoded_bytes;
+                Err(Error::Limit {
+                    what: "bytes when decoded",
+                    limit,
+                    offset,
+                })
+            }
+        }
+    }
+
+    /// Appends an element of a repeated message.
+    #[inline]
+    fn push<T>(&mut self, to: &mut Vec<T>, item: T, offset: u64) -> Result<(), Error> {
+        self.charge(size_of::<T>(), offset)?;
+        to.push(item);
+        Ok(())
+    }
+
+    /// Appends the integers of a repeated field, packed or single, up to `most` of them in all. Returns
+    /// whether some were left out.
+    #[inline]
+    fn integers<T>(
+        &mut self,
+        to: &mut Vec<T>,
+        field: &Field<'_>,
+        name: &'static str,
+        most: usize,
+        convert: impl Fn(u64) -> T,
+    ) -> Result<bool, Error> {
+        let mut packed = match field.value {
+            Value::Int(value) if to.len() < most => {
+                self.push(to, convert(value), field.offset)?;
+                return Ok(false);
+            }
+            Value::Int(_) => return Ok(true),
+            Value::Bytes(packed) => packed,
+            Value::Fixed => return Err(field.wrong_type(name)),
+        };
+        // Each integer ends with a byte below 0x80: their number is counted, not believed.
+        let there = packed.bytes.iter().filter(|&&byte| byte < 0x80).count();
+        let room = there.min(most - to.len());
+        self.charge(room * size_of::<T>(), field.offset)?;
+        to.reserve_exact(room);
+        while !packed.bytes.is_empty() {
+            let value = packed.varint(name)?;
+            if to.len() < most {
+                to.push(convert(value));
+            }
+        }
+        Ok(room < there)
+    }
+}
+
+/// What a file seems to be that is not a pprof message; `None` if it may be one.
+pub fn foreign(message: &[u8]) -> Option<&'static str> {
+    let known: [(&[u8], &str); 5] = [
+        (b"\x7fELF", "an ELF binary"),
+        (b"\x28\xb5\x2f\xfd", "a zstd file"),
+        (b"PK\x03\x04", "a zip file"),
+        (b"PERFILE2", "a perf.data file"),
+        (b"\x1f\x8b", "a gzip file within a gzip file"),
+    ];
+    if let Some((_, name)) = known.iter().find(|(magic, _)| message.starts_with(magic)) {
+        return Some(name);
+    }
+    // A message begins with tags and lengths, which are control characters.
+    let is_text = |&byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..);
+    if message.iter().take(256).all(is_text) {
+        return Some("text");
+    }
+    match Cursor::new(message).next("profile") {
+        Ok(Some(Field {
+            number: 1..=6 | 11 | 1000,
+            value: Value::Bytes(_),
+            ..
+        })) => None,
+        Ok(Some(Field {
+            number: 7..=15,
+            value: Value::Int(_),
+            ..
+        })) => None,
+        Ok(Some(Field {
+            number: 13,
+            value: Value::Bytes(_),
+            ..
+        })) => None,
+        // A length beyond the end: a message that was cut in its first field.
+        Err(Error::Malformed { offset: 1.., .. })
+            if matches!(message[0], 0x0a | 0x12 | 0x1a | 0x22 | 0x2a | 0x32) =>
+        {
+            None
+        }
+        _ => Some("binary data of another kind"),
+    }
+}
+
+/// Decodes the whole message, unchecked but for its form.
+pub fn profile(message: &[u8], limits: &Limits) -> Result<Profile, Error> {
+    let mut budget = Budget {
+        limits,
+        bytes_left: limits.decoded_bytes,
+    };
+    let mut profile = Profile::default();
+    let mut cut: Vec<usize> = Vec::new();
+    let mut cursor = Cursor::new(message);
+    while let Some(field) = cursor.next("profile")? {
+        let at = field.offset;
+        match field.number {
+            1 => budget.push(
+                &mut profile.sample_type,
+                value_type(field.bytes("sample_type")?, "sample_type")?,
+                at,
+            )?,
+            2 => {
+                if profile.sample.len() as u64 >= limits.samples {
+                    return Err(Error::Limit {
+                        what: "samples",
+                        limit: limits.samples,
+                        offset: at,
+                    });
+                }
+                let (sample, is_cut) = sample(field.bytes("sample")?, &mut budget)?;
+                if is_cut {
+                    budget.push(&mut cut, profile.sample.len(), at)?;
+                }
+                budget.push(&mut profile.sample, sample, at)?;
+            }
+            3 => budget.push(&mut profile.mapping, mapping(field.bytes("mapping")?)?, at)?,
+            4 => {
+                let location = location(field.bytes("location")?, &mut budget)?;
+                budget.push(&mut profile.location, location, at)?;
+            }
+            5 => budget.push(
+                &mut profile.function,
+                function(field.bytes("function")?)?,
+                at,
+            )?,
+            6 => {
+                if profile.string_table.len() as u64 >= limits.strings {
+                    return Err(Error::Limit {
+                        what: "strings",
+                        limit: limits.strings,
+                        offset: at,
+                    });
+                }
+                let text = text(field.bytes("string_table")?.bytes, limits.name_bytes);
+                budget.charge(text.len(), at)?;
+                budget.push(&mut profile.string_table, text, at)?;
+            }
+            7 => profile.drop_frames = field.int("drop_frames")?,
+            8 => profile.keep_frames = field.int("keep_frames")?,
+            9 => profile.time_nanos = field.int("time_nanos")?,
+            10 => profile.duration_nanos = field.int("duration_nanos")?,
+            11 => {
+                profile.period_type = Some(value_type(field.bytes("period_type")?, "period_type")?)
+            }
+            12 => profile.period = field.int("period")?,
+            13 => {
+                budget.integers(
+                    &mut profile.comment,
+                    &field,
+                    "comment",
+                    usize::MAX,
+                    |value| value as i64,
+                )?;
+            }
+            14 => profile.default_sample_type = field.int("default_sample_type")?,
+            15 => profile.doc_url = field.int("doc_url")?,
+            1000 => {
+                profile.allocator_stats = Some(allocator_stats(field.bytes("allocator_stats")?)?)
+            }
+            _ => {}
+        }
+    }
+    mark_cut(&mut profile, &cut);
+    Ok(profile)
+}
+
+/// Gives each cut stack a root frame that says so.
+fn mark_cut(profile: &mut Profile, cut: &[usize]) {
+    if cut.is_empty() {
+        return;
+    }
+    fn unused(ids: impl Iterator<Item = u64>) -> u64 {
+        let used: HashSet<u64> = ids.collect();
+        // There are fewer ids than numbers.
+        (1..).find(|id| !used.contains(id)).unwrap_or(u64::MAX)
+    }
+    let function_id = unused(profile.function.iter().map(|f| f.id));
+    let id = unused(
+        profile.location.iter().map(|l| l.id).chain(
+            // An id that is referred to but missing must stay missing.
+            profile
+                .sample
+                .iter()
+                .flat_map(|sample| sample.location_id.iter().copied()),
+        ),
+    );
+    let name = profile.string_table.len() as i64;
+    profile.string_table.push(String::from(TRUNCATED));
+    profile.function.push(Function {
+        id: function_id,
+        name,
+        system_name: name,
+        filename: 0,
+        start_line: 0,
+    });
+    let line = Line {
+        function_id,
+        line: 0,
+        column: 0,
+    };
+    profile.location.push(Location {
+        id,
+        line: alloc::vec![line],
+        ..Location::default()
+    });
+    for &index in cut {
+        profile.sample[index].location_id.push(id);
+    }
+}
+
+fn value_type(mut cursor: Cursor<'_>, message: &'static str) -> Result<ValueType, Error> {
+    let mut item = ValueType::default();
+    while let Some(field) = cursor.next(message)? {
+        match field.number {
+            1 => item.r#type = field.int("value_type.type")?,
+            2 => item.unit = field.int("value_type.unit")?,
+            _ => {}
+        }
+    }
+    Ok(item)
+}
+
+/// A row, and whether its stack was cut.
+fn sample(mut cursor: Cursor<'_>, budget: &mut Budget<'_>) -> Result<(Sample, bool), Error> {
+    let (mut item, mut is_cut) = (Sample::default(), false);
+    let (depth, labels) = (budget.limits.depth, budget.limits.labels);
+    while let Some(field) = cursor.next("sample")? {
+        match field.number {
+            1 => {
+                is_cut |= budget.integers(
+                    &mut item.location_id,
+                    &field,
+                    "sample.location_id",
+                    depth,
+                    |id| id,
+                )?;
+            }
+            2 => {
+                budget.integers(
+                    &mut item.value,
+                    &field,
+                    "sample.value",
+                    usize::MAX,
+                    |value| value as i64,
+                )?;
+            }
+            3 => {
+                if item.label.len() >= labels {
+                    let limit = labels as u64;
+                    return Err(Error::Limit {
+                        what: "labels in a sample",
+                        limit,
+                        offset: field.offset,
+                    });
+                }
+                let label = label(field.bytes("sample.label")?)?;
+                budget.push(&mut item.label, label, field.offset)?;
+            }
+            _ => {}
+        }
+    }
+    Ok((item, is_cut))
+}
+
+fn label(mut cursor: Cursor<'_>) -> Result<Label, Error> {
+    let mut item = Label::default();
+    while let Some(field) = cursor.next("sample.label")? {
+        match field.number {
+            1 => item.key = field.int("label.key")?,
+            2 => item.str = field.int("label.str")?,
+            3 => item.num = field.int("label.num")?,
+            4 => item.num_unit = field.int("label.num_unit")?,
+            _ => {}
+        }
+    }
+    Ok(item)
+}
+
+fn mapping(mut cursor: Cursor<'_>) -> Result<Mapping, Error> {
+    let mut item = Mapping::default();
+    while let Some(field) = cursor.next("mapping")? {
+        match field.number {
+            1 => item.id = field.uint("mapping.id")?,
+            2 => item.memory_start = field.uint("mapping.memory_start")?,
+            3 => item.memory_limit = field.uint("mapping.memory_limit")?,
+            4 => item.file_offset = field.uint("mapping.file_offset")?,
+            5 => item.filename = field.int("mapping.filename")?,
+            6 => item.build_id = field.int("mapping.build_id")?,
+            7 => item.has_functions = field.bool("mapping.has_functions")?,
+            8 => item.has_filenames = field.bool("mapping.has_filenames")?,
+            9 => item.has_line_numbers = field.bool("mapping.has_line_numbers")?,
+            10 => item.has_inline_frames = field.bool("mapping.has_inline_frames")?,
+            _ => {}
+        }
+    }
+    Ok(item)
+}
+
+fn location(mut cursor: Cursor<'_>, budget: &mut Budget<'_>) -> Result<Location, Error> {
+    let mut item = Location::default();
+    while let Some(field) = cursor.next("location")? {
+        match field.number {
+            1 => item.id = field.uint("location.id")?,
+            2 => item.mapping_id = field.uint("location.mapping_id")?,
+            3 => item.address = field.uint("location.address")?,
+            4 => {
+                let line = line(field.bytes("location.line")?)?;
+                budget.push(&mut item.line, line, field.offset)?;
+            }
+            5 => item.is_folded = field.bool("location.is_folded")?,
+            _ => {}
+        }
+    }
+    Ok(item)
+}
+
+fn line(mut cursor: Cursor<'_>) -> Result<Line, Error> {
+    let mut item = Line::default();
+    while let Some(field) = cursor.next("location.line")? {
+        match field.number {
+            1 => item.function_id = field.uint("line.function_id")?,
+            2 => item.line = field.int("line.line")?,
+            3 => item.column = field.int("line.column")?,
+            _ => {}
+        }
+    }
+    Ok(item)
+}
+
+fn function(mut cursor: Cursor<'_>) -> Result<Function, Error> {
+    let mut item = Function::default();
+    while let Some(field) = cursor.next("function")? {
+        match field.number {
+            1 => item.id = field.uint("function.id")?,
+            2 => item.name = field.int("function.name")?,
+            3 => item.system_name = field.int("function.system_name")?,
+            4 => item.filename = field.int("function.filename")?,
+            5 => item.start_line = field.int("function.start_line")?,
+            _ => {}
+        }
+    }
+    Ok(item)
+}
+
+fn allocator_stats(mut cursor: Cursor<'_>) -> Result<AllocatorStats, Error> {
+    let mut item = AllocatorStats::default();
+    while let Some(field) = cursor.next("allocator_stats")? {
+        if let Some(place) = item.field_mut(field.number) {
+            *place = field.uint("allocator_stats")?;
+        }
+    }
+    Ok(item)
+}
+
+/// Text as it is kept: valid UTF-8, of bounded length.
+fn text(bytes: &[u8], most: usize) -> String {
+    if bytes.len() <= most {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    // A character that the cut splits becomes one replacement, which the mark of the cut follows.
+    let mut text = String::from_utf8_lossy(&bytes[..most]).into_owned();
+    text.push('…');
+    text
+}
