@@ -152,9 +152,31 @@ impl<O: Observer> Heap<O> {
     /// About 19 instructions for sizes up to 4 KiB when the thread's cache has a block.
     #[inline(always)]
     pub fn allocate(&'static self, size: usize) -> *mut u8 {
+        self.allocate_inner(size, |heap, size| heap.allocate_slow(size))
+    }
+
+    /// As [`Heap::allocate`], but a cold `failed` decides what comes back instead of null (a C++ exception, an error
+    /// number).
+    #[inline(always)]
+    pub fn allocate_or(&'static self, size: usize, failed: extern "C" fn(usize) -> *mut u8) -> *mut u8 {
+        self.allocate_inner(size, #[inline(always)] move |heap, size| heap.allocate_slow_or(size, failed))
+    }
+
+    /// As [`Heap::allocate`], with another slow path, which must do all that [`Heap::allocate`] does.
+    #[inline(always)]
+    pub fn allocate_or_else(&'static self, size: usize, slow: impl Fn(usize) -> *mut u8) -> *mut u8 {
+        self.allocate_inner(size, #[inline(always)] move |_, size| slow(size))
+    }
+
+    #[inline(always)]
+    fn allocate_inner(
+        &'static self,
+        size: usize,
+        slow: impl Fn(&'static Self, usize) -> *mut u8,
+    ) -> *mut u8 {
         let thread = tls::thread();
         if size > size::TABLE_MAX {
-            return self.allocate_slow(size);
+            return slow(self, size);
         }
         // SAFETY: the slot always holds a live state. For the shared ones the table gives class 0, whose cache is
         // empty. Indices: the table has an entry for each eighth of TABLE_MAX and holds classes only.
@@ -164,14 +186,15 @@ impl<O: Observer> Heap<O> {
             let top = *top_slot;
             let block = *top;
             if block.is_null() {
-                return self.allocate_slow(size);
+                return slow(self, size);
             }
             let usable = *(&raw const (*thread).sizes).cast::<u32>().add(class) as u64;
             if O::ENABLED {
                 let (countdown, fired) = (*thread).countdown.overflowing_sub(usable);
                 (*thread).countdown = countdown;
                 if fired {
-                    return self.allocate_sampled(size);
+                    // The slow path sees by the wrapped countdown that the sample is due.
+                    return slow(self, size);
                 }
             }
             (*thread).allocated = (*thread).allocated.wrapping_add(usable);

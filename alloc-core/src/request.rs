@@ -35,28 +35,20 @@ impl<O: Observer> Heap<O> {
         if unsafe { (*thread).kind } == Kind::Empty { self.start_thread() } else { thread }
     }
 
+    /// The slow path of [`Heap::allocate`], for callers that have seen the fast one fail.
     #[cold]
     #[inline(never)]
-    pub(crate) fn allocate_slow(&'static self, size: usize) -> *mut u8 {
+    pub extern "C" fn allocate_slow(&'static self, size: usize) -> *mut u8 {
         let entry_sp = sys::stack_pointer();
         self.allocate_request(size, &Request::PLAIN, entry_sp)
     }
 
-    /// The countdown has run out under the fast path.
     #[cold]
     #[inline(never)]
-    pub(crate) fn allocate_sampled(&'static self, size: usize) -> *mut u8 {
+    pub(crate) extern "C" fn allocate_slow_or(&'static self, size: usize, failed: extern "C" fn(usize) -> *mut u8) -> *mut u8 {
         let entry_sp = sys::stack_pointer();
-        let thread = self.thread();
-        let found = self.obtain(thread, size, &Request::PLAIN);
-        if found.block.is_null() {
-            return null_mut();
-        }
-        self.prepare(&found, false);
-        // SAFETY: the thread's own state.
-        unsafe { Thread::add(&mut (*thread).allocated, found.usable) };
-        self.sample(thread, found.block, size, found.usable, entry_sp);
-        found.block
+        let block = self.allocate_request(size, &Request::PLAIN, entry_sp);
+        if block.is_null() { failed(size) } else { block }
     }
 
     /// A block that reads as zero.
@@ -125,9 +117,11 @@ impl<O: Observer> Heap<O> {
             }
             Thread::add(&mut (*thread).allocated, usable);
             if O::ENABLED {
+                // Waits are below 2^63: a greater countdown is one that the fast path has run down already.
+                let due = (*thread).countdown >> 63 != 0;
                 let (countdown, fired) = (*thread).countdown.overflowing_sub(usable as u64);
                 (*thread).countdown = countdown;
-                if fired {
+                if fired || due {
                     self.sample(thread, block, requested, usable, entry_sp);
                 }
             }
@@ -286,7 +280,7 @@ impl<O: Observer> Heap<O> {
     /// Everything that the fast path of freeing leaves: null, full caches, flagged slabs, large blocks, strangers.
     #[cold]
     #[inline(never)]
-    pub(crate) unsafe fn deallocate_slow(&'static self, ptr: *mut u8) {
+    pub(crate) unsafe extern "C" fn deallocate_slow(&'static self, ptr: *mut u8) {
         if ptr.is_null() {
             return;
         }

@@ -1,1 +1,36 @@
-//! The C door.
+//! `libheapsift.so`: the shared library. See `capi/src` for what it exports.
+//!
+//! The configuration variables are plain exported data here: a program's own definition wins through the global offset
+//! table. In the static library they must be weak, which is why there are two leaves.
+
+#[path = "../../src/cxx.rs"]
+mod cxx;
+#[path = "../../src/exports.rs"]
+mod exports;
+#[path = "../../src/process.rs"]
+mod process;
+
+use core::ffi::c_char;
+use core::ops::Range;
+
+/// A variable that the program may set before the first allocation.
+#[repr(transparent)]
+struct Variable<T>(core::cell::UnsafeCell<T>);
+// SAFETY: written by the program only, by jemalloc's contract before threads start.
+unsafe impl<T> Sync for Variable<T> {}
+
+#[unsafe(no_mangle)]
+#[used]
+static malloc_conf: Variable<*const c_char> = Variable(core::cell::UnsafeCell::new(core::ptr::null()));
+#[unsafe(no_mangle)]
+#[used]
+static malloc_conf_2_conf_harder: Variable<*const c_char> =
+    Variable(core::cell::UnsafeCell::new(core::ptr::null()));
+#[unsafe(no_mangle)]
+#[used]
+static malloc_message: Variable<Option<alloc_core::message::Sink>> = Variable(core::cell::UnsafeCell::new(None));
+
+/// The addresses of this library, from its ELF header to its end: frames in there are never part of a stack.
+pub(crate) fn own_module() -> Range<usize> {
+    profiler::module_of(own_module as fn() -> Range<usize> as usize)
+}

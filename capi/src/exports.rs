@@ -1,0 +1,455 @@
+//! The exported functions, the same for the shared and the static library.
+//!
+//! Each is a thin door: it turns C's conventions (null and `errno`, flags in an `int`) into calls of the heap. Nothing
+//! here calls an exported function, which another library may have replaced. `errno` is set by failing calls only.
+
+use core::ffi::{c_char, c_int, c_void};
+use core::ptr::null_mut;
+
+use alloc_core::conf::ZeroRealloc;
+use alloc_core::ctl::{self, Code, HeapControl};
+use alloc_core::{Request, TcacheChoice, message, size};
+use profiler::HEAP;
+
+const ENOMEM: c_int = 12;
+const EINVAL: c_int = 22;
+const PAGE: usize = alloc_core::sys::PAGE;
+
+#[cold]
+#[inline(never)]
+fn set_errno(code: c_int) {
+    // SAFETY: the C library's own accessor of the calling thread's `errno`.
+    unsafe { *libc::__errno_location() = code };
+}
+
+/// Ends a call that found no memory.
+#[cold]
+#[inline(never)]
+fn out_of_memory() -> *mut c_void {
+    if HEAP.options().xmalloc {
+        message::fatal(&[b"Error in malloc(): out of memory"]);
+    }
+    set_errno(ENOMEM);
+    null_mut()
+}
+
+#[inline(always)]
+fn or_errno(block: *mut u8) -> *mut c_void {
+    if block.is_null() { out_of_memory() } else { block.cast() }
+}
+
+extern "C" fn malloc_failed(_bytes: usize) -> *mut u8 {
+    out_of_memory().cast()
+}
+
+/// `malloc(3)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn malloc(bytes: usize) -> *mut c_void {
+    HEAP.allocate_or(bytes, malloc_failed).cast()
+}
+
+/// `free(3)`.
+///
+/// # Safety
+/// `ptr` is null or a block that nobody uses any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn free(ptr: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { HEAP.deallocate(ptr.cast()) }
+}
+
+/// `calloc(3)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn calloc(count: usize, bytes: usize) -> *mut c_void {
+    match count.checked_mul(bytes) {
+        Some(total) => or_errno(HEAP.allocate_zeroed(total)),
+        None => out_of_memory(),
+    }
+}
+
+/// `realloc(3)`.
+///
+/// # Safety
+/// `ptr` is null or a block of the caller's, gone when the result isn't null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn realloc(ptr: *mut c_void, bytes: usize) -> *mut c_void {
+    if ptr.is_null() {
+        return malloc_plain(bytes);
+    }
+    if bytes == 0 {
+        HEAP.count_zero_realloc();
+        match HEAP.options().zero_realloc {
+            ZeroRealloc::Free => {
+                // SAFETY: the caller's promise.
+                unsafe { HEAP.deallocate(ptr.cast()) };
+                return null_mut();
+            }
+            ZeroRealloc::Abort => message::fatal(&[b"Called realloc(non-null-ptr, 0) with zero_realloc:abort set"]),
+            ZeroRealloc::Alloc => {}
+        }
+    }
+    // SAFETY: the caller's promise.
+    or_errno(unsafe { HEAP.reallocate(ptr.cast(), bytes.max(1)) })
+}
+
+#[inline]
+fn malloc_plain(bytes: usize) -> *mut c_void {
+    or_errno(HEAP.allocate(bytes))
+}
+
+/// `reallocarray(3)`.
+///
+/// # Safety
+/// As [`realloc`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn reallocarray(ptr: *mut c_void, count: usize, bytes: usize) -> *mut c_void {
+    match count.checked_mul(bytes) {
+        // SAFETY: the caller's promise.
+        Some(total) => unsafe { realloc_inner(ptr, total) },
+        None => out_of_memory(),
+    }
+}
+
+unsafe fn realloc_inner(ptr: *mut c_void, bytes: usize) -> *mut c_void {
+    if ptr.is_null() {
+        malloc_plain(bytes)
+    } else {
+        // SAFETY: the caller's promise.
+        or_errno(unsafe { HEAP.reallocate(ptr.cast(), bytes.max(1)) })
+    }
+}
+
+/// C23 `free_sized`; null is a no-op.
+///
+/// # Safety
+/// As [`free`]; `bytes` is what was asked for.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn free_sized(ptr: *mut c_void, bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { HEAP.deallocate_sized(ptr.cast(), bytes, 1) }
+}
+
+/// C23 `free_aligned_sized`; null is a no-op.
+///
+/// # Safety
+/// As [`free`]; `align` and `bytes` are what was asked for.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn free_aligned_sized(ptr: *mut c_void, align: usize, bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { HEAP.deallocate_sized(ptr.cast(), bytes, align) }
+}
+
+/// `cfree`, an old name of `free`.
+///
+/// # Safety
+/// As [`free`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cfree(ptr: *mut c_void) {
+    // SAFETY: the caller's promise.
+    unsafe { HEAP.deallocate(ptr.cast()) }
+}
+
+/// `posix_memalign(3)`: the error is returned, `errno` stays.
+///
+/// # Safety
+/// `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, bytes: usize) -> c_int {
+    if !align.is_power_of_two() || align < core::mem::size_of::<*mut c_void>() {
+        return EINVAL;
+    }
+    let block = HEAP.allocate_aligned(bytes, align, false);
+    if block.is_null() {
+        return ENOMEM;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { *out = block.cast() };
+    0
+}
+
+/// `aligned_alloc(3)`: the size need not be a multiple of the alignment.
+#[unsafe(no_mangle)]
+pub extern "C" fn aligned_alloc(align: usize, bytes: usize) -> *mut c_void {
+    if !align.is_power_of_two() {
+        set_errno(EINVAL);
+        return null_mut();
+    }
+    or_errno(HEAP.allocate_aligned(bytes, align, false))
+}
+
+/// `memalign(3)`.
+#[unsafe(no_mangle)]
+pub extern "C" fn memalign(align: usize, bytes: usize) -> *mut c_void {
+    if !align.is_power_of_two() {
+        set_errno(EINVAL);
+        return null_mut();
+    }
+    or_errno(HEAP.allocate_aligned(bytes, align, false))
+}
+
+/// `valloc(3)`: aligned to a page.
+#[unsafe(no_mangle)]
+pub extern "C" fn valloc(bytes: usize) -> *mut c_void {
+    or_errno(HEAP.allocate_aligned(bytes, PAGE, false))
+}
+
+/// `pvalloc(3)`: whole pages.
+#[unsafe(no_mangle)]
+pub extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
+    match size::page_ceil(bytes) {
+        Some(rounded) => or_errno(HEAP.allocate_aligned(rounded.max(PAGE), PAGE, false)),
+        None => out_of_memory(),
+    }
+}
+
+/// `malloc_usable_size(3)`.
+///
+/// # Safety
+/// `ptr` is null or a block in use.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn malloc_usable_size(ptr: *mut c_void) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { HEAP.usable_size(ptr.cast()) }
+}
+
+// ---- glibc's extras ----
+
+/// `malloc_trim(3)`: gives unused pages back; `pad` has no meaning here.
+#[unsafe(no_mangle)]
+pub extern "C" fn malloc_trim(_pad: usize) -> c_int {
+    c_int::from(HEAP.malloc_trim())
+}
+
+/// `mallopt(3)`: glibc's tunables have no meaning here; 0 says so.
+#[unsafe(no_mangle)]
+pub extern "C" fn mallopt(_parameter: c_int, _value: c_int) -> c_int {
+    0
+}
+
+fn usage() -> libc::mallinfo2 {
+    let stats = HEAP.stats();
+    // SAFETY: a struct of integers.
+    let mut info: libc::mallinfo2 = unsafe { core::mem::zeroed() };
+    info.arena = stats.mapped;
+    info.uordblks = stats.allocated;
+    info.fordblks = stats.mapped.saturating_sub(stats.allocated);
+    info.keepcost = stats.dirty + stats.muzzy;
+    info
+}
+
+/// `mallinfo2(3)`: mapped, in use, free, and what `malloc_trim` would give back.
+#[unsafe(no_mangle)]
+pub extern "C" fn mallinfo2() -> libc::mallinfo2 {
+    usage()
+}
+
+/// `mallinfo(3)`: as [`mallinfo2`], in `int`s that stop at their maximum.
+#[unsafe(no_mangle)]
+pub extern "C" fn mallinfo() -> libc::mallinfo {
+    let wide = usage();
+    // SAFETY: a struct of integers.
+    let mut info: libc::mallinfo = unsafe { core::mem::zeroed() };
+    let narrow = |n: usize| c_int::try_from(n).unwrap_or(c_int::MAX);
+    info.arena = narrow(wide.arena);
+    info.uordblks = narrow(wide.uordblks);
+    info.fordblks = narrow(wide.fordblks);
+    info.keepcost = narrow(wide.keepcost);
+    info
+}
+
+/// `malloc_stats(3)`: the statistics on descriptor 2.
+#[unsafe(no_mangle)]
+pub extern "C" fn malloc_stats() {
+    alloc_core::report::print(&HEAP, b"", &mut |piece| message::raw(piece));
+}
+
+// ---- jemalloc's own ----
+
+/// Decodes `MALLOCX_*` flags.
+fn request(flags: c_int) -> Request {
+    let flags = flags as u32;
+    let tcache = match (flags >> 8) & 0xfff {
+        0 => TcacheChoice::Automatic,
+        1 => TcacheChoice::None,
+        n => TcacheChoice::Explicit(n - 2),
+    };
+    let arena = flags >> 20;
+    Request {
+        align: 1usize << (flags & 0x3f),
+        zero: flags & 0x40 != 0,
+        // As jemalloc: a block from a named arena doesn't come out of the thread's cache.
+        tcache: if arena != 0 && tcache == TcacheChoice::Automatic { TcacheChoice::None } else { tcache },
+        arena: (arena != 0).then(|| arena - 1),
+    }
+}
+
+/// `mallocx`: null without `errno` when there is no memory.
+#[unsafe(no_mangle)]
+pub extern "C" fn mallocx(bytes: usize, flags: c_int) -> *mut c_void {
+    HEAP.allocate_with(bytes, request(flags)).cast()
+}
+
+/// `rallocx`.
+///
+/// # Safety
+/// `ptr` is a block of the caller's, gone when the result isn't null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rallocx(ptr: *mut c_void, bytes: usize, flags: c_int) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    unsafe { HEAP.reallocate_with(ptr.cast(), bytes.max(1), request(flags)) }.cast()
+}
+
+/// `xallocx`: resizes in place; returns the resulting usable size.
+///
+/// # Safety
+/// `ptr` is a block of the caller's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xallocx(ptr: *mut c_void, bytes: usize, extra: usize, flags: c_int) -> usize {
+    let request = request(flags);
+    // SAFETY: the caller's promise.
+    unsafe { HEAP.resize_in_place(ptr.cast(), bytes, extra, request.align, request.zero) }
+}
+
+/// `sallocx`: usable bytes.
+///
+/// # Safety
+/// `ptr` is null or a block in use.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sallocx(ptr: *const c_void, _flags: c_int) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { HEAP.usable_size(ptr.cast()) }
+}
+
+/// `dallocx`.
+///
+/// # Safety
+/// `ptr` is null or a block that nobody uses any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dallocx(ptr: *mut c_void, flags: c_int) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if flags as u32 & 0xfff00 == 0 {
+            HEAP.deallocate(ptr.cast());
+        } else if !ptr.is_null() {
+            HEAP.deallocate_with(ptr.cast(), request(flags));
+        }
+    }
+}
+
+/// `sdallocx`.
+///
+/// # Safety
+/// As [`dallocx`]; `bytes` is between the requested and the usable size.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sdallocx(ptr: *mut c_void, _bytes: usize, flags: c_int) {
+    // SAFETY: the caller's promise.
+    unsafe { dallocx_inner(ptr, flags) }
+}
+
+unsafe fn dallocx_inner(ptr: *mut c_void, flags: c_int) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !ptr.is_null() {
+            HEAP.deallocate_with(ptr.cast(), request(flags));
+        }
+    }
+}
+
+/// `nallocx`: the usable size that such a request would get; 0 when it is too large.
+#[unsafe(no_mangle)]
+pub extern "C" fn nallocx(bytes: usize, flags: c_int) -> usize {
+    size::usable_size_for(bytes, request(flags).align)
+}
+
+fn answer(result: Result<(), Code>) -> c_int {
+    match result {
+        Ok(()) => 0,
+        Err(Code(code)) => code,
+    }
+}
+
+fn control() -> &'static dyn HeapControl {
+    HEAP.ensure_booted();
+    &HEAP
+}
+
+/// `mallctl`.
+///
+/// # Safety
+/// `name` is a C string; the buffers are null or as the name's type demands.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mallctl(
+    name: *const c_char,
+    old: *mut c_void,
+    old_length: *mut usize,
+    new: *mut c_void,
+    new_length: usize,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let Some(name) = ctl::node::text(name) else { return Code::EINVAL.0 };
+        answer(ctl::by_name(control(), name, old.cast(), old_length, new.cast_const().cast(), new_length))
+    }
+}
+
+/// `mallctlnametomib`.
+///
+/// # Safety
+/// `name` is a C string; `mib` has room for `*length` numbers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mallctlnametomib(name: *const c_char, mib: *mut usize, length: *mut usize) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let Some(name) = ctl::node::text(name) else { return Code::EINVAL.0 };
+        if mib.is_null() || length.is_null() {
+            return Code::EINVAL.0;
+        }
+        let room = core::slice::from_raw_parts_mut(mib, *length);
+        match ctl::name_to_mib(control(), name, room) {
+            Ok(depth) => {
+                *length = depth;
+                0
+            }
+            Err(Code(code)) => code,
+        }
+    }
+}
+
+/// `mallctlbymib`.
+///
+/// # Safety
+/// `mib` holds `mib_length` numbers; the buffers are as for [`mallctl`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mallctlbymib(
+    mib: *const usize,
+    mib_length: usize,
+    old: *mut c_void,
+    old_length: *mut usize,
+    new: *mut c_void,
+    new_length: usize,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mib = core::slice::from_raw_parts(mib, mib_length);
+        answer(ctl::by_mib(control(), mib, old.cast(), old_length, new.cast_const().cast(), new_length))
+    }
+}
+
+/// `malloc_stats_print`: `write` null means descriptor 2 (or `malloc_message`).
+///
+/// # Safety
+/// `write` takes `opaque` and a C string; `letters` is null or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn malloc_stats_print(
+    write: Option<unsafe extern "C" fn(*mut c_void, *const c_char)>,
+    opaque: *mut c_void,
+    letters: *const c_char,
+) {
+    // SAFETY: the caller's promise.
+    let letters = unsafe { ctl::node::text(letters) }.unwrap_or(b"");
+    alloc_core::report::print(control(), letters, &mut |piece| match write {
+        // SAFETY: the caller's promise; the piece ends in a zero byte.
+        Some(write) => unsafe { write(opaque, piece.as_ptr().cast()) },
+        None => message::raw(piece),
+    });
+}

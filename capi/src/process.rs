@@ -1,0 +1,55 @@
+//! What the library does for itself in the process: its constructor, its private allocator, its last words.
+
+use core::alloc::{GlobalAlloc, Layout};
+
+use profiler::HEAP;
+
+use crate::own_module;
+
+/// The allocator behind the library's own collections (dumps): a private arena, never sampled, so that the library
+/// neither recurses into the public `malloc` nor appears in its own profile.
+struct Private;
+
+// SAFETY: the heap hands out blocks of at least the layout's size and alignment, exclusively.
+unsafe impl GlobalAlloc for Private {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        HEAP.internal_allocate(layout)
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller passes a block of `alloc`.
+        unsafe { HEAP.internal_deallocate(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static PRIVATE: Private = Private;
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = construct;
+
+extern "C" fn construct() {
+    // A hook without captured state needs no memory. It must not return: nothing may unwind into the program.
+    std::panic::set_hook(Box::new(|info| {
+        let mut number = alloc_core::message::Decimal::new(0);
+        let mut file: &[u8] = b"?";
+        if let Some(location) = info.location() {
+            file = location.file().as_bytes();
+            number = alloc_core::message::Decimal::new(location.line().into());
+        }
+        alloc_core::message::fatal(&[b"internal error at ", file, b":", number.as_bytes()])
+    }));
+    profiler::set_own_module(own_module());
+    HEAP.start();
+    if HEAP.options().stats_print {
+        // SAFETY: a plain function.
+        unsafe { libc::atexit(print_stats) };
+    }
+}
+
+extern "C" fn print_stats() {
+    let letters = &HEAP.options().stats_print_opts.bytes;
+    let length = letters.iter().position(|&b| b == 0).unwrap_or(letters.len());
+    alloc_core::report::print(&HEAP, &letters[..length], &mut |piece| alloc_core::message::raw(piece));
+}
