@@ -1,0 +1,77 @@
+//! Stack traces from inside of an allocation: no allocation, no lock, bounded in time and depth.
+//!
+//! The walker follows the unwind tables (`.eh_frame`) that every module carries for exceptions, so that it needs no
+//! frame pointers. A rule for each code address is looked up once and cached in a lock-free table. Code without tables
+//! (just-in-time compilers) is crossed by frame pointers. What a walk could not follow to the start of its thread is
+//! marked, never silently short.
+
+mod bounds;
+mod resolve;
+mod rules;
+mod walker;
+
+pub use bounds::stack_high;
+pub use rules::pretouch;
+
+use core::ops::Range;
+
+/// How stacks are captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Unwind tables, and frame pointers through code that has none.
+    Auto,
+    /// Frame pointers alone: fast, but stops at the first function compiled without them.
+    FramePointer,
+    /// Unwind tables alone.
+    Dwarf,
+    /// The compiler's unwinder, `_Unwind_Backtrace`.
+    Libgcc,
+}
+
+/// Which frames at the leaf end belong to the allocator.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// A stack address inside of the frame of the allocator's slow path: that frame and all below it go.
+    pub entry_sp: usize,
+    /// Code addresses of the allocator's own module, empty when the program contains it. Frames of it that follow go
+    /// too.
+    pub own: Range<usize>,
+}
+
+/// How a walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// At the start of the thread or the program.
+    Complete,
+    /// The buffer was full.
+    Truncated,
+    /// There was no rule for a frame, or its memory can't be the stack.
+    Lost,
+}
+
+/// A captured stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// Frames written.
+    pub depth: usize,
+    /// How the walk ended.
+    pub end: End,
+}
+
+/// Writes the return addresses of the calling thread's stack into `frames`, leaf first, the allocator's own cut off.
+///
+/// `stack_high` is the end of the thread's stack ([`stack_high`]); with 0, or when the thread runs on another stack,
+/// memory is probed before it is read.
+#[inline(never)]
+pub fn capture(method: Method, stack_high: usize, cut: &Cut, frames: &mut [usize]) -> Capture {
+    match method {
+        Method::Libgcc => walker::libgcc(cut, frames),
+        _ if !resolve::available() => walker::libgcc(cut, frames),
+        _ => walker::own(method, stack_high, cut, frames),
+    }
+}
+
+/// The code range of the loaded module that holds `address`; empty when there is none.
+pub fn module_of(address: usize) -> Range<usize> {
+    resolve::module(address).map_or(0..0, |module| module.start..module.end)
+}

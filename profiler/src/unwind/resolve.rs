@@ -1,0 +1,154 @@
+//! From a code address to its module and its unwind rule.
+//!
+//! `_dl_find_object` (glibc 2.35 and later) finds the module without a lock; the binary search table in
+//! `.eh_frame_hdr` finds the function's description; gimli runs its program up to the address, on the stack.
+
+use core::ffi::{c_int, c_void};
+
+use gimli::{BaseAddresses, CfaRule, EhFrame, EhFrameHdr, NativeEndian, Pointer, RegisterRule, UnwindSection};
+
+use super::rules::Rule;
+
+/// `struct dl_find_object` of glibc on x86-64.
+#[repr(C)]
+struct DlFound {
+    flags: u64,
+    map_start: *mut c_void,
+    map_end: *mut c_void,
+    link_map: *mut c_void,
+    eh_frame: *mut c_void,
+    reserved: [u64; 7],
+}
+
+type FindObject = unsafe extern "C" fn(*mut c_void, *mut DlFound) -> c_int;
+
+core::arch::global_asm!(".weak _dl_find_object");
+
+fn find_object() -> Option<FindObject> {
+    let address: usize;
+    // SAFETY: reads the global offset table; an undefined weak symbol has address 0.
+    unsafe {
+        core::arch::asm!(
+            "mov {}, qword ptr [rip + _dl_find_object@GOTPCREL]",
+            out(reg) address, options(nostack, readonly, preserves_flags)
+        );
+    }
+    // SAFETY: a function of that name in the C library has this type.
+    (address != 0).then(|| unsafe { core::mem::transmute::<usize, FindObject>(address) })
+}
+
+/// Whether modules can be found without a lock.
+pub(super) fn available() -> bool {
+    find_object().is_some()
+}
+
+/// A loaded module, as of now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Module {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    eh_frame_hdr: usize,
+    /// Differs between two modules that are loaded at the same address one after the other, unless the loader's
+    /// record, the table's place and the extent all coincide (the same library again, for practical purposes).
+    pub(super) identity: u64,
+}
+
+/// The module that holds `address`.
+pub(super) fn module(address: usize) -> Option<Module> {
+    let find = find_object()?;
+    let mut found = DlFound {
+        flags: 0,
+        map_start: core::ptr::null_mut(),
+        map_end: core::ptr::null_mut(),
+        link_map: core::ptr::null_mut(),
+        eh_frame: core::ptr::null_mut(),
+        reserved: [0; 7],
+    };
+    // SAFETY: `found` has the layout that the C library fills; any address may be asked for.
+    if unsafe { find(core::ptr::without_provenance_mut(address), &raw mut found) } != 0 {
+        return None;
+    }
+    let mix = |state: u64, value: usize| (state ^ value as u64).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(23);
+    let parts = [found.map_start.addr(), found.map_end.addr(), found.link_map.addr(), found.eh_frame.addr()];
+    Some(Module {
+        start: found.map_start.addr(),
+        end: found.map_end.addr(),
+        eh_frame_hdr: found.eh_frame.addr(),
+        // The lowest bit is set, so that an identity is never 0.
+        identity: parts.iter().fold(0, |state, &part| mix(state, part)) | 1,
+    })
+}
+
+/// Room for gimli's evaluation, on the stack: no allocation.
+struct OnStack;
+
+impl<T: gimli::ReaderOffset> gimli::UnwindContextStorage<T> for OnStack {
+    type Rules = [(gimli::Register, RegisterRule<T>); 32];
+    type Stack = [gimli::UnwindTableRow<T, Self>; 4];
+}
+
+const RBP: gimli::Register = gimli::Register(6);
+const RSP: gimli::Register = gimli::Register(7);
+const RETURN_ADDRESS: gimli::Register = gimli::Register(16);
+
+/// Works out the rule for code at `address` (of the call, not after it).
+#[cold]
+#[inline(never)]
+pub(super) fn rule(module: &Module, address: usize) -> Rule {
+    look_up(module, address).unwrap_or(Rule::UNKNOWN)
+}
+
+fn look_up(module: &Module, address: usize) -> Option<Rule> {
+    if module.eh_frame_hdr == 0 || !(module.start..module.end).contains(&module.eh_frame_hdr) {
+        return None;
+    }
+    // SAFETY: the loader says that the module is mapped there, and a return address into it is on this stack, so it
+    // stays mapped. Between the table and the end of the mapping there may be a hole of an odd layout; the table and
+    // the frames lie in front of it.
+    let hdr = unsafe { slice(module.eh_frame_hdr, module.end - module.eh_frame_hdr) };
+    let bases = BaseAddresses::default().set_eh_frame_hdr(module.eh_frame_hdr as u64);
+    let parsed = EhFrameHdr::new(hdr, NativeEndian).parse(&bases, 8).ok()?;
+    let Pointer::Direct(eh_frame) = parsed.eh_frame_ptr() else { return None };
+    let eh_frame = eh_frame as usize;
+    if !(module.start..module.end).contains(&eh_frame) {
+        return None;
+    }
+    let bases = bases.set_eh_frame(eh_frame as u64);
+    // SAFETY: as above.
+    let section = EhFrame::new(unsafe { slice(eh_frame, module.end - eh_frame) }, NativeEndian);
+    let table = parsed.table()?;
+    let fde = table
+        .fde_for_address(&section, &bases, address as u64, |section, bases, offset| {
+            section.cie_from_offset(bases, offset)
+        })
+        .ok()?;
+    if fde.is_signal_trampoline() {
+        return Some(Rule::SIGNAL);
+    }
+    let mut context = gimli::UnwindContext::<usize, OnStack>::new_in();
+    let row = fde.unwind_info_for_address(&section, &bases, &mut context, address as u64).ok()?;
+    match row.register(RETURN_ADDRESS) {
+        Some(RegisterRule::Offset(-8)) => {}
+        // The C library marks the first frame of a program and of a thread this way.
+        Some(RegisterRule::Undefined) => return Some(Rule::END),
+        _ => return None,
+    }
+    let (from_frame_pointer, offset) = match row.cfa() {
+        CfaRule::RegisterAndOffset { register, offset } if *register == RSP => (false, *offset),
+        CfaRule::RegisterAndOffset { register, offset } if *register == RBP => (true, *offset),
+        _ => return None,
+    };
+    let rbp_words = match row.register(RBP) {
+        Some(RegisterRule::Offset(at)) if at % 8 == 0 => Some(i16::try_from(at / 8).ok()?),
+        None | Some(RegisterRule::SameValue | RegisterRule::Undefined) => None,
+        _ => return None,
+    };
+    Some(Rule::new(from_frame_pointer, i32::try_from(offset).ok()?, rbp_words))
+}
+
+/// # Safety
+/// The range is mapped and readable where it is read.
+unsafe fn slice(address: usize, length: usize) -> &'static [u8] {
+    // SAFETY: the caller's promise.
+    unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(address), length) }
+}

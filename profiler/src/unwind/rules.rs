@@ -1,0 +1,118 @@
+//! The cache of unwind rules: a table of code addresses that all threads share without a lock.
+//!
+//! An entry is two words, the rule and the address XOR the rule XOR the identity of the module. A torn pair, a pair of
+//! another address and one of a module that has been unloaded since all fail the same comparison.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// log2 of the number of entries; 16 bytes each.
+const LG_ENTRIES: u32 = 14;
+
+static TABLE: [[AtomicU64; 2]; 1 << LG_ENTRIES] = [const { [const { AtomicU64::new(0) }; 2] }; 1 << LG_ENTRIES];
+
+/// How to get from a frame to its caller's, packed.
+///
+/// Bits 0 and 1: [`Kind`]; bit 2: the caller's rbp was saved; bits 8 to 23: where, from the CFA, in words; bits 32 to
+/// 63: the CFA's offset from its register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rule(u64);
+
+/// What a rule says first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// No rule: the walk can't go on by tables.
+    Unknown,
+    /// The CFA is the stack pointer plus an offset.
+    FromStackPointer,
+    /// The CFA is the frame pointer plus an offset.
+    FromFramePointer,
+    /// There is no caller: the start of a thread or program, or (bit 2 set) a signal frame.
+    Special,
+}
+
+impl Rule {
+    pub(super) const UNKNOWN: Rule = Rule(0);
+    /// The outermost frame.
+    pub(super) const END: Rule = Rule(3);
+    /// The kernel's frame around a signal handler.
+    pub(super) const SIGNAL: Rule = Rule(3 | 4);
+
+    /// A rule with the CFA at `register + offset` and rbp perhaps saved at `cfa + rbp_words * 8`.
+    pub(super) fn new(from_frame_pointer: bool, offset: i32, rbp_words: Option<i16>) -> Rule {
+        let kind = if from_frame_pointer { 2 } else { 1 };
+        let saved = rbp_words.map_or(0, |words| 4 | u64::from(words.cast_unsigned()) << 8);
+        Rule(kind | saved | u64::from(offset.cast_unsigned()) << 32)
+    }
+
+    pub(super) fn kind(self) -> Kind {
+        match self.0 & 3 {
+            0 => Kind::Unknown,
+            1 => Kind::FromStackPointer,
+            2 => Kind::FromFramePointer,
+            _ => Kind::Special,
+        }
+    }
+
+    /// Offset of the CFA from its register.
+    pub(super) fn cfa_offset(self) -> usize {
+        ((self.0 >> 32) as i32) as isize as usize
+    }
+
+    /// Where the caller's rbp is, from the CFA, in bytes.
+    pub(super) fn saved_rbp(self) -> Option<usize> {
+        (self.0 & 4 != 0).then(|| ((self.0 >> 8) as i16 as isize * 8) as usize)
+    }
+}
+
+fn slot(address: usize) -> &'static [AtomicU64; 2] {
+    let hash = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - LG_ENTRIES);
+    &TABLE[hash as usize]
+}
+
+/// The cached rule for `address` in the module of identity `module`.
+#[inline]
+pub(super) fn find(address: usize, module: u64) -> Option<Rule> {
+    let [check, rule] = slot(address);
+    // Relaxed: the words carry their own check, see the module's documentation.
+    let rule = rule.load(Ordering::Relaxed);
+    (check.load(Ordering::Relaxed) ^ rule ^ module == address as u64).then_some(Rule(rule))
+}
+
+/// Caches a rule.
+pub(super) fn store(address: usize, module: u64, rule: Rule) {
+    let [check, word] = slot(address);
+    check.store(address as u64 ^ rule.0 ^ module, Ordering::Relaxed);
+    word.store(rule.0, Ordering::Relaxed);
+}
+
+/// Touches the table, so that the first samples don't pay for its pages. Called once when profiling goes on.
+pub fn pretouch() {
+    for entry in TABLE.iter().step_by(4096 / 16) {
+        // A check that no address passes: user space ends far below it.
+        entry[0].fetch_or(1 << 63, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing() {
+        let rule = Rule::new(false, -24, Some(-3));
+        assert_eq!(rule.kind(), Kind::FromStackPointer);
+        assert_eq!(100usize.wrapping_add(rule.cfa_offset()), 76);
+        assert_eq!(rule.saved_rbp().map(|o| 100usize.wrapping_add(o)), Some(76));
+        assert_eq!(Rule::new(true, 16, None).saved_rbp(), None);
+        assert_eq!(Rule::END.kind(), Kind::Special);
+    }
+
+    #[test]
+    fn identity_matters() {
+        let rule = Rule::new(true, 16, Some(-2));
+        store(0x1234_5678, 77, rule);
+        assert_eq!(find(0x1234_5678, 77), Some(rule));
+        assert_eq!(find(0x1234_5678, 78), None);
+        assert_eq!(find(0x1234_5679, 77), None);
+    }
+}

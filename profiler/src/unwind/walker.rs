@@ -1,0 +1,277 @@
+//! The walk itself.
+
+use core::ffi::c_void;
+
+use super::bounds::Readable;
+use super::resolve::{self, Module};
+use super::rules::{self, Kind, Rule};
+use super::{Capture, Cut, End, Method};
+
+/// The registers that rules speak of.
+#[derive(Clone, Copy, Debug)]
+struct Registers {
+    pc: usize,
+    sp: usize,
+    bp: usize,
+}
+
+/// The registers of the function that this is inlined into.
+#[inline(always)]
+fn here() -> Registers {
+    let (pc, sp, bp);
+    // SAFETY: copies registers.
+    unsafe {
+        core::arch::asm!(
+            "lea {0}, [rip]", "mov {1}, rsp", "mov {2}, rbp",
+            out(reg) pc, out(reg) sp, out(reg) bp, options(nomem, nostack, preserves_flags)
+        );
+    }
+    Registers { pc, sp, bp }
+}
+
+/// Takes frames, leaf first, and leaves out the allocator's own.
+struct Frames<'a> {
+    cut: &'a Cut,
+    out: &'a mut [usize],
+    depth: usize,
+    /// Whether the slow path's own frame has been passed.
+    outside: bool,
+}
+
+impl Frames<'_> {
+    /// A return address, and the CFA of the frame that returns to it. `false`: no room.
+    #[inline]
+    fn push(&mut self, return_address: usize, cfa: usize) -> bool {
+        // The slow path's frame is the first whose CFA lies above the address inside of it.
+        self.outside |= cfa > self.cut.entry_sp;
+        if !self.outside || (self.depth == 0 && self.cut.own.contains(&return_address)) {
+            return true;
+        }
+        match self.out.get_mut(self.depth) {
+            Some(slot) => {
+                *slot = return_address;
+                self.depth += 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn ended(&self, end: End) -> Capture {
+        Capture { depth: self.depth, end }
+    }
+}
+
+/// Addresses below this are no code.
+const CODE_MIN: usize = 4096;
+/// Steps of a walk, the frames left out included: bounds the time of a walk that goes astray.
+const STEPS_MAX: usize = 4096;
+
+/// Walks by unwind tables and frame pointers.
+#[inline(never)]
+pub(super) fn own(method: Method, stack_high: usize, cut: &Cut, out: &mut [usize]) -> Capture {
+    let mut at = here();
+    let mut memory = Readable::new(at.sp, stack_high);
+    let mut frames = Frames { cut, out, depth: 0, outside: false };
+    let mut module: Option<Module> = None;
+    // The first address is where this function is; later ones are where calls return to, one past the call.
+    let mut past_call = 0;
+    for _ in 0..STEPS_MAX {
+        let rule = if method == Method::FramePointer && past_call == 1 {
+            Rule::UNKNOWN
+        } else {
+            // One question to the loader for each run of frames in a module: it costs a few nanoseconds, and tells
+            // rules of a module that is gone from those of its successor.
+            if !module.is_some_and(|m| (m.start..m.end).contains(&at.pc)) {
+                module = resolve::module(at.pc);
+            }
+            match &module {
+                None => Rule::UNKNOWN,
+                Some(m) => match rules::find(at.pc, m.identity) {
+                    Some(rule) => rule,
+                    None => {
+                        let rule = resolve::rule(m, at.pc - past_call);
+                        rules::store(at.pc, m.identity, rule);
+                        rule
+                    }
+                },
+            }
+        };
+        let cfa = match rule.kind() {
+            Kind::FromStackPointer => at.sp.wrapping_add(rule.cfa_offset()),
+            Kind::FromFramePointer => at.bp.wrapping_add(rule.cfa_offset()),
+            Kind::Special if rule == Rule::END => return frames.ended(End::Complete),
+            Kind::Special => {
+                // A signal frame: the interrupted registers lie where the kernel has put them.
+                let Some(interrupted) = signal_frame(&mut memory, at.sp) else { return frames.ended(End::Lost) };
+                if interrupted.pc < CODE_MIN || !frames.push(interrupted.pc, at.sp) {
+                    return frames.ended(if interrupted.pc < CODE_MIN { End::Lost } else { End::Truncated });
+                }
+                at = interrupted;
+                past_call = 0;
+                continue;
+            }
+            Kind::Unknown => {
+                // Code without tables: a frame pointer is the only lead, where the method allows it.
+                let in_module = module.is_some() && method == Method::Auto;
+                if method == Method::Dwarf || in_module {
+                    return frames.ended(End::Lost);
+                }
+                at.bp.wrapping_add(16)
+            }
+        };
+        if cfa <= at.sp {
+            return frames.ended(End::Lost);
+        }
+        let Some(return_address) = memory.word(cfa.wrapping_sub(8)) else { return frames.ended(End::Lost) };
+        let saved_rbp = if rule.kind() == Kind::Unknown { Some((-16isize) as usize) } else { rule.saved_rbp() };
+        if let Some(offset) = saved_rbp {
+            match memory.word(cfa.wrapping_add(offset)) {
+                Some(bp) => at.bp = bp,
+                None => return frames.ended(End::Lost),
+            }
+        }
+        if return_address == 0 {
+            return frames.ended(End::Complete);
+        }
+        if return_address < CODE_MIN {
+            return frames.ended(End::Lost);
+        }
+        if !frames.push(return_address, cfa) {
+            return frames.ended(End::Truncated);
+        }
+        at.pc = return_address;
+        at.sp = cfa;
+        past_call = 1;
+    }
+    frames.ended(End::Lost)
+}
+
+/// The interrupted registers in the kernel's signal frame on x86-64: `sp` points at a `ucontext_t`, whose general
+/// registers begin at offset 40 in the order r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip.
+fn signal_frame(memory: &mut Readable, sp: usize) -> Option<Registers> {
+    let register = |memory: &mut Readable, index: usize| memory.word(sp.checked_add(40 + index * 8)?);
+    let (bp, interrupted_sp, pc) = (register(memory, 10)?, register(memory, 15)?, register(memory, 16)?);
+    // A handler on a stack of its own interrupts another stack: this walk's bounds don't hold there.
+    (interrupted_sp > sp).then_some(Registers { pc, sp: interrupted_sp, bp })
+}
+
+struct LibgccWalk<'a, 'b> {
+    frames: &'a mut Frames<'b>,
+    end: End,
+}
+
+unsafe extern "C" {
+    fn _Unwind_Backtrace(step: extern "C" fn(*mut c_void, *mut c_void) -> i32, state: *mut c_void) -> i32;
+    fn _Unwind_GetIP(context: *mut c_void) -> usize;
+    fn _Unwind_GetCFA(context: *mut c_void) -> usize;
+}
+
+/// Walks by the compiler's unwinder. It may take the loader's lock on C libraries without `_dl_find_object`.
+#[inline(never)]
+pub(super) fn libgcc(cut: &Cut, out: &mut [usize]) -> Capture {
+    const GO_ON: i32 = 0;
+    const STOP: i32 = 4;
+    extern "C" fn step(context: *mut c_void, state: *mut c_void) -> i32 {
+        // SAFETY: the unwinder passes on the state that it was given below.
+        let walk = unsafe { &mut *state.cast::<LibgccWalk<'_, '_>>() };
+        // SAFETY: the unwinder's own context.
+        let (pc, cfa) = unsafe { (_Unwind_GetIP(context), _Unwind_GetCFA(context)) };
+        if pc < CODE_MIN {
+            walk.end = End::Complete;
+            return STOP;
+        }
+        // For the unwinder, a frame's CFA is the stack pointer at the call; the callee's CFA is the same address.
+        if !walk.frames.push(pc, cfa) {
+            walk.end = End::Truncated;
+            return STOP;
+        }
+        GO_ON
+    }
+    let mut frames = Frames { cut, out, depth: 0, outside: false };
+    let mut walk = LibgccWalk { frames: &mut frames, end: End::Complete };
+    // SAFETY: the callback and its state are alive during the call.
+    unsafe { _Unwind_Backtrace(step, (&raw mut walk).cast()) };
+    let end = walk.end;
+    frames.ended(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unwind::{capture, stack_high};
+
+    fn both(own: &mut [usize], reference: &mut [usize]) -> (Capture, Capture) {
+        let cut = Cut { entry_sp: 0, own: 0..0 };
+        (
+            capture(Method::Auto, stack_high(), &cut, own),
+            capture(Method::Libgcc, 0, &cut, reference),
+        )
+    }
+
+    /// Compares from the first frame on that both walks share: the caller of this function.
+    #[inline(never)]
+    fn compare() {
+        let (mut own, mut reference) = ([0; 512], [0; 512]);
+        let (a, b) = both(&mut own, &mut reference);
+        let (own, reference) = (&own[..a.depth], &reference[..b.depth]);
+        let common = own.iter().rev().zip(reference.iter().rev()).take_while(|(x, y)| x == y).count();
+        // The innermost frames differ by where the two walks were called from.
+        assert!(common + 4 >= own.len() && common >= 4, "{own:x?}\n{reference:x?}");
+        assert_eq!(a.end, End::Complete);
+    }
+
+    #[inline(never)]
+    fn deep(depth: usize) -> usize {
+        let room = std::hint::black_box([depth as u8; 40]);
+        if depth == 0 {
+            compare();
+            return 0;
+        }
+        deep(depth - 1) + usize::from(room[depth % 40])
+    }
+
+    extern "C" fn order(a: *const c_void, b: *const c_void) -> i32 {
+        compare();
+        // SAFETY: qsort passes pointers into the array below.
+        unsafe { *a.cast::<i32>() - *b.cast::<i32>() }
+    }
+
+    #[test]
+    fn equals_libgcc() {
+        compare();
+        deep(100);
+        std::thread::spawn(|| deep(37)).join().unwrap();
+        let mut numbers = [5i32, 3, 9, 1];
+        // SAFETY: four numbers of four bytes.
+        unsafe { libc::qsort(numbers.as_mut_ptr().cast(), 4, 4, Some(order)) };
+        assert_eq!(numbers, [1, 3, 5, 9]);
+    }
+
+    #[test]
+    fn truncation_is_told() {
+        let cut = Cut { entry_sp: 0, own: 0..0 };
+        let mut frames = [0; 3];
+        let capture = capture(Method::Auto, stack_high(), &cut, &mut frames);
+        assert_eq!((capture.depth, capture.end), (3, End::Truncated));
+    }
+
+    #[test]
+    fn cut_leaves_the_caller_first() {
+        #[inline(never)]
+        fn slow_path(frames: &mut [usize]) -> Capture {
+            let cut = Cut { entry_sp: alloc_core::sys::stack_pointer(), own: 0..0 };
+            let captured = capture(Method::Auto, stack_high(), &cut, frames);
+            std::hint::black_box(captured)
+        }
+        #[inline(never)]
+        fn program(frames: &mut [usize]) -> Capture {
+            std::hint::black_box(slow_path(std::hint::black_box(frames)))
+        }
+        let mut frames = [0; 64];
+        let captured = program(&mut frames);
+        assert!(captured.depth > 2);
+        let start = program as fn(&mut [usize]) -> Capture as usize;
+        assert!((start..start + 200).contains(&frames[0]), "{:x} not in {start:x}", frames[0]);
+    }
+}
