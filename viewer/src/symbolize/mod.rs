@@ -1,0 +1,194 @@
+//! Names for addresses: fills a profile's locations with functions, files and lines, offline.
+//!
+//! Each module is looked for where its mapping says, in the user's directories, and by build id where
+//! distributions put debug files; a file with another build id is refused and named in the [`Report`].
+//! Nothing is executed and nothing is fetched. Modules are read in parallel, each on its own thread,
+//! where a panic over broken debug information costs that module its names and nothing else.
+
+mod apply;
+mod demangle;
+mod find;
+mod module;
+
+#[cfg(test)]
+mod tests;
+
+pub use demangle::demangle;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use pprof_export::schema::Profile;
+
+use find::Wanted;
+use module::{Answer, Query};
+
+/// Deeply nested debug information is read by recursion.
+const STACK: usize = 64 << 20;
+
+/// Where to look, and what for.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Directories to look for binaries and debug files in, before the usual ones.
+    pub search: Vec<PathBuf>,
+    /// Name locations again that have names.
+    pub force: bool,
+}
+
+/// What became of each module that had addresses to name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// In the order of their first mapping.
+    pub modules: Vec<Module>,
+    /// Locations that belong to no mapping, and stay nameless.
+    pub unmapped: usize,
+}
+
+/// What became of one module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Module {
+    /// Path of the binary, as the profile has it.
+    pub name: String,
+    /// Its build id, or "".
+    pub build_id: String,
+    /// Locations that had no names.
+    pub locations: usize,
+    /// How many have names now.
+    pub named: usize,
+    /// How many of these have only a symbol's name: no file, line or inlined frames.
+    pub by_symbol: usize,
+    /// The file that the names come from.
+    pub file: Option<PathBuf>,
+    /// Why there are no names, or not all.
+    pub reason: Option<String>,
+    /// Files that were refused, each with its reason.
+    pub refused: Vec<String>,
+}
+
+impl Report {
+    /// How many modules got names for all their locations.
+    pub fn complete(&self) -> usize {
+        self.modules.iter().filter(|module| module.named == module.locations).count()
+    }
+}
+
+/// "12 of 14 modules symbolized; libfoo.so: no debug file for build id 00…"; names are as the file has
+/// them and must be escaped where they are shown.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} modules symbolized", self.complete(), self.modules.len())?;
+        for module in &self.modules {
+            if let Some(reason) = &module.reason {
+                let name = module.name.rsplit('/').next().unwrap_or(&module.name);
+                write!(f, "; {name}: {reason}")?;
+                if module.named < module.locations {
+                    write!(f, " ({} of {} addresses named)", module.named, module.locations)?;
+                }
+            }
+        }
+        if self.unmapped > 0 {
+            write!(f, "; {} addresses belong to no mapping", self.unmapped)?;
+        }
+        Ok(())
+    }
+}
+
+/// Names the locations of a profile that have no names yet.
+pub fn symbolize(profile: &mut Profile, options: &Options) -> Report {
+    let (mut report, jobs) = plan(profile, options);
+    let answers = run(&jobs, &options.search);
+    let mut writer = apply::Writer::new(profile);
+    for ((wanted, queries), answer) in jobs.into_iter().zip(answers) {
+        report.modules.push(Module {
+            name: wanted.path,
+            build_id: wanted.build_id,
+            locations: queries.len(),
+            named: answer.frames.len(),
+            by_symbol: answer.by_symbol,
+            file: answer.file,
+            reason: answer.reason,
+            refused: answer.refused,
+        });
+        for (location, frames) in answer.frames {
+            writer.set(location, &frames);
+        }
+    }
+    writer.finish();
+    report
+}
+
+type Job = (Wanted, Vec<Query>);
+
+/// Sorts the nameless locations by module.
+fn plan(profile: &Profile, options: &Options) -> (Report, Vec<Job>) {
+    let text = |index: i64| {
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        profile.string_table.get(index).map_or("", String::as_str)
+    };
+    let mut report = Report::default();
+    let (mut jobs, mut indices, mut by_mapping) = (Vec::new(), HashMap::new(), HashMap::new());
+    for mapping in &profile.mapping {
+        let wanted = Wanted::new(text(mapping.filename), text(mapping.build_id));
+        let job = *indices.entry(wanted.clone()).or_insert_with(|| {
+            jobs.push((wanted, Vec::new()));
+            jobs.len() - 1
+        });
+        by_mapping.insert(mapping.id, (job, mapping));
+    }
+    for (location, entry) in profile.location.iter().enumerate() {
+        // Frames that stand for no instruction have a name and no address.
+        let again = options.force && entry.address != 0;
+        if !entry.line.is_empty() && !again {
+            continue;
+        }
+        match by_mapping.get(&entry.mapping_id) {
+            Some((job, mapping)) => jobs[*job].1.push(Query {
+                location,
+                address: entry.address,
+                mapping: (mapping.memory_start, mapping.memory_limit, mapping.file_offset),
+            }),
+            None => report.unmapped += 1,
+        }
+    }
+    jobs.retain(|(_, queries)| !queries.is_empty());
+    (report, jobs)
+}
+
+/// Answers all jobs, as many at once as there are processors.
+fn run(jobs: &[Job], search: &[PathBuf]) -> Vec<Answer> {
+    let next = AtomicUsize::new(0);
+    let answers: Vec<OnceLock<Answer>> = jobs.iter().map(|_| OnceLock::new()).collect();
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some((wanted, queries)) = jobs.get(index) else { break };
+            let answer = if wanted.is_file() {
+                catch_unwind(AssertUnwindSafe(|| module::answer(wanted, queries, search)))
+                    .unwrap_or_else(|_| failed("reading its debug information failed"))
+            } else {
+                failed("not a file")
+            };
+            let _ = answers[index].set(answer);
+        }
+    };
+    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(jobs.len());
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            // Where no thread can be had, the others do its work.
+            let _ = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        }
+    });
+    // And where there was none at all, this one.
+    work();
+    answers.into_iter().map(|answer| answer.into_inner().unwrap_or_default()).collect()
+}
+
+fn failed(reason: &str) -> Answer {
+    Answer { reason: Some(reason.to_owned()), ..Answer::default() }
+}

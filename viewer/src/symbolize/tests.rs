@@ -1,0 +1,244 @@
+//! A compiled C++ program, named by us and by binutils' addr2line: the same frames.
+//!
+//! Needs `g++`, `addr2line`, `nm`, `objcopy` and `strip`, and says so where they are missing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pprof_export::schema::{Location, Mapping, Profile};
+
+use super::{Options, Report, symbolize};
+
+const SOURCE: &str = r#"
+#include <cstdlib>
+#include <vector>
+namespace deep {
+template <class T> inline __attribute__((always_inline)) T *inner(int n) {
+    return static_cast<T *>(std::malloc(sizeof(T) * n));
+}
+struct Owner {
+    std::vector<int> all;
+    static inline __attribute__((always_inline)) void *middle(int n) { return inner<long>(n + 1); }
+    __attribute__((noinline)) void *outer(int n) { all.push_back(n); return middle(n * 2); }
+};
+}
+int main(int argc, char **) { deep::Owner owner; return owner.outer(argc) == nullptr; }
+"#;
+
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn tool(name: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(name).args(arguments).output().ok()?;
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A directory with the compiled program; `None` where there is no compiler.
+fn compiled(name: &str) -> Option<(Scratch, PathBuf)> {
+    let dir = std::env::temp_dir().join(format!("symbolize-{name}-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let scratch = Scratch(dir.clone());
+    let (source, program) = (dir.join("a.cc"), dir.join("program"));
+    fs::write(&source, SOURCE).unwrap();
+    let (from, to) = (source.to_str().unwrap(), program.to_str().unwrap());
+    let built = tool("g++", &["-g", "-O2", "-Wl,--build-id=sha1", "-o", to, from]);
+    if built.is_none() || tool("addr2line", &["--version"]).is_none() {
+        println!("skipped: g++ or binutils are not installed");
+        return None;
+    }
+    Some((scratch, program))
+}
+
+/// A profile of the program's whole text, an address in every four, as if mapped somewhere.
+fn profile(program: &Path) -> (Profile, Vec<u64>) {
+    let headers = tool("readelf", &["-lW", program.to_str().unwrap()]).unwrap();
+    let number = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap();
+    let line = headers.lines().find(|line| line.contains("LOAD") && line.contains("R E")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (offset, address, length) = (number(words[1]), number(words[2]), number(words[4]));
+    let notes = tool("readelf", &["-n", program.to_str().unwrap()]).unwrap();
+    let build_id = notes.split("Build ID: ").nth(1).unwrap().split_whitespace().next().unwrap();
+    let base = 0x5555_0000_0000;
+    let profile = Profile {
+        string_table: vec![String::new(), program.to_str().unwrap().to_owned(), build_id.to_owned()],
+        mapping: vec![Mapping {
+            id: 1,
+            memory_start: base + (address & !0xfff),
+            memory_limit: base + ((address + length + 0xfff) & !0xfff),
+            file_offset: offset & !0xfff,
+            filename: 1,
+            build_id: 2,
+            ..Mapping::default()
+        }],
+        ..Profile::default()
+    };
+    let symbols = tool("nm", &["-S", "--defined-only", program.to_str().unwrap()]).unwrap();
+    let mut addresses = Vec::new();
+    for line in symbols.lines().filter(|line| line.contains(" main") || line.contains("outer")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let start = number(words[0]);
+        addresses.extend((start..start + number(words[1])).step_by(4));
+    }
+    let location = addresses.iter().enumerate().map(|(index, address)| Location {
+        id: index as u64 + 1,
+        mapping_id: 1,
+        address: base + address,
+        ..Location::default()
+    });
+    (Profile { location: location.collect(), ..profile }, addresses)
+}
+
+/// Function and `file:line` of each frame, innermost first.
+fn ours(profile: &Profile, location: &Location) -> Vec<(String, String)> {
+    let text = |index: i64| profile.string_table[index as usize].clone();
+    let frame = |line: &pprof_export::schema::Line| {
+        let function = &profile.function[line.function_id as usize - 1];
+        let file = text(function.filename);
+        let file = file.rsplit('/').next().unwrap();
+        (text(function.name).replace(' ', ""), format!("{file}:{}", line.line))
+    };
+    location.line.iter().map(frame).collect()
+}
+
+fn theirs(program: &Path, address: u64) -> Vec<(String, String)> {
+    let (program, address) = (program.to_str().unwrap(), format!("{address:x}"));
+    let text = tool("addr2line", &["-f", "-i", "-C", "-e", program, &address]).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let frame = |pair: &[&str]| {
+        let place = pair[1].split(" (").next().unwrap().rsplit('/').next().unwrap();
+        (pair[0].replace(' ', ""), place.replace('?', "0"))
+    };
+    lines.chunks_exact(2).map(frame).collect()
+}
+
+#[test]
+fn same_frames_as_binutils() {
+    let Some((_scratch, program)) = compiled("same") else { return };
+    let (mut profile, addresses) = profile(&program);
+    let report = symbolize(&mut profile, &Options::default());
+    assert_eq!(report.to_string(), "1 of 1 modules symbolized");
+    assert_eq!(report.modules[0].by_symbol, 0);
+    let mut deepest = 0;
+    for (location, &address) in profile.location.iter().zip(&addresses) {
+        let frames = ours(&profile, location);
+        deepest = deepest.max(frames.len());
+        let mut theirs = theirs(&program, address);
+        if frames.len() > 1 {
+            // binutils puts the symbol's name in the place of the innermost inlined function's.
+            theirs[0].0.clone_from(&frames[0].0);
+        }
+        assert_eq!(frames, theirs, "{address:#x}");
+    }
+    assert!(deepest >= 3);
+    let inner = profile.location.iter().map(|location| ours(&profile, location));
+    assert!(inner.flatten().any(|(name, _)| name == "long*deep::inner<long>(int)"));
+    let text = |index: i64| profile.string_table[index as usize].as_str();
+    let outer = profile.function.iter().find(|f| text(f.name).starts_with("deep::Owner::outer"));
+    assert_eq!(text(outer.unwrap().system_name), "_ZN4deep5Owner5outerEi");
+    assert!(profile.mapping[0].has_functions && profile.mapping[0].has_inline_frames);
+}
+
+fn names(program: &Path, options: &Options, before: &Profile) -> (Report, Vec<Vec<(String, String)>>) {
+    let mut profile = before.clone();
+    profile.string_table[1] = program.to_str().unwrap().to_owned();
+    let report = symbolize(&mut profile, options);
+    let frames = profile.location.iter().map(|location| ours(&profile, location)).collect();
+    (report, frames)
+}
+
+#[test]
+fn debug_files_apart() {
+    let Some((scratch, program)) = compiled("apart") else { return };
+    let (before, _) = profile(&program);
+    let (_, whole) = names(&program, &Options::default(), &before);
+    let dir = &scratch.0;
+    let id = before.string_table[2].clone();
+    let by_id = dir.join("search/.build-id").join(&id[..2]);
+    fs::create_dir_all(&by_id).unwrap();
+    let debug = by_id.join(format!("{}.debug", &id[2..]));
+    let (from, to) = (program.to_str().unwrap(), debug.to_str().unwrap());
+    if tool("objcopy", &["--only-keep-debug", from, to]).is_none() {
+        println!("skipped: objcopy is not installed");
+        return;
+    }
+    let stripped = dir.join("stripped");
+    tool("strip", &["-o", stripped.to_str().unwrap(), from]).unwrap();
+    let search = Options { search: vec![dir.join("search")], force: false };
+
+    let (report, frames) = names(&stripped, &search, &before);
+    assert_eq!(report.modules[0].file.as_deref(), Some(debug.as_path()));
+    assert_eq!(frames, whole);
+    // The debug file alone: its offsets are not those of the binary.
+    let (report, frames) = names(&dir.join("gone"), &search, &before);
+    assert_eq!(report.complete(), 1, "{report}");
+    assert_eq!(frames, whole);
+    // No debug file.
+    let (report, _) = names(&stripped, &Options::default(), &before);
+    let shown = report.to_string();
+    assert!(shown.starts_with(&format!("0 of 1 modules symbolized; stripped: no debug file for build id {id}")), "{shown}");
+
+    // Linked by name, without build ids.
+    let (linked, link) = (dir.join("linked"), dir.join("linked.debug"));
+    tool("objcopy", &["--remove-section=.note.gnu.build-id", from, linked.to_str().unwrap()]).unwrap();
+    tool("objcopy", &["--only-keep-debug", linked.to_str().unwrap(), link.to_str().unwrap()]).unwrap();
+    let add = format!("--add-gnu-debuglink={}", link.display());
+    tool("objcopy", &["--strip-all", &add, linked.to_str().unwrap()]).unwrap();
+    let mut without = before.clone();
+    without.mapping[0].build_id = 0;
+    let (report, frames) = names(&linked, &Options::default(), &without);
+    assert_eq!(report.modules[0].file.as_deref(), Some(link.as_path()), "{report}");
+    assert_eq!(frames, whole);
+    // The build id asked for is not that of the file.
+    let (report, _) = names(&linked, &Options::default(), &before);
+    assert!(report.to_string().contains("it has no build id"), "{report}");
+}
+
+#[test]
+fn broken_files_cost_names_only() {
+    let Some((scratch, program)) = compiled("broken") else { return };
+    let (before, _) = profile(&program);
+    let image = fs::read(&program).unwrap();
+    let broken = scratch.0.join("broken");
+    for step in 0..64 {
+        let mut image = image.clone();
+        if step % 2 == 0 {
+            image.truncate(image.len() * step / 64);
+        } else {
+            for at in (step * 7 + 0x400..image.len()).step_by(97 + step) {
+                image[at] ^= 0x5a;
+            }
+        }
+        fs::write(&broken, image).unwrap();
+        let (report, _) = names(&broken, &Options::default(), &before);
+        assert_eq!(report.modules.len(), 1);
+    }
+}
+
+#[test]
+fn what_is_no_file_says_so() {
+    let mut profile = Profile {
+        string_table: ["", "[vdso]", "/nowhere/libfoo.so", "00112233445566"].map(String::from).to_vec(),
+        mapping: vec![
+            Mapping { id: 1, memory_limit: 9, filename: 1, ..Mapping::default() },
+            Mapping { id: 2, memory_limit: 9, filename: 2, build_id: 3, ..Mapping::default() },
+        ],
+        location: (0..3).map(|id| Location { id: id + 1, mapping_id: id, ..Location::default() }).collect(),
+        ..Profile::default()
+    };
+    let before = profile.clone();
+    let report = symbolize(&mut profile, &Options::default());
+    assert_eq!(profile, before);
+    assert_eq!(
+        report.to_string(),
+        "0 of 2 modules symbolized; [vdso]: not a file (0 of 1 addresses named); \
+         libfoo.so: no file with build id 00112233445566 (0 of 1 addresses named); \
+         1 addresses belong to no mapping"
+    );
+}
