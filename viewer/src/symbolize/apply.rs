@@ -90,7 +90,8 @@ impl<'a> Writer<'a> {
             if location.line.is_empty() {
                 nameless.insert(location.mapping_id);
             }
-            let known = |line: &Line| line.line != 0 && files.get(&line.function_id) == Some(&true);
+            // Code that the compiler made up has line 0, and still its file.
+            let known = |line: &Line| files.get(&line.function_id) == Some(&true);
             if !location.line.iter().all(known) {
                 fileless.insert(location.mapping_id);
             }
