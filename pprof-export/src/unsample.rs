@@ -38,6 +38,24 @@ pub fn samples(objects: i64, size: u64, period: u64) -> i64 {
     libm::round(objects as f64 * probability(size, period)) as i64
 }
 
+/// Variances of the estimates behind `seen` recorded blocks of `size` bytes: of their number, and of their
+/// bytes. Those of several rows add up, and the root of the sum is the standard error of the sum:
+///
+/// ```text
+///     var(objects) = n · (1 − p) / p²            var(bytes) = s² · var(objects)
+/// ```
+///
+/// Both are unbiased, and 0 where every block is recorded.
+pub fn variances(seen: u64, size: u64, period: u64) -> (f64, f64) {
+    if period <= 1 {
+        return (0.0, 0.0);
+    }
+    let p = probability(size, period);
+    let missed = libm::exp(-(size.max(1) as f64) / period as f64);
+    let objects = seen as f64 * missed / (p * p);
+    (objects, objects * size as f64 * size as f64)
+}
+
 /// Makes the estimates of the rows of one column pair, with the rounding errors of a stack carried
 /// from row to row. Two of them are needed for a file with allocated and in-use columns.
 #[derive(Clone, Copy, Debug, Default)]
@@ -110,6 +128,26 @@ mod tests {
         assert!((probability(1, 1 << 60) * (1u64 << 60) as f64 - 1.0).abs() < 1e-12);
         assert_eq!(probability(0, 4096), probability(1, 4096));
         assert_eq!(probability(u64::MAX, 2), 1.0);
+    }
+
+    #[test]
+    fn variances_are_those_of_the_sum() {
+        // All 1000 blocks of one size are drawn with p; the mean square of the error must be the variance.
+        let (size, period, blocks) = (1u64 << 18, 1u64 << 19, 1000u64);
+        let (p, mut state, rounds) = (probability(size, period), 3, 4000);
+        let (mut square, mut estimated) = (0.0, 0.0);
+        for _ in 0..rounds {
+            let draw = |_: &u64| (next(&mut state) as f64 / (1u64 << 31) as f64) < p;
+            let seen = (0..blocks).filter(draw).count() as u64;
+            square += libm::pow(seen as f64 / p - blocks as f64, 2.0) / f64::from(rounds);
+            estimated += variances(seen, size, period).0 / f64::from(rounds);
+        }
+        assert!(
+            (square / estimated - 1.0).abs() < 0.1,
+            "{square} {estimated}"
+        );
+        assert_eq!(variances(5, 64, 1), (0.0, 0.0));
+        assert_eq!(variances(5, 64, 4096).1, variances(5, 64, 4096).0 * 4096.0);
     }
 
     #[test]
