@@ -1,1 +1,25 @@
-//! The library behind the `heapsift` command.
+//! The library behind the `heapsift` command: reads heap profiles, names their frames, and turns them
+//! into tables, flame graphs, differences and other formats.
+//!
+//! A picture's way through the rooms: [`input`] reads and recognises a file, the symbolizer names its
+//! frames, [`model`] holds it in memory, [`graph`] and [`stats`] make numbers with intervals of it, and
+//! one module of [`report`] writes them, through [`escape`], as text, JSON or SVG. [`run`] starts
+//! programs under the allocator. [`cli`] is the command line.
+//!
+//! Everything but [`run`] works offline on files that may be hostile: readers are bounded, sums
+//! saturate, and names are escaped where they are written.
+
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod error;
+pub mod escape;
+pub mod graph;
+pub mod input;
+pub mod measure;
+pub mod model;
+pub mod output;
+pub mod report;
+pub mod run;
+pub mod stats;
+pub mod symbolize;

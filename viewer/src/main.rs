@@ -1,2 +1,7 @@
 //! The `heapsift` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    viewer::cli::main(std::env::args_os())
+}

@@ -1,0 +1,134 @@
+//! Text from a profile on its way out: one function per sink.
+//!
+//! Names and paths in a profile are chosen by whoever wrote the program, or the file. They stay as
+//! they are inside the library and pass through one of these functions exactly once, at the point
+//! where they are written. Nothing else in the crate writes a name.
+
+use std::borrow::Cow;
+
+/// Characters that steer a terminal, reorder text or break a line without being seen.
+fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{200b}'..='\u{200f}'     // zero width, direction marks
+            | '\u{2028}'..='\u{202e}'   // line and paragraph separators, embeddings, overrides
+            | '\u{2060}'..='\u{206f}'   // word joiner, isolates, deprecated format characters
+            | '\u{061c}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{fffe}' | '\u{ffff}')
+}
+
+/// Replaces every hostile character by a visible escape: `\n`, `\x1b`, `\u{202e}`.
+fn visible(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_hostile) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if is_hostile(c) && (c as u32) < 0x80 => out.push_str(&format!("\\x{:02x}", c as u32)),
+            c if is_hostile(c) => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// For a terminal or any plain text: one line, nothing that steers the terminal.
+pub fn terminal(text: &str) -> Cow<'_, str> {
+    visible(text)
+}
+
+/// For XML text and attributes (SVG): visible, then the five characters with a meaning replaced.
+pub fn xml(text: &str) -> String {
+    let text = visible(text);
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// For one frame of a folded stack: no separator, no line break, never empty.
+pub fn folded(text: &str) -> Cow<'_, str> {
+    let text = visible(text);
+    if text.trim().is_empty() {
+        return Cow::Borrowed("[unknown]");
+    }
+    if text.contains(';') {
+        return Cow::Owned(text.replace(';', ":"));
+    }
+    text
+}
+
+/// For one text cell of a CSV file: quoted where needed; a cell that a spreadsheet would take for a
+/// formula gets a leading apostrophe.
+pub fn csv(text: &str) -> String {
+    let text = visible(text);
+    let guard = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
+    if text.contains([',', '"']) || !guard.is_empty() {
+        return format!("\"{guard}{}\"", text.replace('"', "\"\""));
+    }
+    text.into_owned()
+}
+
+/// Cuts `text` to `width` characters, keeping its end, which tells functions apart.
+pub fn shorten(text: &str, width: usize) -> Cow<'_, str> {
+    let length = text.chars().count();
+    if length <= width {
+        return Cow::Borrowed(text);
+    }
+    if width <= 2 {
+        return Cow::Owned(text.chars().take(width).collect());
+    }
+    Cow::Owned("..".chars().chain(text.chars().skip(length - (width - 2))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_not_steered() {
+        assert_eq!(terminal("a\x1b[31mb\u{202e}c\nd\u{9b}"), "a\\x1b[31mb\\u{202e}c\\nd\\u{9b}");
+        assert_eq!(terminal("Vec<T>::push"), "Vec<T>::push");
+    }
+
+    #[test]
+    fn xml_keeps_names_as_text() {
+        assert_eq!(
+            xml("<script>alert('&')</script>\0"),
+            "&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;\\x00"
+        );
+    }
+
+    #[test]
+    fn a_folded_frame_is_one_frame() {
+        assert_eq!(folded("[u8; 8]"), "[u8: 8]");
+        assert_eq!(folded("a\nb"), "a\\nb");
+        assert_eq!(folded(""), "[unknown]");
+    }
+
+    #[test]
+    fn a_csv_cell_is_no_formula() {
+        assert_eq!(csv("=cmd()"), "\"'=cmd()\"");
+        assert_eq!(csv("f(a, \"b\")"), "\"f(a, \"\"b\"\")\"");
+        assert_eq!(csv("plain"), "plain");
+    }
+
+    #[test]
+    fn shortening_keeps_the_end() {
+        assert_eq!(shorten("abcdefgh", 5), "..fgh");
+        assert_eq!(shorten("abc", 5), "abc");
+        assert_eq!(shorten("abcdefgh", 1), "a");
+    }
+}

@@ -1,0 +1,244 @@
+//! A profile in memory, as every report uses it.
+//!
+//! Made from one or more decoded pprof messages ([`build`]): the same location of the same binary is
+//! one location, wherever the binary was mapped, so that files of different processes can be summed
+//! and compared. Rows stay apart by the side they came from ([`Side`]), because the uncertainty of a
+//! difference needs both sides; nothing cancels before it is reported.
+//!
+//! Everything is an index into a vector: a [`Str`] into the strings, a frame into the locations, a row's
+//! stack into one long list of frames. Text is kept as it was read; [`crate::escape`] makes it safe on
+//! its way out.
+
+mod build;
+mod filter;
+mod sampling;
+mod strings;
+mod total;
+
+pub use build::Builder;
+pub use filter::Filters;
+pub use sampling::Columns;
+pub use strings::{Str, Strings};
+pub use total::BaseUse;
+
+/// Which side of a comparison a row belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The profile asked about.
+    #[default]
+    New,
+    /// The profile it is compared with.
+    Base,
+}
+
+/// What a column counts, and in which unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueType {
+    /// `inuse_space`, …
+    pub kind: String,
+    /// `bytes`, `count`, …
+    pub unit: String,
+}
+
+/// A mapped piece of a binary.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub limit: u64,
+    /// Offset of `start` in the file.
+    pub offset: u64,
+    /// Path of the file.
+    pub file: Str,
+    /// Build id in hexadecimal, or empty.
+    pub build_id: Str,
+    /// Every location of the mapping has functions.
+    pub has_functions: bool,
+    /// … and file names.
+    pub has_filenames: bool,
+    /// … and line numbers.
+    pub has_line_numbers: bool,
+    /// … and inlined frames.
+    pub has_inline_frames: bool,
+}
+
+/// A function.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Function {
+    /// Name for people.
+    pub name: Str,
+    /// Name for the linker.
+    pub system_name: Str,
+    /// Source file.
+    pub file: Str,
+    /// Line of its first line, 0 if unknown.
+    pub start_line: i64,
+}
+
+/// A source line of a location; several where calls were inlined, the innermost first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// Index of the function.
+    pub function: u32,
+    /// Line number, 0 if unknown.
+    pub line: i64,
+}
+
+/// An address, with its lines once it is symbolized.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Location {
+    /// Index of the mapping.
+    pub mapping: Option<u32>,
+    /// Address in the process of the first profile that had it.
+    pub address: u64,
+    /// Lines, innermost first; empty where not symbolized.
+    pub lines: Vec<Line>,
+    /// Several functions share the address.
+    pub is_folded: bool,
+}
+
+/// What a label says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LabelValue {
+    /// A string.
+    Text(Str),
+    /// A number and its unit.
+    Number(i64, Str),
+}
+
+/// A label of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Label {
+    /// Its name.
+    pub key: Str,
+    /// Its value.
+    pub value: LabelValue,
+}
+
+/// One row: a stack with its labels; the values stand in [`Profile::values`].
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    stack: (u32, u32),
+    labels: (u32, u32),
+    side: Side,
+}
+
+/// The allocator's own numbers at the instant of the dump, in bytes.
+pub type AllocatorStats = pprof_export::AllocatorStats;
+
+/// A profile.
+#[derive(Debug, Default)]
+pub struct Profile {
+    /// All text.
+    pub strings: Strings,
+    /// The columns.
+    pub sample_types: Vec<ValueType>,
+    /// The column shown when none is asked for.
+    pub default_type: usize,
+    /// The name of that column as the file gave it, possibly empty.
+    pub default_type_name: String,
+    /// What the period counts.
+    pub period_type: Option<ValueType>,
+    /// Mean distance of two samples.
+    pub period: i64,
+    /// When it was made, in nanoseconds since 1970; 0 if unknown.
+    pub time_nanos: i64,
+    /// How long it covers.
+    pub duration_nanos: i64,
+    /// Free text of the producer.
+    pub comments: Vec<String>,
+    /// Frames the producer wants cut, with everything below.
+    pub drop_frames: String,
+    /// Exceptions from `drop_frames`.
+    pub keep_frames: String,
+    /// The allocator's numbers.
+    pub allocator: Option<AllocatorStats>,
+    /// Mappings; the main binary first.
+    pub mappings: Vec<Mapping>,
+    /// Functions.
+    pub functions: Vec<Function>,
+    /// Locations.
+    pub locations: Vec<Location>,
+    rows: Vec<Row>,
+    frames: Vec<u32>,
+    labels: Vec<Label>,
+    values: Vec<i64>,
+}
+
+impl Profile {
+    /// Number of rows.
+    pub fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Locations of a row, leaf first.
+    pub fn stack(&self, row: usize) -> &[u32] {
+        let (start, length) = self.rows[row].stack;
+        &self.frames[start as usize..(start + length) as usize]
+    }
+
+    /// Labels of a row.
+    pub fn labels(&self, row: usize) -> &[Label] {
+        let (start, length) = self.rows[row].labels;
+        &self.labels[start as usize..(start + length) as usize]
+    }
+
+    /// Values of a row, one per column.
+    pub fn values(&self, row: usize) -> &[i64] {
+        let width = self.sample_types.len();
+        &self.values[row * width..(row + 1) * width]
+    }
+
+    /// Side of a row.
+    pub fn side(&self, row: usize) -> Side {
+        self.rows[row].side
+    }
+
+    /// The text behind a handle.
+    pub fn text(&self, handle: Str) -> &str {
+        self.strings.get(handle)
+    }
+
+    /// The name of a column's index given as pprof gives it: a name, a number, or nothing for the
+    /// default. `inuse_space` also finds a column that is just `space`.
+    pub fn column(&self, asked: Option<&str>) -> Result<usize, String> {
+        let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
+            return Ok(self.default_type);
+        };
+        if let Ok(index) = asked.parse::<usize>()
+            && index < self.sample_types.len() {
+                return Ok(index);
+            }
+        let short = asked.strip_prefix("inuse_").unwrap_or(asked);
+        self.sample_types.iter().position(|t| t.kind == asked || t.kind == short).ok_or_else(|| {
+            let known: Vec<&str> = self.sample_types.iter().map(|t| t.kind.as_str()).collect();
+            format!("there is no sample type {asked}; it has {}", known.join(", "))
+        })
+    }
+
+    /// Base name of a mapping's file, or nothing.
+    pub fn mapping_name(&self, mapping: &Mapping) -> &str {
+        base_name(self.text(mapping.file))
+    }
+
+    /// Drops every row for which `keep` says no, and lets `keep` shorten the stack it is given.
+    fn retain_rows(&mut self, mut keep: impl FnMut(&Self, usize) -> Option<Vec<u32>>) {
+        let width = self.sample_types.len();
+        let (mut rows, mut frames) = (Vec::with_capacity(self.rows.len()), Vec::new());
+        let mut values = Vec::with_capacity(self.values.len());
+        for index in 0..self.rows.len() {
+            let Some(stack) = keep(self, index) else { continue };
+            let start = frames.len() as u32;
+            frames.extend_from_slice(&stack);
+            rows.push(Row { stack: (start, stack.len() as u32), ..self.rows[index] });
+            values.extend_from_slice(&self.values[index * width..(index + 1) * width]);
+        }
+        (self.rows, self.frames, self.values) = (rows, frames, values);
+    }
+}
+
+/// The part of a path after its last slash.
+pub fn base_name(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
+}

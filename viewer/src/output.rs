@@ -1,0 +1,115 @@
+//! Where reports go: standard output, or a file that appears whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Writes to standard output. A reader that closed its end early is [`Error::BrokenPipe`].
+pub fn to_stdout(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .map_err(|source| Error::io("write", Path::new("standard output"), source))
+}
+
+/// Writes to `path`, or to standard output for `-`. A regular file is replaced by a rename, so that
+/// nobody ever reads half of it; a device or a pipe is written to as it is.
+pub fn to_path(path: &Path, bytes: &[u8]) -> Result<()> {
+    if path == Path::new("-") {
+        return to_stdout(bytes);
+    }
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        let write = |path: &Path| OpenOptions::new().write(true).open(path)?.write_all(bytes);
+        return write(path).map_err(|source| Error::io("write", path, source));
+    }
+    // Through a link, the file it names is replaced and the link stays.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let (temporary, file) = create_beside(&target).map_err(|source| Error::io("write", path, source))?;
+    let written = write_all(file, bytes, &target).and_then(|()| fs::rename(&temporary, &target));
+    written.map_err(|source| {
+        // Best effort: the reason that matters is the one of the write.
+        let _ = fs::remove_file(&temporary);
+        Error::io("write", path, source)
+    })
+}
+
+fn write_all(mut file: File, bytes: &[u8], target: &Path) -> io::Result<()> {
+    file.write_all(bytes)?;
+    if let Ok(old) = fs::metadata(target) {
+        file.set_permissions(old.permissions())?;
+    }
+    file.sync_all()
+}
+
+/// Creates a new file in the directory of `target`.
+fn create_beside(target: &Path) -> io::Result<(PathBuf, File)> {
+    let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+    for attempt in 0..100 {
+        let temporary = target.with_file_name(format!(".{name}.{}.{attempt}.tmp", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+            Ok(file) => return Ok((temporary, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+/// What a text report may do on standard output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// Columns of the terminal; `None` in a pipe or a file: nothing is cut.
+    pub width: Option<usize>,
+    /// Whether colours may be used.
+    pub colour: bool,
+}
+
+impl Style {
+    /// What standard output can show. `NO_COLOR` and a dumb terminal switch colours off.
+    pub fn of_stdout() -> Self {
+        Self::of(&io::stdout())
+    }
+
+    /// What standard error can show.
+    pub fn of_stderr() -> Self {
+        Self::of(&io::stderr())
+    }
+
+    fn of(stream: &(impl IsTerminal + std::os::fd::AsRawFd)) -> Self {
+        if !stream.is_terminal() {
+            return Self::default();
+        }
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let width = crate::run::terminal_columns(stream.as_raw_fd()).filter(|&columns| columns >= 40);
+        Self { width, colour: !set("NO_COLOR") && !is_dumb }
+    }
+
+    /// `text` in the colour of an ANSI code, where colours may be used.
+    pub fn paint(&self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_or_not_at_all() {
+        let directory = std::env::temp_dir().join(format!("heapsift-output-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("out");
+        to_path(&path, b"one").unwrap();
+        to_path(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+
+        let error = to_path(&directory.join("absent/out"), b"x").unwrap_err().to_string();
+        assert!(error.contains("absent/out: cannot write:"), "{error}");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}
