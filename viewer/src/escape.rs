@@ -17,7 +17,7 @@ fn is_hostile(c: char) -> bool {
             | '\u{fffe}' | '\u{ffff}')
 }
 
-/// Replaces every hostile character by a visible escape: `\n`, `\x1b`, `\u{202e}`.
+/// Replaces every hostile character by a visible escape: `\n`, `\x1b`, `\u{202e}`; a tab by a blank.
 fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hostile) {
         return Cow::Borrowed(text);
@@ -27,8 +27,10 @@ fn visible(text: &str) -> Cow<'_, str> {
         match c {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if is_hostile(c) && (c as u32) < 0x80 => out.push_str(&format!("\\x{:02x}", c as u32)),
+            '\t' => out.push(' '),
+            c if is_hostile(c) && (c as u32) < 0x80 => {
+                out.push_str(&format!("\\x{:02x}", c as u32))
+            }
             c if is_hostile(c) => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
             c => out.push(c),
         }
@@ -74,7 +76,11 @@ pub fn folded(text: &str) -> Cow<'_, str> {
 /// formula gets a leading apostrophe.
 pub fn csv(text: &str) -> String {
     let text = visible(text);
-    let guard = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
+    let guard = if text.starts_with(['=', '+', '-', '@']) {
+        "'"
+    } else {
+        ""
+    };
     if text.contains([',', '"']) || !guard.is_empty() {
         return format!("\"{guard}{}\"", text.replace('"', "\"\""));
     }
@@ -90,7 +96,11 @@ pub fn shorten(text: &str, width: usize) -> Cow<'_, str> {
     if width <= 2 {
         return Cow::Owned(text.chars().take(width).collect());
     }
-    Cow::Owned("..".chars().chain(text.chars().skip(length - (width - 2))).collect())
+    Cow::Owned(
+        "..".chars()
+            .chain(text.chars().skip(length - (width - 2)))
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -99,7 +109,10 @@ mod tests {
 
     #[test]
     fn a_terminal_is_not_steered() {
-        assert_eq!(terminal("a\x1b[31mb\u{202e}c\nd\u{9b}"), "a\\x1b[31mb\\u{202e}c\\nd\\u{9b}");
+        assert_eq!(
+            terminal("a\x1b[31mb\u{202e}c\nd\u{9b}"),
+            "a\\x1b[31mb\\u{202e}c\\nd\\u{9b}"
+        );
         assert_eq!(terminal("Vec<T>::push"), "Vec<T>::push");
     }
 

@@ -139,7 +139,10 @@ impl Graph {
     pub fn new(profile: &mut Profile, columns: &Columns, granularity: Granularity) -> Self {
         let lookup = Lookup::new(profile, granularity);
         let nothing = Estimate::nothing(columns.weight_of_nothing());
-        let empty = Sides { new: nothing, base: nothing };
+        let empty = Sides {
+            new: nothing,
+            base: nothing,
+        };
         let mut total = empty;
         let mut nodes: Vec<Node> = lookup
             .keys
@@ -163,7 +166,11 @@ impl Graph {
                 continue;
             }
             let part = columns.part(profile, row);
-            let weight = Weight { side: profile.side(row), value, part };
+            let weight = Weight {
+                side: profile.side(row),
+                value,
+                part,
+            };
             total.add(weight.side, value, part.as_ref());
             let stack = profile.stack(row);
             let add = |node: u32, flat: bool, nodes: &mut Vec<Node>| {
@@ -192,7 +199,7 @@ impl Graph {
                         add(node, false, &mut nodes);
                     }
                     if let Some(parent) = parent.filter(|&parent| parent != node) {
-                        edges.add(&lookup, parent, node, at + 1 != end);
+                        edges.add(&lookup, (parent, node), row as u32, at + 1 != end, &weight);
                     }
                     places.add(at, weight.value);
                     parent = Some(node);
@@ -220,8 +227,11 @@ impl Graph {
     pub fn sort(&mut self, profile: &Profile, by_cum: bool) {
         let size = |sides: &Sides| sides.net().unsigned_abs();
         self.nodes.sort_by_cached_key(|node| {
-            let (first, second) =
-                if by_cum { (&node.cum, &node.flat) } else { (&node.flat, &node.cum) };
+            let (first, second) = if by_cum {
+                (&node.cum, &node.flat)
+            } else {
+                (&node.flat, &node.cum)
+            };
             (
                 core::cmp::Reverse(size(first)),
                 printable(profile, &node.key),
@@ -288,13 +298,33 @@ impl Lookup {
             lookup.inner[node as usize] |= is_inner;
             node
         };
-        let Profile { locations, functions, mappings, strings, .. } = profile;
+        let Profile {
+            locations,
+            functions,
+            mappings,
+            strings,
+            ..
+        } = profile;
         for location in locations.iter() {
             lookup.starts.push(lookup.nodes.len() as u32);
-            let object = location.mapping.map_or(Str::EMPTY, |m| mappings[m as usize].file);
-            let address = if granularity == Granularity::Addresses { location.address } else { 0 };
+            let object = location
+                .mapping
+                .map_or(Str::EMPTY, |m| mappings[m as usize].file);
+            let address = if granularity == Granularity::Addresses {
+                location.address
+            } else {
+                0
+            };
             if location.lines.is_empty() {
-                let node = find(Key { address, object, ..Key::default() }, false, &mut lookup);
+                let node = find(
+                    Key {
+                        address,
+                        object,
+                        ..Key::default()
+                    },
+                    false,
+                    &mut lookup,
+                );
                 lookup.nodes.push(node);
             }
             for (depth, line) in location.lines.iter().enumerate() {
@@ -305,7 +335,11 @@ impl Lookup {
                         strings.intern(&clean)
                     })
                 };
-                let mut key = Key { name: function.name, address, ..Key::default() };
+                let mut key = Key {
+                    name: function.name,
+                    address,
+                    ..Key::default()
+                };
                 match granularity {
                     Granularity::Functions | Granularity::Sites => {}
                     Granularity::FileFunctions => key.file = file(),
@@ -327,7 +361,14 @@ impl Lookup {
         }
         lookup.starts.push(lookup.nodes.len() as u32);
         let name = strings.intern(NO_STACK);
-        lookup.no_stack = find(Key { name, ..Key::default() }, false, &mut lookup);
+        lookup.no_stack = find(
+            Key {
+                name,
+                ..Key::default()
+            },
+            false,
+            &mut lookup,
+        );
         lookup
     }
 
@@ -336,26 +377,63 @@ impl Lookup {
     }
 }
 
-/// Which call edges are inlined, for the nodes that are inlined anywhere.
+/// Calls of the nodes that are inlined anywhere, to tell how they are called.
 #[derive(Default)]
 struct Edges {
-    all_inlined: HashMap<(u32, u32), bool>,
+    calls: HashMap<(u32, u32), Edge>,
+}
+
+struct Edge {
+    weight: i128,
+    all_inlined: bool,
+    /// The last row counted: a row counts once for an edge.
+    row: u32,
 }
 
 impl Edges {
-    fn add(&mut self, lookup: &Lookup, parent: u32, node: u32, is_inlined: bool) {
-        if lookup.inner[node as usize] {
-            let edge = self.all_inlined.entry((parent, node)).or_insert(true);
-            *edge &= is_inlined;
+    /// Calls below this share of the total do not tell how a function is called; pprof's cut.
+    const LEAST_SHARE: f64 = 0.001;
+
+    fn add(
+        &mut self,
+        lookup: &Lookup,
+        call: (u32, u32),
+        row: u32,
+        is_inlined: bool,
+        weight: &Weight,
+    ) {
+        if !lookup.inner[call.1 as usize] {
+            return;
+        }
+        let new = Edge {
+            weight: 0,
+            all_inlined: true,
+            row: u32::MAX,
+        };
+        let edge = self.calls.entry(call).or_insert(new);
+        if edge.row != row {
+            edge.row = row;
+            edge.all_inlined &= is_inlined;
+            let value = i128::from(weight.value);
+            edge.weight = match weight.side {
+                Side::New => edge.weight.saturating_add(value),
+                Side::Base => edge.weight.saturating_sub(value),
+            };
         }
     }
 
     fn label(&self, nodes: &mut [Node]) {
+        let total = nodes
+            .iter()
+            .fold(0i128, |sum, node| sum.saturating_add(node.flat.net()));
+        let least = (total as f64 * Self::LEAST_SHARE).abs() as u128;
         let mut seen = vec![(false, false); nodes.len()];
-        for (&(_, node), &is_inlined) in &self.all_inlined {
-            let (inlined, called) = &mut seen[node as usize];
-            *inlined |= is_inlined;
-            *called |= !is_inlined;
+        for (&(_, node), edge) in &self.calls {
+            if edge.weight.unsigned_abs() >= least {
+                let (inlined, called) = &mut seen[node as usize];
+                *inlined |= edge.all_inlined;
+                *called |= !edge.all_inlined;
+            }
         }
         for (node, seen) in nodes.iter_mut().zip(seen) {
             node.inlined = match seen {
@@ -375,7 +453,10 @@ struct Places {
 
 impl Places {
     fn new(lookup: &Lookup) -> Self {
-        Self { flat: vec![0; lookup.nodes.len()], cum: vec![0; lookup.nodes.len()] }
+        Self {
+            flat: vec![0; lookup.nodes.len()],
+            cum: vec![0; lookup.nodes.len()],
+        }
     }
 
     fn add(&mut self, at: usize, value: i64) {
@@ -436,7 +517,9 @@ impl SiteRule {
             if lines.is_empty() {
                 return Some((location, 0));
             }
-            let own = lines.iter().position(|line| !self.is_plumbing[line.function as usize]);
+            let own = lines
+                .iter()
+                .position(|line| !self.is_plumbing[line.function as usize]);
             if let Some(depth) = own {
                 return Some((location, depth));
             }
@@ -484,12 +567,27 @@ pub fn is_plumbing(name: &str, file: &str) -> bool {
         .or_else(|| core.strip_prefix("je_"))
         .or_else(|| core.strip_prefix("zmalloc_").map(|_| "malloc"))
         .unwrap_or(core);
-    let core = core.trim_start_matches("try").trim_start_matches(['x', 'z', 's', 'p']);
+    let core = core
+        .trim_start_matches("try")
+        .trim_start_matches(['x', 'z', 's', 'p']);
     matches!(
         core,
-        "malloc" | "calloc" | "realloc" | "reallocarray" | "memalign" | "osix_memalign"
-            | "aligned_alloc" | "trdup" | "trndup" | "malloc0" | "try_malloc" | "try_realloc"
-            | "calloc_usable" | "malloc_usable" | "trymalloc" | "tryrealloc"
+        "malloc"
+            | "calloc"
+            | "realloc"
+            | "reallocarray"
+            | "memalign"
+            | "osix_memalign"
+            | "aligned_alloc"
+            | "trdup"
+            | "trndup"
+            | "malloc0"
+            | "try_malloc"
+            | "try_realloc"
+            | "calloc_usable"
+            | "malloc_usable"
+            | "trymalloc"
+            | "tryrealloc"
     )
 }
 
@@ -549,9 +647,18 @@ mod tests {
         ] {
             assert!(is_plumbing(name, ""), "{name}");
         }
-        for name in ["main", "serve", "<app::Cache as core::clone::Clone>::clone", "sdsnewlen", "app::std::x"] {
+        for name in [
+            "main",
+            "serve",
+            "<app::Cache as core::clone::Clone>::clone",
+            "sdsnewlen",
+            "app::std::x",
+        ] {
             assert!(!is_plumbing(name, ""), "{name}");
         }
-        assert!(is_plumbing("push_back", "/usr/include/c++/12/bits/stl_vector.h"));
+        assert!(is_plumbing(
+            "push_back",
+            "/usr/include/c++/12/bits/stl_vector.h"
+        ));
     }
 }

@@ -28,7 +28,11 @@ pub struct Input {
 pub fn read(path: &Path) -> Result<Input> {
     let limits = Limits::DEFAULT;
     if path == Path::new("-") {
-        return decode(path, reader::read_bounded(io::stdin().lock(), &limits), &limits);
+        return decode(
+            path,
+            reader::read_bounded(io::stdin().lock(), &limits),
+            &limits,
+        );
     }
     let failed = |source| Error::io("read", path, source);
     if fs::metadata(path).map_err(failed)?.is_dir() {
@@ -46,21 +50,27 @@ fn decode(
     let message = bytes
         .and_then(|bytes| reader::decode(&bytes, limits))
         .map_err(|error| Error::input(path, error.to_string()))?;
-    Ok(Input { path: path.to_owned(), message })
+    Ok(Input {
+        path: path.to_owned(),
+        message,
+    })
 }
 
 /// The dump that was written last; the higher number where two were written at once.
 fn newest_in(directory: &Path) -> Result<PathBuf> {
     let dumps = dumps_in(directory).map_err(|source| Error::io("read", directory, source))?;
-    let newest = dumps.into_iter().max_by_key(|dump| (dump.written, dump.sequence));
+    let newest = dumps
+        .into_iter()
+        .max_by_key(|dump| (dump.written, dump.sequence));
     newest
         .map(|dump| dump.path)
         .ok_or_else(|| Error::input(directory, "the directory holds no dump (*.heap.pb.gz)"))
 }
 
 /// Sums messages of the profile asked about, and of what it is compared with, to one profile; then
-/// cuts the frames that the producer declared uninteresting.
-pub fn combine(new: &[Input], base: &[Input]) -> Result<Profile> {
+/// cuts the frames that the producer declared uninteresting. Equal rows become one, before that, only
+/// with `merge_rows`: sums need it not.
+pub fn combine(new: &[Input], base: &[Input], merge_rows: bool) -> Result<Profile> {
     let mut builder = Builder::new();
     for (inputs, side) in [(new, Side::New), (base, Side::Base)] {
         for input in inputs {
@@ -70,6 +80,9 @@ pub fn combine(new: &[Input], base: &[Input]) -> Result<Profile> {
         }
     }
     let mut profile = builder.finish();
+    if merge_rows {
+        profile.merge_rows();
+    }
     profile.prune();
     Ok(profile)
 }

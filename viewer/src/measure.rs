@@ -11,7 +11,11 @@ struct Unit {
 }
 
 const fn unit(name: &'static str, aliases: &'static [&'static str], factor: f64) -> Unit {
-    Unit { name, aliases, factor }
+    Unit {
+        name,
+        aliases,
+        factor,
+    }
 }
 
 /// Units that convert into each other; `default` is used when a value is below the smallest one.
@@ -29,8 +33,16 @@ static FAMILIES: [Family; 2] = [
             unit("kB", &["kb", "kbyte", "kilobyte", "kib"], KIB),
             unit("MB", &["mb", "mbyte", "megabyte", "mib"], KIB * KIB),
             unit("GB", &["gb", "gbyte", "gigabyte", "gib"], KIB * KIB * KIB),
-            unit("TB", &["tb", "tbyte", "terabyte", "tib"], KIB * KIB * KIB * KIB),
-            unit("PB", &["pb", "pbyte", "petabyte", "pib"], KIB * KIB * KIB * KIB * KIB),
+            unit(
+                "TB",
+                &["tb", "tbyte", "terabyte", "tib"],
+                KIB * KIB * KIB * KIB,
+            ),
+            unit(
+                "PB",
+                &["pb", "pbyte", "petabyte", "pib"],
+                KIB * KIB * KIB * KIB * KIB,
+            ),
         ],
         default: ("B", 1.0),
     },
@@ -52,7 +64,9 @@ impl Family {
         if lower.len() > 2 && lower.ends_with('s') {
             lower.pop();
         }
-        self.units.iter().find(|unit| unit.aliases.contains(&lower.as_str()))
+        self.units
+            .iter()
+            .find(|unit| unit.aliases.contains(&lower.as_str()))
     }
 }
 
@@ -64,10 +78,16 @@ pub fn scale(value: i128, from: &str, to: &str) -> (f64, String) {
         return (-scaled, unit);
     }
     for family in &FAMILIES {
-        let Some(source) = family.find(from) else { continue };
+        let Some(source) = family.find(from) else {
+            continue;
+        };
         let base = value as f64 * source.factor;
         if matches!(to, "auto" | "minimum") {
-            let best = family.units.iter().rev().find(|unit| base / unit.factor >= 1.0);
+            let best = family
+                .units
+                .iter()
+                .rev()
+                .find(|unit| base / unit.factor >= 1.0);
             return match best {
                 Some(unit) => (base / unit.factor, unit.name.to_owned()),
                 None => (base / family.default.1, family.default.0.to_owned()),
@@ -98,7 +118,11 @@ pub fn label(value: i128, from: &str, to: &str) -> String {
 /// The value with its sign, for changes: `+12.06MB`.
 pub fn signed_label(value: i128, from: &str, to: &str) -> String {
     let text = label(value, from, to);
-    if value > 0 && text != "0" { format!("+{text}") } else { text }
+    if value > 0 && text != "0" {
+        format!("+{text}")
+    } else {
+        text
+    }
 }
 
 /// A size as a person reads it: `12.06MB`.
@@ -108,7 +132,11 @@ pub fn bytes(value: u64) -> String {
 
 /// `value` of `total` in per cent, six characters wide.
 pub fn percentage(value: i128, total: i128) -> String {
-    let ratio = if total == 0 { 0.0 } else { (value as f64 / total as f64).abs() * 100.0 };
+    let ratio = if total == 0 {
+        0.0
+    } else {
+        (value as f64 / total as f64).abs() * 100.0
+    };
     if (99.95..=100.05).contains(&ratio) {
         "  100%".to_owned()
     } else if ratio >= 1.0 {
@@ -124,7 +152,9 @@ fn two_digits(value: f64) -> String {
         return "0".to_owned();
     }
     let exact = format!("{value:.1e}");
-    let Some((mantissa, exponent)) = exact.split_once('e') else { return exact };
+    let Some((mantissa, exponent)) = exact.split_once('e') else {
+        return exact;
+    };
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let trim = |text: &str| -> String {
         if text.contains('.') {
@@ -150,7 +180,11 @@ pub fn table_unit(smallest: i128, largest: i128, from: &str) -> String {
     } else {
         small
     };
-    if chosen.is_empty() { from.to_owned() } else { chosen }
+    if chosen.is_empty() {
+        from.to_owned()
+    } else {
+        chosen
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,12 @@ use crate::model::BaseUse;
 /// allocator's, and any other pprof file. A file may be a path, `-` for standard input, or a directory,
 /// which stands for the newest dump in it.
 #[derive(Debug, Parser)]
-#[command(name = "heapsift", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "heapsift",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -56,10 +61,18 @@ pub struct Run {
     #[arg(long)]
     pub no_top: bool,
     #[command(flatten)]
-    #[allow(missing_docs, reason = "clap would take a comment here for the command's own")]
+    #[allow(
+        missing_docs,
+        reason = "clap would take a comment here for the command's own"
+    )]
     pub names: Names,
     /// The program and its arguments, after `--`.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     pub command: Vec<OsString>,
 }
 
@@ -185,7 +198,10 @@ pub struct Output {
 
 /// `top`.
 #[derive(Debug, Args)]
-#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+#[allow(
+    missing_docs,
+    reason = "flattened groups must not carry comments of their own"
+)]
 pub struct Top {
     /// Profiles; several are summed.
     #[arg(id = "profiles", required = true, value_name = "FILE")]
@@ -199,7 +215,13 @@ pub struct Top {
     #[arg(long, conflicts_with = "cum")]
     pub flat: bool,
     /// Show at most this many rows; 0 shows all.
-    #[arg(short = 'n', long, value_name = "ROWS", default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "ROWS",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
     pub nodecount: i64,
     /// Leave rows below this share of the total out, and say so.
     #[arg(long, value_name = "SHARE", default_value_t = 0.005)]
@@ -227,7 +249,10 @@ pub struct Top {
 
 /// `flame`.
 #[derive(Debug, Args)]
-#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+#[allow(
+    missing_docs,
+    reason = "flattened groups must not carry comments of their own"
+)]
 pub struct Flame {
     /// Profiles; several are summed.
     #[arg(id = "profiles", required = true, value_name = "FILE")]
@@ -256,7 +281,10 @@ pub struct Flame {
 
 /// `diff`.
 #[derive(Debug, Args)]
-#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+#[allow(
+    missing_docs,
+    reason = "flattened groups must not carry comments of their own"
+)]
 pub struct Diff {
     /// The profile to compare with.
     pub base: PathBuf,
@@ -268,7 +296,13 @@ pub struct Diff {
     #[arg(long)]
     pub cum: bool,
     /// Show at most this many rows; 0 shows all.
-    #[arg(short = 'n', long, value_name = "ROWS", default_value_t = 40, allow_negative_numbers = true)]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "ROWS",
+        default_value_t = 40,
+        allow_negative_numbers = true
+    )]
     pub nodecount: i64,
     /// Unit of all numbers: B, kB, MB, …; `auto` chooses for each number.
     #[arg(long, value_name = "UNIT", default_value = "auto")]
@@ -288,7 +322,10 @@ pub struct Diff {
 
 /// `info`.
 #[derive(Debug, Args)]
-#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+#[allow(
+    missing_docs,
+    reason = "flattened groups must not carry comments of their own"
+)]
 pub struct Info {
     /// Profiles; one report for each.
     #[arg(id = "profiles", required = true, value_name = "FILE")]
@@ -302,7 +339,10 @@ pub struct Info {
 
 /// `convert`.
 #[derive(Debug, Args)]
-#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+#[allow(
+    missing_docs,
+    reason = "flattened groups must not carry comments of their own"
+)]
 pub struct Convert {
     /// Profiles; several are summed.
     #[arg(id = "profiles", required = true, value_name = "FILE")]
@@ -340,7 +380,12 @@ pub struct Symbolize {
     #[arg(long, value_name = "DIR")]
     pub search: Vec<PathBuf>,
     /// Write to this file; `-` is standard output.
-    #[arg(short, long = "output", value_name = "FILE", required_unless_present = "in_place")]
+    #[arg(
+        short,
+        long = "output",
+        value_name = "FILE",
+        required_unless_present = "in_place"
+    )]
     pub output: Option<PathBuf>,
     /// Replace the file itself.
     #[arg(long, conflicts_with = "output")]

@@ -32,7 +32,11 @@ pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
     for path in paths {
         let mut input = input::read(path)?;
         if input.path != *path {
-            tell(&format!("{}: the newest dump in it is {}", path.display(), input.path.display()));
+            tell(&format!(
+                "{}: the newest dump in it is {}",
+                path.display(),
+                input.path.display()
+            ));
         }
         name_frames(&mut input, names);
         inputs.push(input);
@@ -40,18 +44,19 @@ pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// Loads what a report is about.
+/// Loads what a report is about; with `merge_rows`, equal rows as one.
 pub fn load(
     files: &[PathBuf],
     base: (&[PathBuf], BaseUse),
     column: &args::Column,
     filter: &args::Filter,
     names: &args::Names,
+    merge_rows: bool,
 ) -> Result<Loaded> {
     let filters = compile(filter)?;
     let news = read_all(files, names)?;
     let bases = read_all(base.0, names)?;
-    let mut profile = input::combine(&news, &bases)?;
+    let mut profile = input::combine(&news, &bases, merge_rows)?;
     let column = profile
         .column(column.sample_index.as_deref())
         .map_err(|reason| Error::input(&news[0].path, reason))?;
@@ -60,7 +65,13 @@ pub fn load(
         tell(&format!("--{missed} matches no frame"));
     }
     let columns = Columns::new(&profile, column);
-    Ok(Loaded { columns, base: base.1, total, filters: filters.describe(), profile })
+    Ok(Loaded {
+        columns,
+        base: base.1,
+        total,
+        filters: filters.describe(),
+        profile,
+    })
 }
 
 fn compile(filter: &args::Filter) -> Result<Filters> {
@@ -68,8 +79,15 @@ fn compile(filter: &args::Filter) -> Result<Filters> {
         Some(expression) => Regex::new(expression).map(Some).map_err(|error| {
             // The library's message draws the expression over several lines; one must do.
             let reason = error.to_string();
-            let last = reason.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
-            Error::Usage(format!("--{name}: {expression} is not a regular expression: {last}"))
+            let last = reason
+                .lines()
+                .last()
+                .unwrap_or("")
+                .trim_start_matches("error: ")
+                .to_owned();
+            Error::Usage(format!(
+                "--{name}: {expression} is not a regular expression: {last}"
+            ))
         }),
         None => Ok(None),
     };
@@ -86,9 +104,16 @@ pub fn name_frames(input: &mut Input, names: &args::Names) {
     if names.symbolize == args::When::None {
         return;
     }
-    let options = symbolize::Options { search: names.search.clone(), force: false };
+    let options = symbolize::Options {
+        search: names.search.clone(),
+        force: false,
+    };
     let report = symbolize::symbolize(&mut input.message, &options);
-    if report.modules.iter().any(|module| module.named < module.locations) {
+    if report
+        .modules
+        .iter()
+        .any(|module| module.named < module.locations)
+    {
         tell(&report.to_string());
     }
 }

@@ -65,7 +65,11 @@ fn tell(line: &str) {
 
 /// How text for this output may look.
 fn style(output: &args::Output) -> Style {
-    if output.output.as_os_str() == "-" { Style::of_stdout() } else { Style::default() }
+    if output.output.as_os_str() == "-" {
+        Style::of_stdout()
+    } else {
+        Style::default()
+    }
 }
 
 fn rows(count: i64) -> usize {
@@ -78,9 +82,15 @@ fn write_json(output: &args::Output, value: &serde_json::Value) -> Result<()> {
 }
 
 fn top_command(arguments: &args::Top) -> Result<()> {
-    let args::Top { files, column, filter, names, .. } = arguments;
+    let args::Top {
+        files,
+        column,
+        filter,
+        names,
+        ..
+    } = arguments;
     let base = arguments.base.files();
-    let mut loaded = load::load(files, base, column, filter, names)?;
+    let mut loaded = load::load(files, base, column, filter, names, false)?;
     let options = top::Options {
         columns: loaded.columns,
         granularity: arguments.rows.granularity(Granularity::Functions),
@@ -105,9 +115,15 @@ fn top_command(arguments: &args::Top) -> Result<()> {
 }
 
 fn flame_command(arguments: &args::Flame) -> Result<()> {
-    let args::Flame { files, column, filter, names, .. } = arguments;
+    let args::Flame {
+        files,
+        column,
+        filter,
+        names,
+        ..
+    } = arguments;
     let base = arguments.base.files();
-    let loaded = load::load(files, base, column, filter, names)?;
+    let loaded = load::load(files, base, column, filter, names, false)?;
     let options = flame::Options {
         columns: loaded.columns,
         comparison: match loaded.base {
@@ -118,16 +134,27 @@ fn flame_command(arguments: &args::Flame) -> Result<()> {
         icicle: arguments.icicle,
         title: arguments.title.clone(),
     };
-    let picture = flame::svg(&loaded.profile, &options)
-        .map_err(|reason| Error::input(&files[0], reason))?;
+    let picture =
+        flame::svg(&loaded.profile, &options).map_err(|reason| Error::input(&files[0], reason))?;
     output::to_path(&arguments.output, &picture)
 }
 
 fn diff_command(arguments: &args::Diff) -> Result<()> {
-    let args::Diff { base, new, column, filter, names, .. } = arguments;
+    let args::Diff {
+        base,
+        new,
+        column,
+        filter,
+        names,
+        ..
+    } = arguments;
     let (new, base) = (std::slice::from_ref(new), std::slice::from_ref(base));
-    let mut loaded = load::load(new, (base, BaseUse::Compare), column, filter, names)?;
-    let default = if arguments.cum { Granularity::Functions } else { Granularity::Sites };
+    let mut loaded = load::load(new, (base, BaseUse::Compare), column, filter, names, false)?;
+    let default = if arguments.cum {
+        Granularity::Functions
+    } else {
+        Granularity::Sites
+    };
     let options = diff::Options {
         columns: loaded.columns,
         granularity: arguments.rows.granularity(default),
@@ -149,7 +176,7 @@ fn info_command(arguments: &args::Info) -> Result<()> {
     for path in &arguments.files {
         let input = crate::input::read(path)?;
         let shown = input.path.to_string_lossy().into_owned();
-        let profile = crate::input::combine(std::slice::from_ref(&input), &[])?;
+        let profile = crate::input::combine(std::slice::from_ref(&input), &[], false)?;
         if arguments.json {
             reports.push(info::json(&profile, &shown));
             continue;
@@ -166,10 +193,15 @@ fn info_command(arguments: &args::Info) -> Result<()> {
 }
 
 fn convert_command(arguments: &args::Convert) -> Result<()> {
-    let args::Convert { files, column, filter, names, .. } = arguments;
-    let mut loaded = load::load(files, (&[], BaseUse::None), column, filter, names)?;
+    let args::Convert {
+        files,
+        column,
+        filter,
+        names,
+        ..
+    } = arguments;
+    let mut loaded = load::load(files, (&[], BaseUse::None), column, filter, names, true)?;
     let profile = &mut loaded.profile;
-    profile.merge_rows();
     let text = match arguments.to {
         args::Format::Folded => folded::text(profile, loaded.columns.column),
         args::Format::Text => traces::text(profile, &loaded.columns),
@@ -188,15 +220,23 @@ fn symbolize_command(arguments: &args::Symbolize) -> Result<()> {
     let target = match &arguments.output {
         Some(path) if is_same_file(path, &input.path) => {
             let reason = "is the profile itself; use --in-place to replace it".to_owned();
-            return Err(Error::Input { path: path.clone(), reason });
+            return Err(Error::Input {
+                path: path.clone(),
+                reason,
+            });
         }
         Some(path) => path.clone(),
         None if input.path.as_os_str() == "-" => {
-            return Err(Error::Usage("--in-place: standard input cannot be replaced".to_owned()));
+            return Err(Error::Usage(
+                "--in-place: standard input cannot be replaced".to_owned(),
+            ));
         }
         None => input.path.clone(),
     };
-    let options = symbolize::Options { search: arguments.search.clone(), force: false };
+    let options = symbolize::Options {
+        search: arguments.search.clone(),
+        force: false,
+    };
     let report = symbolize::symbolize(&mut input.message, &options);
     tell(&report.to_string());
     for refused in report.modules.iter().flat_map(|module| &module.refused) {

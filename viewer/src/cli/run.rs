@@ -22,8 +22,12 @@ pub fn run(arguments: args::Run) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let plan =
-        Plan { command: arguments.command, out: arguments.out, sample: arguments.sample, library };
+    let plan = Plan {
+        command: arguments.command,
+        out: arguments.out,
+        sample: arguments.sample,
+        library,
+    };
     let finished = match plan.run() {
         Ok(finished) => finished,
         Err(failure) => {
@@ -45,14 +49,23 @@ fn report(plan: &Plan, finished: &Finished, no_top: bool, names: &args::Names) {
     let program = plan.command[0].to_string_lossy();
     let chosen = chosen_dump(finished);
     let Some(chosen) = chosen else {
-        tell(&format!("{program} left no dump: {}", plan.explain_absence(finished.ended)));
+        tell(&format!(
+            "{program} left no dump: {}",
+            plan.explain_absence(finished.ended)
+        ));
         return;
     };
     tell(&where_they_are(finished));
     if chosen.pid != finished.pid {
-        tell(&format!("the program itself left no dump; shown is that of its child process {}", chosen.pid));
+        tell(&format!(
+            "the program itself left no dump; shown is that of its child process {}",
+            chosen.pid
+        ));
     } else if chosen.kind != 'f' {
-        tell(&format!("the program left no final dump; shown is its last one, {}", chosen.path.display()));
+        tell(&format!(
+            "the program left no final dump; shown is its last one, {}",
+            chosen.path.display()
+        ));
     }
     if no_top {
         return;
@@ -66,7 +79,14 @@ fn report(plan: &Plan, finished: &Finished, no_top: bool, names: &args::Names) {
 
 /// The program's newest final dump; failing that its newest, failing that a child's.
 fn chosen_dump(finished: &Finished) -> Option<&Dump> {
-    let rank = |dump: &&Dump| (dump.pid == finished.pid, dump.kind == 'f', dump.written, dump.sequence);
+    let rank = |dump: &&Dump| {
+        (
+            dump.pid == finished.pid,
+            dump.kind == 'f',
+            dump.written,
+            dump.sequence,
+        )
+    };
     finished.dumps.iter().max_by_key(rank)
 }
 
@@ -78,10 +98,20 @@ fn where_they_are(finished: &Finished) -> String {
     let count = finished.dumps.len();
     let directory = std::env::current_dir()
         .ok()
-        .and_then(|here| finished.directory.strip_prefix(here).ok().map(PathBuf::from))
+        .and_then(|here| {
+            finished
+                .directory
+                .strip_prefix(here)
+                .ok()
+                .map(PathBuf::from)
+        })
         .filter(|relative| !relative.as_os_str().is_empty())
         .unwrap_or_else(|| finished.directory.clone());
-    let mut line = format!("{count} dump{} in {}", if count == 1 { "" } else { "s" }, directory.display());
+    let mut line = format!(
+        "{count} dump{} in {}",
+        if count == 1 { "" } else { "s" },
+        directory.display()
+    );
     by_process.remove(&finished.pid);
     const NAMED: usize = 5;
     let mut children: Vec<String> = by_process.keys().take(NAMED).map(u32::to_string).collect();
@@ -96,6 +126,6 @@ fn where_they_are(finished: &Finished) -> String {
 
 fn tables(dump: &Dump, names: &args::Names) -> Result<String> {
     let inputs = load::read_all(std::slice::from_ref(&dump.path), names)?;
-    let mut profile = input::combine(&inputs, &[])?;
+    let mut profile = input::combine(&inputs, &[], false)?;
     Ok(summary::text(&mut profile, Style::of_stderr()))
 }

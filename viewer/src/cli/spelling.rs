@@ -7,9 +7,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 /// Rewrites what is an option in pprof's spelling and leaves everything else alone. A word is an
 /// option if, so rewritten, the command has one of that name: `-nodecount=10` is, `-n10` is not.
 pub fn normalise(command: &clap::Command, words: Vec<OsString>) -> Vec<OsString> {
-    let Some(name) = words.get(1).and_then(|word| word.to_str()) else { return words };
-    let Some(sub) = command.find_subcommand(name) else { return words };
-    let longs: Vec<&str> = sub.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let Some(name) = words.get(1).and_then(|word| word.to_str()) else {
+        return words;
+    };
+    let Some(sub) = command.find_subcommand(name) else {
+        return words;
+    };
+    let longs: Vec<&str> = sub
+        .get_arguments()
+        .filter_map(clap::Arg::get_long)
+        .collect();
     let takes_program = name == "run";
     let mut out = Vec::with_capacity(words.len());
     let mut is_ours = true;
@@ -31,29 +38,41 @@ pub fn normalise(command: &clap::Command, words: Vec<OsString>) -> Vec<OsString>
 
 /// Whether the word before was an option of `run` whose value comes next.
 fn takes_value(before: Option<&OsString>) -> bool {
-    let known = ["-o", "--out", "--sample", "--lib", "--symbolize", "--search"];
+    let known = [
+        "-o",
+        "--out",
+        "--sample",
+        "--lib",
+        "--symbolize",
+        "--search",
+    ];
     before.is_some_and(|word| known.iter().any(|option| word == option))
 }
 
 fn respell(word: &OsStr, longs: &[&str]) -> Option<OsString> {
     let bytes = word.as_bytes().strip_prefix(b"-")?;
     let bytes = bytes.strip_prefix(b"-").unwrap_or(bytes);
-    let end = bytes.iter().position(|&byte| byte == b'=').unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|&byte| byte == b'=')
+        .unwrap_or(bytes.len());
     let (name, value) = bytes.split_at(end);
     if name.len() < 2 {
         return None;
     }
     let name = std::str::from_utf8(name).ok()?;
-    if matches!(name, "inuse_space" | "inuse_objects" | "alloc_space" | "alloc_objects")
-        && value.is_empty()
+    if matches!(
+        name,
+        "inuse_space" | "inuse_objects" | "alloc_space" | "alloc_objects"
+    ) && value.is_empty()
         && longs.contains(&"sample-index")
     {
         return Some(format!("--sample-index={name}").into());
     }
     let name = name.replace('_', "-");
-    longs.contains(&name.as_str()).then(|| {
-        OsString::from_vec([b"--", name.as_bytes(), value].concat())
-    })
+    longs
+        .contains(&name.as_str())
+        .then(|| OsString::from_vec([b"--", name.as_bytes(), value].concat()))
 }
 
 #[cfg(test)]
@@ -72,12 +91,33 @@ mod tests {
     #[test]
     fn pprofs_options_are_understood() {
         assert_eq!(
-            normalised(&["heapsift", "top", "-sample_index=inuse_space", "-nodecount=5", "-cum", "f"]),
-            ["heapsift", "top", "--sample-index=inuse_space", "--nodecount=5", "--cum", "f"]
+            normalised(&[
+                "heapsift",
+                "top",
+                "-sample_index=inuse_space",
+                "-nodecount=5",
+                "-cum",
+                "f"
+            ]),
+            [
+                "heapsift",
+                "top",
+                "--sample-index=inuse_space",
+                "--nodecount=5",
+                "--cum",
+                "f"
+            ]
         );
         assert_eq!(
             normalised(&["heapsift", "top", "-diff_base", "a", "-alloc_space", "b"]),
-            ["heapsift", "top", "--diff-base", "a", "--sample-index=alloc_space", "b"]
+            [
+                "heapsift",
+                "top",
+                "--diff-base",
+                "a",
+                "--sample-index=alloc_space",
+                "b"
+            ]
         );
     }
 
@@ -85,7 +125,15 @@ mod tests {
     fn other_words_stay() {
         let words = ["heapsift", "top", "-n5", "-", "-x", "--", "-cum"];
         assert_eq!(normalised(&words), words);
-        let words = ["heapsift", "run", "--sample", "1MiB", "prog", "-out", "-sample_index=x"];
+        let words = [
+            "heapsift",
+            "run",
+            "--sample",
+            "1MiB",
+            "prog",
+            "-out",
+            "-sample_index=x",
+        ];
         assert_eq!(normalised(&words), words);
         let words = ["heapsift", "run", "--", "prog", "-no_top"];
         assert_eq!(normalised(&words), words);

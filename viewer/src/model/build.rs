@@ -50,11 +50,17 @@ impl<'a, T> Table<'a, T> {
     /// The reader has checked that ids are unique and not 0.
     fn new(items: &'a [T], id: impl Fn(&T) -> u64) -> Self {
         let items: HashMap<u64, &T> = items.iter().map(|item| (id(item), item)).collect();
-        Self { taken: HashMap::with_capacity(items.len()), items }
+        Self {
+            taken: HashMap::with_capacity(items.len()),
+            items,
+        }
     }
 
     fn get(&self, id: u64, what: &str) -> Result<&'a T, String> {
-        self.items.get(&id).copied().ok_or_else(|| format!("there is no {what} with id {id}"))
+        self.items
+            .get(&id)
+            .copied()
+            .ok_or_else(|| format!("there is no {what} with id {id}"))
     }
 }
 
@@ -89,7 +95,11 @@ impl Builder {
             moved: HashMap::new(),
         };
         let columns = self.header(message, side)?;
-        if let Some(first) = message.mapping.first().filter(|_| self.profile.mappings.is_empty()) {
+        if let Some(first) = message
+            .mapping
+            .first()
+            .filter(|_| self.profile.mappings.is_empty())
+        {
             self.mapping(&mut source, first.id)?;
         }
         // A file with another period than the profile's says so on each of its rows.
@@ -129,12 +139,21 @@ impl Builder {
         if self.has_header {
             let find = |wanted: &ValueType| {
                 types.iter().position(|t| t == wanted).ok_or_else(|| {
-                    format!("it has no sample type {}/{}, which the first file has", wanted.kind, wanted.unit)
+                    format!(
+                        "it has no sample type {}/{}, which the first file has",
+                        wanted.kind, wanted.unit
+                    )
                 })
             };
-            let columns = profile.sample_types.iter().map(find).collect::<Result<_, _>>()?;
+            let columns = profile
+                .sample_types
+                .iter()
+                .map(find)
+                .collect::<Result<_, _>>()?;
             if side == Side::New {
-                profile.duration_nanos = profile.duration_nanos.saturating_add(message.duration_nanos);
+                profile.duration_nanos = profile
+                    .duration_nanos
+                    .saturating_add(message.duration_nanos);
                 profile.allocator = None; // The numbers of two processes do not add up.
                 let time = message.time_nanos;
                 if time != 0 && (profile.time_nanos == 0 || time < profile.time_nanos) {
@@ -145,8 +164,10 @@ impl Builder {
         }
         self.has_header = true;
         let default = text(message, message.default_sample_type)?;
-        profile.default_type =
-            types.iter().position(|t| t.kind == default).unwrap_or(types.len() - 1);
+        profile.default_type = types
+            .iter()
+            .position(|t| t.kind == default)
+            .unwrap_or(types.len() - 1);
         profile.default_type_name = default.to_owned();
         profile.period_type = match &message.period_type {
             Some(value_type) => Some(value_type_of(message, value_type)?),
@@ -173,7 +194,10 @@ impl Builder {
     ) -> Result<(), String> {
         let types = source.message.sample_type.len();
         if sample.value.len() != types {
-            return Err(format!("a sample has {} values for {types} types", sample.value.len()));
+            return Err(format!(
+                "a sample has {} values for {types} types",
+                sample.value.len()
+            ));
         }
         if sample.value.iter().all(|&value| value == 0) {
             return Ok(());
@@ -202,9 +226,18 @@ impl Builder {
         if let Some(label) = foreign_period.filter(|_| !has_period) {
             self.profile.labels.push(label);
         }
-        let labels = (index(first_label)?, index(self.profile.labels.len() - first_label)?);
-        self.profile.rows.push(Row { stack, labels, side });
-        self.profile.values.extend(columns.iter().map(|&column| sample.value[column]));
+        let labels = (
+            index(first_label)?,
+            index(self.profile.labels.len() - first_label)?,
+        );
+        self.profile.rows.push(Row {
+            stack,
+            labels,
+            side,
+        });
+        self.profile
+            .values
+            .extend(columns.iter().map(|&column| sample.value[column]));
         Ok(())
     }
 
@@ -222,7 +255,10 @@ impl Builder {
         let moved = source.moved.get(&item.mapping_id).copied().unwrap_or(0);
         let mut lines = Vec::with_capacity(item.line.len());
         for line in &item.line {
-            lines.push(Line { function: self.function(source, line.function_id)?, line: line.line });
+            lines.push(Line {
+                function: self.function(source, line.function_id)?,
+                line: line.line,
+            });
         }
         let address = item.address.wrapping_add(moved);
         let start = mapping.map_or(0, |m| self.profile.mappings[m as usize].start);
@@ -236,7 +272,12 @@ impl Builder {
         let taken = *self.locations.entry(key).or_insert(new);
         if taken == new {
             let is_folded = item.is_folded;
-            self.profile.locations.push(Location { mapping, address, lines, is_folded });
+            self.profile.locations.push(Location {
+                mapping,
+                address,
+                lines,
+                is_folded,
+            });
         }
         source.locations.taken.insert(id, taken);
         Ok(taken)
@@ -259,9 +300,21 @@ impl Builder {
             has_inline_frames: item.has_inline_frames,
         };
         const PAGE: u64 = 4096;
-        let name = if mapping.build_id.is_empty() { mapping.file } else { mapping.build_id };
-        let size = mapping.limit.wrapping_sub(mapping.start).wrapping_add(PAGE - 1) / PAGE;
-        let key = MappingKey { size, offset: mapping.offset, name };
+        let name = if mapping.build_id.is_empty() {
+            mapping.file
+        } else {
+            mapping.build_id
+        };
+        let size = mapping
+            .limit
+            .wrapping_sub(mapping.start)
+            .wrapping_add(PAGE - 1)
+            / PAGE;
+        let key = MappingKey {
+            size,
+            offset: mapping.offset,
+            name,
+        };
         let new = index(self.profile.mappings.len())?;
         let taken = *self.mappings.entry(key).or_insert(new);
         if taken == new {
@@ -345,7 +398,8 @@ impl Profile {
             }
         }
         self.retain_rows(|profile, row| {
-            let keep = merged_into[row] as usize == row && profile.values(row).iter().any(|&v| v != 0);
+            let keep =
+                merged_into[row] as usize == row && profile.values(row).iter().any(|&v| v != 0);
             keep.then(|| profile.stack(row).to_vec())
         });
     }
@@ -361,7 +415,10 @@ fn text(message: &schema::Profile, index: i64) -> Result<&str, String> {
         .and_then(|index| message.string_table.get(index))
         .map(String::as_str)
         .ok_or_else(|| {
-            format!("string {index} is outside its table of {}", message.string_table.len())
+            format!(
+                "string {index} is outside its table of {}",
+                message.string_table.len()
+            )
         })
 }
 

@@ -26,10 +26,15 @@ impl Filters {
 
     /// The filters as text, for a report's head.
     pub fn describe(&self) -> Vec<String> {
-        [("focus", &self.focus), ("ignore", &self.ignore), ("hide", &self.hide), ("show", &self.show)]
-            .into_iter()
-            .filter_map(|(name, filter)| Some(format!("{name}={}", filter.as_ref()?)))
-            .collect()
+        [
+            ("focus", &self.focus),
+            ("ignore", &self.ignore),
+            ("hide", &self.hide),
+            ("show", &self.show),
+        ]
+        .into_iter()
+        .filter_map(|(name, filter)| Some(format!("{name}={}", filter.as_ref()?)))
+        .collect()
     }
 }
 
@@ -42,7 +47,9 @@ pub(crate) fn without_arguments(name: &str) -> &str {
         let reserved = RESERVED.iter().find_map(|word| {
             let bracket = word.find('(')?;
             let start = found.checked_sub(bracket).filter(|&start| start >= from)?;
-            name.get(start..)?.starts_with(word).then_some(start + word.len())
+            name.get(start..)?
+                .starts_with(word)
+                .then_some(start + word.len())
         });
         match reserved {
             Some(end) => from = end,
@@ -60,8 +67,12 @@ impl Profile {
         if self.drop_frames.is_empty() {
             return;
         }
-        let Some(drop) = whole(&self.drop_frames) else { return };
-        let keep = (!self.keep_frames.is_empty()).then(|| whole(&self.keep_frames)).flatten();
+        let Some(drop) = whole(&self.drop_frames) else {
+            return;
+        };
+        let keep = (!self.keep_frames.is_empty())
+            .then(|| whole(&self.keep_frames))
+            .flatten();
         let drops: Vec<bool> = self
             .functions
             .iter()
@@ -86,7 +97,10 @@ impl Profile {
             .locations
             .iter_mut()
             .map(|location| {
-                let found = location.lines.iter().rposition(|line| drops[line.function as usize]);
+                let found = location
+                    .lines
+                    .iter()
+                    .rposition(|line| drops[line.function as usize]);
                 match found {
                     None => Cut::Nothing,
                     Some(at) if at + 1 == location.lines.len() => Cut::Whole,
@@ -119,7 +133,10 @@ impl Profile {
             return Vec::new();
         }
         let matches = |profile: &Self, location: &Location, rule: &Regex| {
-            location.lines.iter().any(|line| profile.line_matches(line.function, rule))
+            location
+                .lines
+                .iter()
+                .any(|line| profile.line_matches(line.function, rule))
                 || profile.mapping_matches(location, rule)
         };
         let [mut focused, mut ignored, mut hidden, mut shown] = [false; 4];
@@ -128,20 +145,31 @@ impl Profile {
         let mut gone = Vec::with_capacity(self.locations.len());
         for index in 0..self.locations.len() {
             let location = &self.locations[index];
-            let ignore = filters.ignore.as_ref().is_some_and(|rule| matches(self, location, rule));
-            let focus = filters.focus.as_ref().is_none_or(|rule| matches(self, location, rule));
+            let ignore = filters
+                .ignore
+                .as_ref()
+                .is_some_and(|rule| matches(self, location, rule));
+            let focus = filters
+                .focus
+                .as_ref()
+                .is_none_or(|rule| matches(self, location, rule));
             ignored |= ignore;
             focused |= focus && !ignore;
-            verdicts.push(if ignore { Some(false) } else { focus.then_some(true) });
+            verdicts.push(if ignore {
+                Some(false)
+            } else {
+                focus.then_some(true)
+            });
 
             let (mut lines, mut is_gone) = (location.lines.clone(), false);
             if let Some(rule) = &filters.hide
-                && matches(self, location, rule) {
-                    hidden = true;
-                    let whole = self.mapping_matches(location, rule);
-                    lines.retain(|line| !whole && !self.line_matches(line.function, rule));
-                    is_gone = lines.is_empty();
-                }
+                && matches(self, location, rule)
+            {
+                hidden = true;
+                let whole = self.mapping_matches(location, rule);
+                lines.retain(|line| !whole && !self.line_matches(line.function, rule));
+                is_gone = lines.is_empty();
+            }
             if let Some(rule) = &filters.show {
                 if !self.mapping_matches(location, rule) {
                     lines.retain(|line| self.line_matches(line.function, rule));
@@ -160,7 +188,11 @@ impl Profile {
             {
                 return None;
             }
-            let kept: Vec<u32> = stack.iter().copied().filter(|&l| !gone[l as usize]).collect();
+            let kept: Vec<u32> = stack
+                .iter()
+                .copied()
+                .filter(|&l| !gone[l as usize])
+                .collect();
             (!kept.is_empty()).then_some(kept)
         });
         [
@@ -176,7 +208,8 @@ impl Profile {
 
     fn line_matches(&self, function: u32, rule: &Regex) -> bool {
         let function = &self.functions[function as usize];
-        rule.is_match(self.strings.get(function.name)) || rule.is_match(self.strings.get(function.file))
+        rule.is_match(self.strings.get(function.name))
+            || rule.is_match(self.strings.get(function.file))
     }
 
     fn mapping_matches(&self, location: &Location, rule: &Regex) -> bool {
@@ -193,10 +226,19 @@ mod tests {
     #[test]
     fn names_are_cut_at_their_arguments() {
         assert_eq!(without_arguments("f(int)"), "f");
-        assert_eq!(without_arguments("(anonymous namespace)::f(int)"), "(anonymous namespace)::f");
-        assert_eq!(without_arguments("T::operator()(int) const"), "T::operator()");
+        assert_eq!(
+            without_arguments("(anonymous namespace)::f(int)"),
+            "(anonymous namespace)::f"
+        );
+        assert_eq!(
+            without_arguments("T::operator()(int) const"),
+            "T::operator()"
+        );
         assert_eq!(without_arguments(".f"), "f");
-        assert_eq!(without_arguments("alloc::vec::Vec<()>::push"), "alloc::vec::Vec<");
+        assert_eq!(
+            without_arguments("alloc::vec::Vec<()>::push"),
+            "alloc::vec::Vec<"
+        );
         assert_eq!(without_arguments("main"), "main");
     }
 }

@@ -207,14 +207,21 @@ impl Profile {
             return Ok(self.default_type);
         };
         if let Ok(index) = asked.parse::<usize>()
-            && index < self.sample_types.len() {
-                return Ok(index);
-            }
+            && index < self.sample_types.len()
+        {
+            return Ok(index);
+        }
         let short = asked.strip_prefix("inuse_").unwrap_or(asked);
-        self.sample_types.iter().position(|t| t.kind == asked || t.kind == short).ok_or_else(|| {
-            let known: Vec<&str> = self.sample_types.iter().map(|t| t.kind.as_str()).collect();
-            format!("there is no sample type {asked}; it has {}", known.join(", "))
-        })
+        self.sample_types
+            .iter()
+            .position(|t| t.kind == asked || t.kind == short)
+            .ok_or_else(|| {
+                let known: Vec<&str> = self.sample_types.iter().map(|t| t.kind.as_str()).collect();
+                format!(
+                    "there is no sample type {asked}; it has {}",
+                    known.join(", ")
+                )
+            })
     }
 
     /// Base name of a mapping's file, or nothing.
@@ -228,10 +235,15 @@ impl Profile {
         let (mut rows, mut frames) = (Vec::with_capacity(self.rows.len()), Vec::new());
         let mut values = Vec::with_capacity(self.values.len());
         for index in 0..self.rows.len() {
-            let Some(stack) = keep(self, index) else { continue };
+            let Some(stack) = keep(self, index) else {
+                continue;
+            };
             let start = frames.len() as u32;
             frames.extend_from_slice(&stack);
-            rows.push(Row { stack: (start, stack.len() as u32), ..self.rows[index] });
+            rows.push(Row {
+                stack: (start, stack.len() as u32),
+                ..self.rows[index]
+            });
             values.extend_from_slice(&self.values[index * width..(index + 1) * width]);
         }
         (self.rows, self.frames, self.values) = (rows, frames, values);
@@ -240,5 +252,8 @@ impl Profile {
 
 /// The part of a path after its last slash.
 pub fn base_name(path: &str) -> &str {
-    path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
+    path.trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or(path)
 }

@@ -27,7 +27,10 @@ pub struct Strings {
 impl Default for Strings {
     fn default() -> Self {
         let empty: Arc<str> = Arc::from("");
-        Self { texts: vec![empty.clone()], known: HashMap::from([(empty, 0)]) }
+        Self {
+            texts: vec![empty.clone()],
+            known: HashMap::from([(empty, 0)]),
+        }
     }
 }
 

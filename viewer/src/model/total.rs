@@ -49,6 +49,8 @@ impl Profile {
                 Side::Base => change.saturating_sub(value),
             };
         }
-        changes.values().fold(0i128, |sum, change| sum.saturating_add(change.saturating_abs()))
+        changes.values().fold(0i128, |sum, change| {
+            sum.saturating_add(change.saturating_abs())
+        })
     }
 }

@@ -20,7 +20,10 @@ fn total(profile: &Profile, column: usize) -> Estimate {
     let columns = Columns::new(profile, column);
     let mut sum = Estimate::nothing(columns.weight_of_nothing());
     for row in (0..profile.row_count()).filter(|&row| profile.side(row) == Side::New) {
-        sum.add(profile.values(row)[column], columns.part(profile, row).as_ref());
+        sum.add(
+            profile.values(row)[column],
+            columns.part(profile, row).as_ref(),
+        );
     }
     sum
 }
@@ -41,7 +44,9 @@ fn coverage(profile: &Profile) -> (Vec<Coverage>, Coverage) {
 
 /// The allocator's numbers by name, in bytes.
 fn allocator(profile: &Profile) -> Vec<(&'static str, u64)> {
-    let Some(stats) = &profile.allocator else { return Vec::new() };
+    let Some(stats) = &profile.allocator else {
+        return Vec::new();
+    };
     vec![
         ("allocated", stats.allocated),
         ("active", stats.active),
@@ -90,18 +95,28 @@ pub fn text(profile: &Profile, path: &str) -> String {
         line("drop_frames", &profile.drop_frames);
     }
     let functions = profile.functions.len();
-    line("tables", &format!(
-        "{} rows, {} locations, {functions} functions, {} mappings",
-        profile.row_count(),
-        profile.locations.len(),
-        profile.mappings.len()
-    ));
+    line(
+        "tables",
+        &format!(
+            "{} rows, {} locations, {functions} functions, {} mappings",
+            profile.row_count(),
+            profile.locations.len(),
+            profile.mappings.len()
+        ),
+    );
 
     out.push_str("\nTotals\n");
-    out.push_str(&format!("  {:<16} {:>12} {:>20} {:>20} {:>9}\n", "type", "total", "exact", "95%", "samples"));
+    out.push_str(&format!(
+        "  {:<16} {:>12} {:>20} {:>20} {:>9}\n",
+        "type", "total", "exact", "95%", "samples"
+    ));
     for (column, value_type) in profile.sample_types.iter().enumerate() {
         let sum = total(profile, column);
-        let mark = if column == profile.default_type { "*" } else { "" };
+        let mark = if column == profile.default_type {
+            "*"
+        } else {
+            ""
+        };
         out.push_str(&format!(
             "  {:<16} {:>12} {:>20} {:>20} {:>9}\n",
             format!("{}{mark}", escape::terminal(&value_type.kind)),
@@ -117,7 +132,10 @@ pub fn text(profile: &Profile, path: &str) -> String {
     if !numbers.is_empty() {
         out.push_str("\nAllocator, at the instant of the dump\n");
         for (name, bytes) in numbers {
-            out.push_str(&format!("  {name:<12} {:>12} {bytes:>20}\n", measure::bytes(bytes)));
+            out.push_str(&format!(
+                "  {name:<12} {:>12} {bytes:>20}\n",
+                measure::bytes(bytes)
+            ));
         }
     }
 
@@ -128,7 +146,9 @@ pub fn text(profile: &Profile, path: &str) -> String {
     }
     if outside.locations > 0 {
         let Coverage { locations, named } = outside;
-        out.push_str(&format!("  {locations} locations in no mapping, {named} with names\n"));
+        out.push_str(&format!(
+            "  {locations} locations in no mapping, {named} with names\n"
+        ));
     }
     out
 }
@@ -138,8 +158,13 @@ fn mapping_line(profile: &Profile, mapping: &Mapping, count: Coverage) -> String
     let id = if id.is_empty() { "no build id" } else { id };
     let state = match count {
         Coverage { locations: 0, .. } => "not used".to_owned(),
-        Coverage { locations, named } if named == locations => format!("{locations} locations, all named"),
-        Coverage { locations, named: 0 } => format!("{locations} locations, not symbolized"),
+        Coverage { locations, named } if named == locations => {
+            format!("{locations} locations, all named")
+        }
+        Coverage {
+            locations,
+            named: 0,
+        } => format!("{locations} locations, not symbolized"),
         Coverage { locations, named } => format!("{locations} locations, {named} named"),
     };
     format!(
@@ -187,7 +212,10 @@ pub fn json(profile: &Profile, path: &str) -> Value {
     let allocator = if numbers.is_empty() {
         Value::Null
     } else {
-        numbers.into_iter().map(|(name, bytes)| (name.to_owned(), Value::from(bytes))).collect()
+        numbers
+            .into_iter()
+            .map(|(name, bytes)| (name.to_owned(), Value::from(bytes)))
+            .collect()
     };
     json!({
         "path": path,

@@ -18,10 +18,20 @@ use crate::stats::{Estimate, Interval};
 
 /// An interval as `10.12..13.90MB`: both ends in one unit, written once.
 pub(crate) fn interval_text(interval: Option<Interval>, from: &str, to: &str) -> String {
-    let Some(interval) = interval else { return "-".to_owned() };
+    let Some(interval) = interval else {
+        return "-".to_owned();
+    };
     let (low, high) = (interval.low.round() as i128, interval.high.round() as i128);
-    let widest = if low.unsigned_abs() > high.unsigned_abs() { low } else { high };
-    let unit = if matches!(to, "auto" | "minimum") { measure::scale(widest, from, to).1 } else { to.to_owned() };
+    let widest = if low.unsigned_abs() > high.unsigned_abs() {
+        low
+    } else {
+        high
+    };
+    let unit = if matches!(to, "auto" | "minimum") {
+        measure::scale(widest, from, to).1
+    } else {
+        to.to_owned()
+    };
     let number = |value: i128| {
         let (scaled, _) = measure::scale(value, from, &unit);
         let text = format!("{scaled:.2}");
@@ -54,7 +64,10 @@ mod tests {
 
     #[test]
     fn intervals_share_a_unit() {
-        let interval = Some(Interval { low: 1_000_000.0, high: 3_000_000.0 });
+        let interval = Some(Interval {
+            low: 1_000_000.0,
+            high: 3_000_000.0,
+        });
         assert_eq!(interval_text(interval, "bytes", "auto"), "0.95..2.86MB");
         assert_eq!(interval_text(interval, "bytes", "B"), "1000000..3000000B");
         assert_eq!(interval_text(None, "bytes", "auto"), "-");

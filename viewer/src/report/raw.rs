@@ -11,9 +11,11 @@ pub fn text(profile: &Profile) -> String {
     for comment in &profile.comments {
         out.push_str(&format!("Comment: {}\n", shown(comment)));
     }
-    if let Some(period_type) = &profile.period_type {
-        out.push_str(&format!("PeriodType: {} {}\n", shown(&period_type.kind), shown(&period_type.unit)));
-    }
+    let (kind, unit) = profile
+        .period_type
+        .as_ref()
+        .map_or(("", ""), |t| (&t.kind, &t.unit));
+    out.push_str(&format!("PeriodType: {} {}\n", shown(kind), shown(unit)));
     out.push_str(&format!("Period: {}\n", profile.period));
     if profile.time_nanos != 0 {
         out.push_str(&format!("Time: {}\n", time::full(profile.time_nanos)));
@@ -21,14 +23,21 @@ pub fn text(profile: &Profile) -> String {
     if profile.duration_nanos != 0 {
         // pprof cuts the duration to four characters; so must this for the lines to be equal.
         let duration = time::duration(profile.duration_nanos);
-        out.push_str(&format!("Duration: {}\n", duration.chars().take(4).collect::<String>()));
+        out.push_str(&format!(
+            "Duration: {}\n",
+            duration.chars().take(4).collect::<String>()
+        ));
     }
     out.push_str("Samples:\n");
     let types: Vec<String> = profile
         .sample_types
         .iter()
         .map(|t| {
-            let default = if t.kind == profile.default_type_name { "[dflt]" } else { "" };
+            let default = if t.kind == profile.default_type_name {
+                "[dflt]"
+            } else {
+                ""
+            };
             format!("{}/{}{default}", shown(&t.kind), shown(&t.unit))
         })
         .collect();
@@ -77,8 +86,9 @@ fn sample(profile: &Profile, row: usize, out: &mut String) {
     let (mut texts, mut numbers) = (Vec::new(), Vec::new());
     for (key, values) in grouped_labels(profile, row) {
         let key = escape::terminal(profile.text(key)).into_owned();
-        let (strings, ints): (Vec<LabelValue>, Vec<LabelValue>) =
-            values.into_iter().partition(|value| matches!(value, LabelValue::Text(_)));
+        let (strings, ints): (Vec<LabelValue>, Vec<LabelValue>) = values
+            .into_iter()
+            .partition(|value| matches!(value, LabelValue::Text(_)));
         if !strings.is_empty() {
             texts.push(format!("{key}:[{}]", join(profile, &strings)));
         }
@@ -111,7 +121,9 @@ pub(crate) fn grouped_labels(
 
 fn join(profile: &Profile, values: &[LabelValue]) -> String {
     // Units are written where any of the values has one, as pprof does.
-    let has_unit = values.iter().any(|v| matches!(v, LabelValue::Number(_, unit) if !unit.is_empty()));
+    let has_unit = values
+        .iter()
+        .any(|v| matches!(v, LabelValue::Number(_, unit) if !unit.is_empty()));
     let parts: Vec<String> = values
         .iter()
         .map(|value| match *value {

@@ -52,12 +52,19 @@ impl Top {
     pub fn new(profile: &mut Profile, options: Options) -> Self {
         let mut graph = Graph::new(profile, &options.columns, options.granularity);
         // pprof knows no node whose sums cancelled out.
-        graph.nodes.retain(|node| node.flat.net() != 0 || node.cum.net() != 0);
+        graph
+            .nodes
+            .retain(|node| node.flat.net() != 0 || node.cum.net() != 0);
         let before = graph.nodes.len();
-        let flat_sum = graph.nodes.iter().fold(0i128, |sum, n| sum.saturating_add(n.flat.net()));
+        let flat_sum = graph
+            .nodes
+            .iter()
+            .fold(0i128, |sum, n| sum.saturating_add(n.flat.net()));
         let cut = (flat_sum as f64 * options.node_fraction).abs() as i128;
         if cut > 0 {
-            graph.nodes.retain(|node| node.cum.net().unsigned_abs() >= cut.unsigned_abs());
+            graph
+                .nodes
+                .retain(|node| node.cum.net().unsigned_abs() >= cut.unsigned_abs());
         }
         let dropped = before - graph.nodes.len();
         graph.sort(profile, options.by_cum);
@@ -94,17 +101,30 @@ impl Top {
 
     /// The table for people.
     pub fn text(&self, profile: &Profile, style: Style) -> String {
-        let from = profile.sample_types[self.options.columns.column].unit.as_str();
+        let from = profile.sample_types[self.options.columns.column]
+            .unit
+            .as_str();
         let format = |value: i128| measure::label(value, from, &self.unit);
-        let mut out = head(profile, &self.options.columns);
+        let mut out = head(
+            profile,
+            &self.options.columns,
+            self.options.total,
+            &self.unit,
+        );
         if !self.options.filters.is_empty() {
             out.push_str("Active filters:\n");
             for filter in &self.options.filters {
-                out.push_str(&format!("   {}\n", escape::shorten(&escape::terminal(filter), 80)));
+                out.push_str(&format!(
+                    "   {}\n",
+                    escape::shorten(&escape::terminal(filter), 80)
+                ));
             }
         }
         let total = self.options.total;
-        let shown = self.rows.iter().fold(0i128, |sum, n| sum.saturating_add(n.flat.net()));
+        let shown = self
+            .rows
+            .iter()
+            .fold(0i128, |sum, n| sum.saturating_add(n.flat.net()));
         out.push_str(&format!(
             "Showing nodes accounting for {}, {} of {} total\n",
             format(shown),
@@ -124,9 +144,13 @@ impl Top {
             let (shown, all) = (self.rows.len(), self.candidates);
             out.push_str(&format!("Showing top {shown} nodes out of {all}\n"));
         }
-        let which = if self.options.by_cum { "cum 95%" } else { "flat 95%" };
+        let which = if self.options.by_cum {
+            "cum 95%"
+        } else {
+            "flat 95%"
+        };
         let title = format!(
-            "{:>10} {:>5}% {:>5}% {:>10} {:>5}% {:>8} {:>18}",
+            "{:>10} {:>5}% {:>5}% {:>10} {:>5}% {:>8} {:>18}  name",
             "flat", "flat", "sum", "cum", "cum", "samples", which
         );
         out.push_str(&style.paint("1", &title));
@@ -135,7 +159,11 @@ impl Top {
         for node in &self.rows {
             let (flat, cum) = (node.flat.net(), node.cum.net());
             sum = sum.saturating_add(flat);
-            let sides = if self.options.by_cum { &node.cum } else { &node.flat };
+            let sides = if self.options.by_cum {
+                &node.cum
+            } else {
+                &node.flat
+            };
             let numbers = format!(
                 "{:>10} {} {} {:>10} {} {:>8} {:>18}  ",
                 format(flat),
@@ -147,7 +175,9 @@ impl Top {
                 self.interval(sides, from),
             );
             let name = row_name(profile, node, self.options.granularity);
-            let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(numbers.len()));
+            let room = style
+                .width
+                .map_or(usize::MAX, |width| width.saturating_sub(numbers.len()));
             out.push_str(&numbers);
             out.push_str(&escape::shorten(&name, room.max(20)));
             out.push('\n');
@@ -164,7 +194,11 @@ impl Top {
         if sides.samples() == 0.0 && sides.net() == 0 {
             return "-".to_owned();
         }
-        let to = if self.unit == "minimum" { "auto" } else { &self.unit };
+        let to = if self.unit == "minimum" {
+            "auto"
+        } else {
+            &self.unit
+        };
         interval_text(interval, from, to)
     }
 
@@ -249,7 +283,11 @@ impl Top {
         };
         for node in &self.rows {
             let key = &node.key;
-            let function = if key.name.is_empty() { printable(profile, key) } else { profile.text(key.name).to_owned() };
+            let function = if key.name.is_empty() {
+                printable(profile, key)
+            } else {
+                profile.text(key.name).to_owned()
+            };
             out.push_str(&format!(
                 "{},{},{},{},{},{}\n",
                 escape::csv(&function),
@@ -272,11 +310,17 @@ pub(crate) fn row_name(profile: &Profile, node: &Node, granularity: Granularity)
         Inlined::Partly => name.push_str(" (partial-inline)"),
         Inlined::Yes => name.push_str(" (inline)"),
     }
-    let named_only =
-        matches!(granularity, Granularity::Functions | Granularity::Sites | Granularity::FileFunctions);
+    let named_only = matches!(
+        granularity,
+        Granularity::Functions | Granularity::Sites | Granularity::FileFunctions
+    );
     let file = profile.text(node.place.0);
     if named_only && !file.is_empty() {
-        name.push_str(&format!("  {}:{}", escape::terminal(&short_path(file)), node.place.1));
+        name.push_str(&format!(
+            "  {}:{}",
+            escape::terminal(&short_path(file)),
+            node.place.1
+        ));
     }
     name
 }
@@ -291,7 +335,9 @@ fn short_path(path: &str) -> String {
 }
 
 /// What the profile is: pprof's first lines.
-pub(crate) fn head(profile: &Profile, columns: &Columns) -> String {
+///
+/// `total` in the report's unit stands beside the duration.
+pub(crate) fn head(profile: &Profile, columns: &Columns, total: i128, unit: &str) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {
         out.push_str(&format!("{name}{}\n", escape::terminal(value)));
@@ -305,15 +351,36 @@ pub(crate) fn head(profile: &Profile, columns: &Columns) -> String {
             line("Build ID: ", id);
         }
     }
-    for comment in profile.comments.iter().filter(|comment| !comment.starts_with('#')) {
+    for comment in profile
+        .comments
+        .iter()
+        .filter(|comment| !comment.starts_with('#'))
+    {
         line("", comment);
     }
-    line("Type: ", &profile.sample_types[columns.column].kind);
+    let value_type = &profile.sample_types[columns.column];
+    if !value_type.kind.is_empty() {
+        line("Type: ", &value_type.kind);
+    }
     if profile.time_nanos != 0 {
         line("Time: ", &time::header(profile.time_nanos));
     }
     if profile.duration_nanos != 0 {
-        line("Duration: ", &measure::label(profile.duration_nanos.into(), "nanoseconds", "auto"));
+        let duration = i128::from(profile.duration_nanos);
+        let (nanos, in_nanos) = measure::scale(total, &value_type.unit, "nanoseconds");
+        let share = if in_nanos == "ns" && nanos != 0.0 {
+            format!("({})", measure::percentage(nanos as i128, duration))
+        } else {
+            String::new()
+        };
+        line(
+            "Duration: ",
+            &format!(
+                "{}, Total samples = {} {share}",
+                measure::label(duration, "nanoseconds", "auto"),
+                measure::label(total, &value_type.unit, unit)
+            ),
+        );
     }
     out
 }

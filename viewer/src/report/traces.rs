@@ -4,14 +4,15 @@
 use super::raw::grouped_labels;
 use super::top::head;
 use crate::graph::{Key, clean_path, printable};
-use crate::model::{Columns, LabelValue, Profile, Str};
+use crate::model::{BaseUse, Columns, LabelValue, Profile, Str};
 use crate::{escape, measure};
 
 const SEPARATOR: &str = "-----------+-------------------------------------------------------\n";
 
 /// All rows that have a stack.
 pub fn text(profile: &mut Profile, columns: &Columns) -> String {
-    let mut out = head(profile, columns);
+    let total = profile.hundred_percent(columns.column, BaseUse::None);
+    let mut out = head(profile, columns, total, "minimum");
     // Handles of the cleaned paths, by function.
     let files: Vec<Str> = (0..profile.functions.len())
         .map(|index| {
@@ -33,7 +34,10 @@ pub fn text(profile: &mut Profile, columns: &Columns) -> String {
         for (key, is_inlined) in stack {
             let name = printable(profile, &key);
             let inline = if is_inlined { " (inline)" } else { "" };
-            out.push_str(&format!("{value:>10}   {}{inline}\n", escape::terminal(&name)));
+            out.push_str(&format!(
+                "{value:>10}   {}{inline}\n",
+                escape::terminal(&name)
+            ));
             value.clear();
         }
     }
@@ -46,15 +50,29 @@ fn frames(profile: &Profile, files: &[Str], row: usize) -> Vec<(Key, bool)> {
     let mut frames = Vec::new();
     for &index in profile.stack(row) {
         let location = &profile.locations[index as usize];
-        let object = location.mapping.map_or(Str::EMPTY, |m| profile.mappings[m as usize].file);
+        let object = location
+            .mapping
+            .map_or(Str::EMPTY, |m| profile.mappings[m as usize].file);
         if location.lines.is_empty() {
-            frames.push((Key { object, ..Key::default() }, false));
+            frames.push((
+                Key {
+                    object,
+                    ..Key::default()
+                },
+                false,
+            ));
         }
         for (depth, line) in location.lines.iter().enumerate() {
             let name = profile.functions[line.function as usize].name;
             let file = files[line.function as usize];
             let object = if name.is_empty() { object } else { Str::EMPTY };
-            let key = Key { name, file, line: line.line, address: 0, object };
+            let key = Key {
+                name,
+                file,
+                line: line.line,
+                address: 0,
+                object,
+            };
             frames.push((key, depth + 1 < location.lines.len()));
         }
     }
@@ -80,7 +98,11 @@ fn labels(profile: &Profile, row: usize, out: &mut String) {
             }
         }
         let line = |values: Vec<String>| {
-            format!("{:>10}:  {}\n", escape::terminal(key), escape::terminal(&values.join(" ")))
+            format!(
+                "{:>10}:  {}\n",
+                escape::terminal(key),
+                escape::terminal(&values.join(" "))
+            )
         };
         if !strings.is_empty() {
             texts.push(line(strings));

@@ -23,7 +23,9 @@ impl Dump {
     /// Reads a name; `None` if it is not a dump's.
     fn parse(path: &Path, written: SystemTime) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
-        let stem = name.strip_suffix(".heap.pb.gz").or_else(|| name.strip_suffix(".heap"))?;
+        let stem = name
+            .strip_suffix(".heap.pb.gz")
+            .or_else(|| name.strip_suffix(".heap"))?;
         let mut parts = stem.rsplit('.');
         let (kind, sequence, pid) = (parts.next()?, parts.next()?, parts.next()?);
         parts.next()?; // There is a prefix.
@@ -43,9 +45,14 @@ pub fn dumps_in(directory: &Path) -> io::Result<Vec<Dump>> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         // Follows links: a directory of links to dumps is a fine thing.
-        let Ok(found) = fs::metadata(entry.path()) else { continue };
+        let Ok(found) = fs::metadata(entry.path()) else {
+            continue;
+        };
         if found.is_file() {
-            dumps.extend(Dump::parse(&entry.path(), found.modified().unwrap_or(SystemTime::UNIX_EPOCH)));
+            dumps.extend(Dump::parse(
+                &entry.path(),
+                found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            ));
         }
     }
     dumps.sort_by(|a, b| (a.pid, a.sequence, &a.path).cmp(&(b.pid, b.sequence, &b.path)));
@@ -63,7 +70,12 @@ mod tests {
         assert_eq!((dump.pid, dump.sequence, dump.kind), (123, 4, 'f'));
         let dump = parse("heapsift.9.0.i17.heap").unwrap();
         assert_eq!((dump.pid, dump.sequence, dump.kind), (9, 0, 'i'));
-        for other in ["notes.txt", "heapsift.heap.pb.gz", "1.2.f.heap.pb.gz", ".heapsift.1.2.f.heap.pb.gz.tmp"] {
+        for other in [
+            "notes.txt",
+            "heapsift.heap.pb.gz",
+            "1.2.f.heap.pb.gz",
+            ".heapsift.1.2.f.heap.pb.gz.tmp",
+        ] {
             assert!(parse(other).is_none(), "{other}");
         }
     }

@@ -6,7 +6,10 @@
 //! executes the program, which is sound only while the process has one thread: the command starts
 //! none before it.
 
-#![allow(unsafe_code, reason = "fork, exec and signal masks have no safe wrapper in std")]
+#![allow(
+    unsafe_code,
+    reason = "fork, exec and signal masks have no safe wrapper in std"
+)]
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -39,8 +42,8 @@ pub type Prepare<'a> = dyn Fn(u32) -> io::Result<Vec<(OsString, OsString)>> + 'a
 pub enum StartError {
     /// The preparation failed.
     Prepare(io::Error),
-    /// The program could not be executed.
-    Execute(io::Error),
+    /// The program could not be executed; the process that tried had this pid.
+    Execute(io::Error, u32),
     /// No process could be made.
     Fork(io::Error),
 }
@@ -98,7 +101,7 @@ pub fn start(
     arguments: &[OsString],
     prepare: &Prepare<'_>,
 ) -> Result<Child, StartError> {
-    let nul = |_| StartError::Execute(io::Error::from(io::ErrorKind::InvalidInput));
+    let nul = |_| StartError::Fork(io::Error::from(io::ErrorKind::InvalidInput));
     let program = CString::new(program.as_bytes()).map_err(nul)?;
     let arguments = arguments
         .iter()
@@ -135,7 +138,10 @@ pub fn start(
             let _ = child.wait();
             let errno = i32::from_ne_bytes([report[1], report[2], report[3], report[4]]);
             let error = io::Error::from_raw_os_error(errno);
-            Err(if report[0] == b'p' { StartError::Prepare(error) } else { StartError::Execute(error) })
+            Err(match report[0] {
+                b'p' => StartError::Prepare(error),
+                _ => StartError::Execute(error, child.pid()),
+            })
         }
     }
 }
@@ -166,7 +172,11 @@ fn become_program(
         })
         .collect();
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
+        strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([ptr::null()])
+            .collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(&environment));
     // SAFETY: both lists end with null and point at strings that live until the call replaces all.
@@ -220,7 +230,9 @@ impl Child {
         loop {
             let mut status = 0;
             // SAFETY: `status` is writable.
-            let found = unsafe { libc::waitpid(self.pid, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
+            let found = unsafe {
+                libc::waitpid(self.pid, &raw mut status, libc::WNOHANG | libc::WUNTRACED)
+            };
             match found {
                 0 => return Ok(None),
                 -1 => {
@@ -248,7 +260,10 @@ impl Child {
 
 /// Ends this process by `signal`, as the program was ended; returns only if that is not possible.
 pub fn die_of(signal: i32) {
-    let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let no_core = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     set_action(signal, libc::SIG_DFL);
     let set = signal_set(&[signal]);
     // SAFETY: all three take initialized values that live for the call; the core limit is lowered so
@@ -269,7 +284,12 @@ pub fn accept_signals() {
 
 /// Columns of the terminal behind `descriptor`.
 pub fn terminal_columns(descriptor: RawFd) -> Option<usize> {
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: TIOCGWINSZ writes a winsize to the pointer, which is one.
     let failed = unsafe { libc::ioctl(descriptor.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
     (failed == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))

@@ -107,7 +107,10 @@ mod tests {
     use super::*;
 
     fn close(got: f64, want: f64) {
-        assert!((got - want).abs() <= 1e-6 * want.abs(), "{got} is not {want}");
+        assert!(
+            (got - want).abs() <= 1e-6 * want.abs(),
+            "{got} is not {want}"
+        );
     }
 
     #[test]
@@ -130,7 +133,10 @@ mod tests {
                 let quantile = chi_square_quantile(probability, freedom);
                 if quantile > 1e-250 {
                     let back = gamma_below(freedom / 2.0, quantile / 2.0);
-                    assert!((back - probability).abs() < 1e-9, "{freedom} {probability} {back}");
+                    assert!(
+                        (back - probability).abs() < 1e-9,
+                        "{freedom} {probability} {back}"
+                    );
                 }
             }
         }

@@ -37,7 +37,8 @@ pub struct Sampling {
 impl Sampling {
     /// Blocks of `block_bytes` under a period of `period` bytes; `None` where that means nothing.
     pub fn new(block_bytes: f64, period: f64) -> Option<Self> {
-        let usable = block_bytes > 0.0 && period > 0.0 && block_bytes.is_finite() && period.is_finite();
+        let usable =
+            block_bytes > 0.0 && period > 0.0 && block_bytes.is_finite() && period.is_finite();
         usable.then(|| Self {
             probability: (-(-block_bytes / period).exp_m1()).clamp(f64::MIN_POSITIVE, 1.0),
             block_bytes,
@@ -109,7 +110,10 @@ pub struct Interval {
 impl Estimate {
     /// A sum of nothing, of which one sample would have been worth `weight`.
     pub fn nothing(weight: f64) -> Self {
-        Self { weight, ..Self::default() }
+        Self {
+            weight,
+            ..Self::default()
+        }
     }
 
     /// Adds one row; `part` is `None` where it is not known how the row was sampled.
@@ -147,15 +151,28 @@ impl Estimate {
         }
         let (value, variance) = (self.value as f64, self.variance);
         if value < 0.0 {
-            let flipped = Self { value: self.value.saturating_neg(), ..*self }.interval()?;
-            return Some(Interval { low: -flipped.high, high: -flipped.low });
+            let flipped = Self {
+                value: self.value.saturating_neg(),
+                ..*self
+            }
+            .interval()?;
+            return Some(Interval {
+                low: -flipped.high,
+                high: -flipped.low,
+            });
         }
         if value > 0.0 && variance <= 0.0 {
-            return Some(Interval { low: value, high: value });
+            return Some(Interval {
+                low: value,
+                high: value,
+            });
         }
         if value > 0.0 && value * value / variance >= NORMAL_FROM {
             let half = Z_95 * variance.sqrt();
-            return Some(Interval { low: (value - half).max(0.0), high: value + half });
+            return Some(Interval {
+                low: (value - half).max(0.0),
+                high: value + half,
+            });
         }
         // Fay and Feuer: a gamma distribution with the sum's mean and variance; for the upper end one
         // more sample of the largest weight is added to both.
@@ -170,7 +187,10 @@ impl Estimate {
         } else {
             value
         };
-        Some(Interval { low, high: high.max(value) })
+        Some(Interval {
+            low,
+            high: high.max(value),
+        })
     }
 }
 
@@ -191,7 +211,10 @@ impl Change {
             let (b_value, n_value) = (base.value as f64, new.value as f64);
             let below = ((n_value - n.low).powi(2) + (b.high - b_value).powi(2)).sqrt();
             let above = ((n.high - n_value).powi(2) + (b_value - b.low).powi(2)).sqrt();
-            Interval { low: delta as f64 - below, high: delta as f64 + above }
+            Interval {
+                low: delta as f64 - below,
+                high: delta as f64 + above,
+            }
         });
         Self { delta, interval }
     }
@@ -268,7 +291,9 @@ mod tests {
         let mut sum = Estimate::nothing(R);
         for &(blocks, size) in sizes {
             let sampling = Sampling::new(size, R).unwrap();
-            let hits = (0..blocks).filter(|_| rng.next() < sampling.probability).count() as f64;
+            let hits = (0..blocks)
+                .filter(|_| rng.next() < sampling.probability)
+                .count() as f64;
             let objects = (hits / sampling.probability).round() as i64;
             let part = sampling.bytes(objects);
             sum.add((objects as f64 * size).round() as i64, Some(&part));

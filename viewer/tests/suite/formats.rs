@@ -1,0 +1,63 @@
+//! `info` and `convert`.
+
+use crate::support::{Builder, Scratch, json_of, output_of, service};
+
+#[test]
+fn info_says_what_the_file_is() {
+    let scratch = Scratch::new();
+    let file = scratch.file("a.pb.gz", &service(40).gzip());
+    let text = output_of(&["info", &file]);
+    for part in [
+        "program      /opt/app/service",
+        "time         2023-11-14 22:13:20 +0000 UTC",
+        "sampled      every 512kB of space",
+        "inuse_space*",
+        "allocated            40MB             41943040",
+        "0a0b0c0d; 6 locations, all named",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json = &json_of(&["info", "--json", &file])[0];
+    assert_eq!(json["allocator"]["allocated"], 40 << 20);
+    let total = json["totals"][3]["value"].as_i64().unwrap();
+    assert_eq!(
+        total,
+        json_of(&["top", "--json", &file])["total"]
+            .as_i64()
+            .unwrap()
+    );
+}
+
+#[test]
+fn folded_stacks_are_lines() {
+    let scratch = Scratch::new();
+    let mut builder = Builder::new();
+    let stack = builder.stack(&["f", "[u8; 8]", "main"]);
+    builder.sampled(&stack, 1 << 30, 2);
+    builder.sampled(&stack, 1 << 29, 1);
+    let file = scratch.file("a.pb.gz", &builder.gzip());
+    let folded = output_of(&["convert", "--to", "folded", &file]);
+    assert_eq!(
+        folded,
+        format!("main;[u8: 8];f {}\n", (2i64 << 30) + (1 << 29))
+    );
+}
+
+#[test]
+fn traces_show_labels_and_inlined_frames() {
+    let scratch = Scratch::new();
+    let file = scratch.file("a.pb.gz", &service(40).gzip());
+    let text = output_of(&["convert", "--to", "text", &file]);
+    let expected = "\
+-----------+-------------------------------------------------------
+     bytes:  256B
+    4.50MB   grow src/buffer.h:5 (inline)
+             parse src/parse.c:44
+             grow src/buffer.h:5 (inline)
+             parse src/parse.c:44
+             serve src/serve.c:30
+             main src/main.c:7
+-----------+-------------------------------------------------------
+";
+    assert!(text.ends_with(expected), "{text}");
+}

@@ -1,0 +1,218 @@
+//! Bad input: one line that says what is wrong, exit status 2, never a panic.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use pprof_export::encode_gzip;
+use pprof_export::schema::Profile;
+
+use crate::support::{Scratch, heapsift, output_of, service};
+
+/// Asserts that every command refuses the file with one line that names it and has `part` in it.
+fn refused(file: &str, part: &str) {
+    let scratch = Scratch::new();
+    let good = scratch.file("good.pb.gz", &service(40).gzip());
+    let out = scratch.join("out");
+    for words in [
+        &["top", file] as &[&str],
+        &["info", file],
+        &["flame", file, "-o", &out],
+        &["diff", file, &good],
+        &["diff", &good, file],
+        &["convert", "--to", "raw", file],
+        &["symbolize", file, "-o", &out],
+        &["top", "--base", file, &good],
+    ] {
+        let output = heapsift(words);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{words:?}: {errors}");
+        assert!(
+            errors.starts_with(&format!("heapsift: {file}: ")),
+            "{words:?}: {errors}"
+        );
+        assert!(errors.contains(part), "{words:?}: {errors}");
+        assert!(output.stdout.is_empty());
+    }
+    assert!(!fs::exists(&out).unwrap());
+}
+
+#[test]
+fn foreign_files() {
+    let scratch = Scratch::new();
+    refused(&scratch.join("absent"), "No such file");
+    refused(&scratch.file("empty", b""), "empty");
+    refused(
+        &scratch.file("text", b"heap profile: but not really\n"),
+        "not a pprof profile",
+    );
+    refused(env!("CARGO_BIN_EXE_heapsift"), "not a pprof profile");
+    fs::create_dir(scratch.path().join("bare")).unwrap();
+    refused(&scratch.join("bare"), "the directory holds no dump");
+}
+
+#[test]
+fn truncated_files() {
+    let scratch = Scratch::new();
+    let whole = service(40).gzip();
+    for length in [1, 5, 10, whole.len() / 2, whole.len() - 9, whole.len() - 1] {
+        refused(&scratch.file("cut", &whole[..length]), "");
+    }
+}
+
+#[test]
+fn damaged_files_never_crash() {
+    let scratch = Scratch::new();
+    let whole = service(40).gzip();
+    let mut state = 1u64;
+    for _ in 0..60 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let mut bytes = whole.clone();
+        let at = (state >> 33) as usize % bytes.len();
+        bytes[at] ^= 1 << (state >> 61);
+        let file = scratch.file("bad", &bytes);
+        let output = heapsift(&["top", &file]);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            matches!(output.status.code(), Some(0 | 2)),
+            "byte {at}: {errors}"
+        );
+        assert!(!errors.contains("panicked"), "{errors}");
+    }
+}
+
+#[test]
+fn profiles_that_contradict_themselves() {
+    let scratch = Scratch::new();
+    let broken = |change: &dyn Fn(&mut Profile)| {
+        let mut profile = service(40).profile;
+        change(&mut profile);
+        scratch.file("broken", &encode_gzip(&profile))
+    };
+    refused(&broken(&|p| p.sample[0].value.truncate(3)), "sample");
+    refused(&broken(&|p| p.sample[0].location_id[0] = 99), "location 99");
+    refused(&broken(&|p| p.function[0].name = 1 << 40), "string");
+    refused(
+        &broken(&|p| p.location[1].id = p.location[0].id),
+        "location",
+    );
+}
+
+#[test]
+fn extreme_values_saturate() {
+    let scratch = Scratch::new();
+    let mut builder = service(40);
+    for sample in &mut builder.profile.sample {
+        sample.value = vec![i64::MAX, i64::MAX, i64::MAX, i64::MAX];
+        sample.label.clear();
+    }
+    builder.profile.sample[0].value = vec![i64::MIN; 4];
+    builder.profile.time_nanos = i64::MIN;
+    builder.profile.duration_nanos = i64::MIN;
+    builder.profile.period = i64::MIN;
+    let file = scratch.file("a.pb.gz", &builder.gzip());
+    for words in [
+        &["top", &file] as &[&str],
+        &["top", "--json", &file],
+        &["info", &file],
+        &["diff", &file, &file],
+        &["flame", &file, "-o", "-"],
+        &["flame", "--diff-base", &file, &file, "-o", "-"],
+        &["convert", "--to", "raw", &file],
+        &["convert", "--to", "text", &file],
+    ] {
+        output_of(words);
+    }
+}
+
+#[test]
+fn unusable_arguments() {
+    let scratch = Scratch::new();
+    let file = scratch.file("a.pb.gz", &service(40).gzip());
+    for words in [
+        &[] as &[&str],
+        &["top"],
+        &["nonsense"],
+        &["top", "--no-such-option", &file],
+        &["convert", "--to", "jpeg", &file],
+        &["top", "--sample-index=nothing", &file],
+    ] {
+        assert_eq!(heapsift(words).status.code(), Some(2), "{words:?}");
+    }
+    let output = heapsift(&["top", "--sample-index=nothing", &file]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        errors.contains("there is no sample type nothing; it has alloc_objects, alloc_space"),
+        "{errors}"
+    );
+    assert_eq!(heapsift(&["--help"]).status.code(), Some(0));
+    assert_eq!(heapsift(&["--version"]).status.code(), Some(0));
+}
+
+#[test]
+fn standard_input_and_directories() {
+    let scratch = Scratch::new();
+    let bytes = service(40).gzip();
+    let direct = output_of(&["top", &scratch.file("heapsift.1.0.i0.heap.pb.gz", &bytes)]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_heapsift"))
+        .args(["top", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&bytes).unwrap();
+    assert_eq!(
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap(),
+        direct
+    );
+
+    // The newest dump of a directory, and a line that says which.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    scratch.file("heapsift.1.1.f.heap.pb.gz", &service(80).gzip());
+    scratch.file("notes.txt", b"not a dump");
+    let output = heapsift(&["top", scratch.path().to_str().unwrap()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("142 samples"), "{text}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("heapsift.1.1.f.heap.pb.gz"), "{errors}");
+}
+
+#[test]
+fn a_closed_pipe_is_success() {
+    let scratch = Scratch::new();
+    let mut builder = service(40);
+    for index in 0..20_000 {
+        let stack = builder.stack(&[&format!("function_{index}"), "main"]);
+        builder.sampled(&stack, 1024, 1);
+    }
+    let file = scratch.file("a.pb.gz", &builder.gzip());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_heapsift"))
+        .args(["top", "--nodefraction=0", &file])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn output_that_cannot_be_written() {
+    let scratch = Scratch::new();
+    let file = scratch.file("a.pb.gz", &service(40).gzip());
+    let out = scratch.join("absent/a.svg");
+    let output = heapsift(&["flame", &file, "-o", &out]);
+    assert_eq!(output.status.code(), Some(2));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        errors.starts_with(&format!("heapsift: {out}: cannot write: No such file")),
+        "{errors}"
+    );
+    let output = heapsift(&["top", &file, "-o", "/dev/full"]);
+    assert_eq!(output.status.code(), Some(2));
+}

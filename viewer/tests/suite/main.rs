@@ -1,0 +1,11 @@
+//! The `heapsift` command, driven as a person drives it.
+
+mod diff;
+mod flame;
+mod formats;
+mod go;
+mod input;
+mod run;
+mod support;
+mod symbolize;
+mod top;
