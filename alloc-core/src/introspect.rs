@@ -285,24 +285,51 @@ impl<O: Observer> Heap<O> {
         self.thread_tcache_flush();
     }
 
-    /// After sampling was switched or retuned: this thread draws a new countdown now, the others as soon as possible.
+    /// After sampling was switched or retuned: this thread draws a new countdown now, each other thread at its next
+    /// allocation.
+    ///
+    /// The others' countdowns are set to 0, so that [`Observer::next_wait`] is asked at once; an observer must not take
+    /// the sample that comes with it for a real one. The store goes behind the other thread's back: a decrement of its
+    /// own at that moment may undo it, and the thread runs on with its old wait.
     pub fn redraw_waits(&'static self) {
-        let me = self.thread();
+        self.redraw_wait();
+        let me = tls::thread();
         let threads = self.core.threads.lock();
         let mut thread = threads.first;
         while !thread.is_null() {
-            // SAFETY: the list holds live states, and its lock is held. Another thread's countdown is stored to behind
-            // its back: a decrement of its own at that moment may undo it, which costs that thread one old wait.
+            // SAFETY: the list holds live states, and its lock is held.
             unsafe {
-                let mut slot = crate::observer::ThreadSlot { uid: (*thread).slot.uid, words: [0; 7] };
-                let wait = if thread == me {
-                    self.observer.next_wait(&mut (*thread).slot)
-                } else {
-                    self.observer.next_wait(&mut slot)
-                };
-                AtomicU64::from_ptr(&raw mut (*thread).countdown).store(wait, Ordering::Relaxed);
+                if thread != me {
+                    AtomicU64::from_ptr(&raw mut (*thread).countdown).store(0, Ordering::Relaxed);
+                }
                 thread = (*thread).next;
             }
+        }
+    }
+
+    /// The calling thread draws a new countdown now.
+    pub fn redraw_wait(&'static self) {
+        let thread = self.thread();
+        // SAFETY: the calling thread's own state; shared states are not written.
+        unsafe {
+            if (*thread).kind == Kind::Live {
+                (*thread).countdown = self.observer.next_wait(&mut (*thread).slot);
+            }
+        }
+    }
+
+    /// Lets `f` at what the observer keeps with the calling thread; `None` when the thread is ending.
+    pub fn with_slot<R>(&'static self, f: impl FnOnce(&mut crate::observer::ThreadSlot) -> R) -> Option<R> {
+        let thread = self.thread();
+        // SAFETY: the calling thread's own state. Nothing is sampled meanwhile, so nobody else has the slot.
+        unsafe {
+            if (*thread).kind != Kind::Live {
+                return None;
+            }
+            (*thread).depth += 1;
+            let result = f(&mut (*thread).slot);
+            (*thread).depth -= 1;
+            Some(result)
         }
     }
 

@@ -1,1 +1,75 @@
 //! A jemalloc-compatible allocator with a sampled heap profiler.
+//!
+//! For Rust programs: [`Heapsift`] is the allocator, [`profile`] what it knows. The C libraries wrap [`HEAP`].
+//!
+//! The heap is `alloc_core`'s; this crate watches it. One allocation in every 512 KiB on average is sampled: its stack
+//! is captured (`unwind`) and kept once (`stacks`), counted by size (`records::Buckets`), and the live block is
+//! remembered by its address (`records::Records`) until it is freed. A dump (`dump`) copies these tables piece by
+//! piece (`snapshot`) and writes them as pprof, without stopping anybody.
+//!
+//! Everything up to the return from `malloc` runs without allocating and without locks of libc or the loader. Only
+//! dumps allocate: in the C libraries from a private arena, in a Rust program from the heap itself, unsampled.
+#![no_std]
+
+#[cfg(feature = "profiling")]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod global;
+#[cfg(not(feature = "profiling"))]
+mod unobserved;
+
+#[cfg(feature = "profiling")]
+mod dump;
+#[cfg(feature = "profiling")]
+mod file;
+#[cfg(feature = "profiling")]
+mod maps;
+#[cfg(feature = "profiling")]
+mod names;
+#[cfg(feature = "profiling")]
+mod nodes;
+#[cfg(feature = "profiling")]
+pub mod profile;
+#[cfg(feature = "profiling")]
+mod profiler;
+#[cfg(feature = "profiling")]
+mod records;
+#[cfg(feature = "profiling")]
+mod sampler;
+#[cfg(feature = "profiling")]
+mod settings;
+#[cfg(feature = "profiling")]
+mod snapshot;
+#[cfg(feature = "profiling")]
+mod stacks;
+#[cfg(feature = "profiling")]
+mod table;
+#[cfg(feature = "profiling")]
+pub mod unwind;
+
+pub use global::Heapsift;
+#[cfg(feature = "profiling")]
+pub use profiler::Profiler;
+#[cfg(feature = "profiling")]
+pub use unwind::module_of;
+#[cfg(not(feature = "profiling"))]
+pub use unobserved::Unobserved;
+
+use alloc_core::Heap;
+
+/// The heap of this program and its observer: the one place where the two meet.
+#[cfg(feature = "profiling")]
+pub static HEAP: Heap<Profiler> = Heap::new(Profiler::new());
+
+/// The heap of this program, unobserved.
+#[cfg(not(feature = "profiling"))]
+pub static HEAP: Heap<Unobserved> = Heap::new(Unobserved);
+
+/// Says that all code in `range` is the allocator's own (a shared library of its own): its frames are left out of
+/// stacks. Without it, only the frames between the heap and its caller are.
+#[cfg(feature = "profiling")]
+pub fn set_own_module(range: core::ops::Range<usize>) {
+    HEAP.observer().set_own_module(range);
+}

@@ -1,0 +1,362 @@
+//! Files for dumps: complete under their final name, or not there at all.
+//!
+//! A dump is written to a temporary file in the directory where it is to be, and renamed when all of it has reached
+//! the disk. Nothing is followed, and nothing but a regular file is ever replaced.
+
+use core::ffi::CStr;
+
+use alloc_core::message::Decimal;
+use alloc_core::sys::extra::{self, kind, open};
+use alloc_core::sys::{self, Errno};
+use pprof_export::writer::{Sink, SinkError};
+
+use crate::settings::Path;
+
+const EINTR: Errno = Errno(4);
+const EIO: Errno = Errno(5);
+const EEXIST: Errno = Errno(17);
+const ENOTDIR: Errno = Errno(20);
+const EISDIR: Errno = Errno(21);
+const EINVAL: Errno = Errno(22);
+const ENAMETOOLONG: Errno = Errno(36);
+const ENOSYS: Errno = Errno(38);
+const ELOOP: Errno = Errno(40);
+
+/// A file that is being written. Dropped before [`PartFile::commit`] it leaves nothing behind.
+#[derive(Debug)]
+pub struct PartFile {
+    directory: usize,
+    fd: usize,
+    temporary: Path,
+}
+
+/// Divides a path into the directory, with its slash, and the name in it.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    path.split_at(path.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1))
+}
+
+impl PartFile {
+    /// Makes a temporary file beside `path`.
+    pub fn create(path: &Path) -> Result<Self, Errno> {
+        let (directory, name) = split(path.as_bytes());
+        let directory = Path::new(if directory.is_empty() { b"." } else { directory }).ok_or(ENAMETOOLONG)?;
+        let flags = open::PATH | open::DIRECTORY | open::CLOEXEC;
+        let directory = extra::open_at(extra::AT_FDCWD, directory.as_c_str(), flags, 0)?;
+        match make_temporary(directory, name) {
+            Ok((fd, temporary)) => Ok(PartFile { directory, fd, temporary }),
+            Err(errno) => {
+                sys::close(directory);
+                Err(errno)
+            }
+        }
+    }
+
+    /// Puts the file, complete, where `path` says; its directory is the one given to [`PartFile::create`]. A file that
+    /// is there is replaced only with `replace`, and only if it is a regular one.
+    pub fn commit(&mut self, path: &Path, replace: bool) -> Result<(), Errno> {
+        let name = Path::new(split(path.as_bytes()).1).ok_or(ENAMETOOLONG)?;
+        let name = name.as_c_str();
+        if replace {
+            refuse_special(self.directory, name)?;
+            self.rename(name, false)?;
+        } else {
+            match self.rename(name, true) {
+                // A file system that can't do both at once: another process may slip in between.
+                Err(ENOSYS | EINVAL) => {
+                    if extra::file_type(self.directory, name).is_ok() {
+                        return Err(EEXIST);
+                    }
+                    self.rename(name, false)?;
+                }
+                result => result?,
+            }
+        }
+        // Nothing is left to remove.
+        self.temporary = Path::from_const(b"");
+        Ok(())
+    }
+
+    fn rename(&self, name: &CStr, keep: bool) -> Result<(), Errno> {
+        extra::rename(self.directory, self.temporary.as_c_str(), name, keep)
+    }
+
+    /// Waits until the contents are on the disk.
+    pub fn flush(&self) -> Result<(), Errno> {
+        match extra::fsync(self.fd) {
+            // A file system without it.
+            Err(ENOSYS | EINVAL) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        if !self.temporary.as_bytes().is_empty() {
+            let _ = extra::unlink(self.directory, self.temporary.as_c_str());
+        }
+        sys::close(self.fd);
+        sys::close(self.directory);
+    }
+}
+
+impl Sink for PartFile {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match sys::write(self.fd, rest) {
+                Ok(0) => return Err(SinkError(EIO.0)),
+                Ok(n) => rest = rest.get(n..).unwrap_or(&[]),
+                Err(EINTR) => {}
+                Err(errno) => return Err(SinkError(errno.0)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn make_temporary(directory: usize, name: &[u8]) -> Result<(usize, Path), Errno> {
+    // A file name has at most 255 bytes.
+    const NAME_MAX: usize = 200;
+    let name = &name[..name.len().min(NAME_MAX)];
+    let pid = Decimal::new(sys::getpid() as u64);
+    for _ in 0..100 {
+        let random = Decimal::hex(extra::random());
+        let mut temporary = Path::from_const(b"");
+        let parts = [b".", name, b".", pid.as_bytes(), b".", random.as_bytes(), b".tmp"];
+        if !parts.iter().all(|part| temporary.push(part)) {
+            return Err(ENAMETOOLONG);
+        }
+        let flags = open::WRITE | open::CREATE | open::EXCLUSIVE | open::NOFOLLOW | open::CLOEXEC;
+        match extra::open_at(directory, temporary.as_c_str(), flags, 0o600) {
+            Ok(fd) => {
+                // A strange umask must not lock the owner out; a file system without permissions is no reason to stop.
+                let _ = extra::set_mode(fd, 0o600);
+                return Ok((fd, temporary));
+            }
+            Err(EEXIST | EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(EEXIST)
+}
+
+/// Refuses a target that exists and isn't a regular file.
+pub fn refuse_special(directory: usize, name: &CStr) -> Result<(), Errno> {
+    match extra::file_type(directory, name) {
+        Ok(kind::REGULAR) | Err(Errno(2)) => Ok(()),
+        Ok(kind::LINK) => Err(ELOOP),
+        Ok(kind::DIRECTORY) => Err(EISDIR),
+        // Pipes, sockets, devices.
+        Ok(_) => Err(EINVAL),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// As [`refuse_special`] for a whole path, before any work is put into a dump.
+pub fn check_target(path: &Path) -> Result<(), Errno> {
+    match split(path.as_bytes()).1 {
+        b"" => Err(EISDIR),
+        _ => refuse_special(extra::AT_FDCWD, path.as_c_str()),
+    }
+}
+
+/// What an error number means; the C library's table is no place to go from here.
+pub fn describe(errno: i32) -> &'static [u8] {
+    match Errno(errno) {
+        Errno(1) => b"Operation not permitted",
+        Errno(2) => b"No such file or directory",
+        EINTR => b"Interrupted",
+        EIO => b"Input/output error",
+        Errno(11) => b"Resource temporarily unavailable",
+        Errno(12) => b"Cannot allocate memory",
+        Errno(13) => b"Permission denied",
+        EEXIST => b"File exists",
+        ENOTDIR => b"Not a directory",
+        EISDIR => b"Is a directory",
+        EINVAL => b"Not a regular file",
+        Errno(23 | 24) => b"Too many open files",
+        Errno(27) => b"File too large",
+        Errno(28) => b"No space left on device",
+        Errno(30) => b"Read-only file system",
+        Errno(35) => b"A dump is being written by this thread",
+        ENAMETOOLONG => b"File name too long",
+        ELOOP => b"Is a symbolic link",
+        Errno(122) => b"Disk quota exceeded",
+        _ => b"Error",
+    }
+}
+
+/// While it lives, signals wait: a handler must not find a dump half done (and perhaps end the process or dump itself),
+/// and a write beyond a limit must be an error, not the end of somebody else's process.
+#[derive(Debug)]
+pub struct SignalsBlocked {
+    before: extra::SignalSet,
+}
+
+const SIGPIPE: u32 = 13;
+const SIGXFSZ: u32 = 25;
+
+const fn bit(signal: u32) -> extra::SignalSet {
+    1 << (signal - 1)
+}
+
+impl SignalsBlocked {
+    /// Blocks all signals but those that say that this thread's own code is wrong, and those of the C library.
+    pub fn new() -> Self {
+        const LEFT: [u32; 8] = [4, 5, 6, 7, 8, 11, 32, 33];
+        let mut set = !0;
+        let mut i = 0;
+        while i < LEFT.len() {
+            set &= !bit(LEFT[i]);
+            i += 1;
+        }
+        SignalsBlocked { before: extra::block_signals(set) }
+    }
+}
+
+impl Default for SignalsBlocked {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        for signal in [SIGXFSZ, SIGPIPE] {
+            // Sent to this thread by a failed write of ours; what the caller had blocked is the caller's.
+            if self.before & bit(signal) == 0 {
+                while extra::take_pending(bit(signal)) {}
+            }
+        }
+        extra::set_blocked_signals(self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use std::string::ToString;
+
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(std::format!("heapsift-file-{name}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir(&path).unwrap();
+            Directory(path)
+        }
+
+        fn path(&self, name: &str) -> Path {
+            Path::new(self.0.join(name).to_str().unwrap().as_bytes()).unwrap()
+        }
+
+        fn names(&self) -> std::vec::Vec<std::string::String> {
+            let mut names: std::vec::Vec<_> = std::fs::read_dir(&self.0)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().to_str().unwrap().to_string())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn complete_or_not_at_all() {
+        let directory = Directory::new("whole");
+        let path = directory.path("a.pb.gz");
+        let mut file = PartFile::create(&path).unwrap();
+        file.write(b"half").unwrap();
+        assert!(!directory.0.join("a.pb.gz").exists() && directory.names().len() == 1);
+        drop(file);
+        assert!(directory.names().is_empty());
+
+        let mut file = PartFile::create(&path).unwrap();
+        file.write(b"whole").unwrap();
+        file.flush().unwrap();
+        file.commit(&path, false).unwrap();
+        drop(file);
+        assert_eq!(directory.names(), ["a.pb.gz"]);
+        assert_eq!(std::fs::read(directory.0.join("a.pb.gz")).unwrap(), b"whole");
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(directory.0.join("a.pb.gz")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_there_stays_unless_it_may_go() {
+        let directory = Directory::new("replace");
+        let path = directory.path("a");
+        std::fs::write(directory.0.join("a"), "old").unwrap();
+        let mut file = PartFile::create(&path).unwrap();
+        file.write(b"new").unwrap();
+        assert_eq!(file.commit(&path, false), Err(EEXIST));
+        assert_eq!(std::fs::read(directory.0.join("a")).unwrap(), b"old");
+        file.commit(&path, true).unwrap();
+        drop(file);
+        assert_eq!(std::fs::read(directory.0.join("a")).unwrap(), b"new");
+        assert_eq!(directory.names(), ["a"]);
+    }
+
+    #[test]
+    fn special_files_are_refused() {
+        let directory = Directory::new("special");
+        std::fs::write(directory.0.join("victim"), "precious").unwrap();
+        std::os::unix::fs::symlink("victim", directory.0.join("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", directory.0.join("dangling")).unwrap();
+        std::fs::create_dir(directory.0.join("dir")).unwrap();
+        let fifo = directory.path("fifo");
+        // SAFETY: a live C string.
+        assert_eq!(unsafe { libc::mkfifo(fifo.as_c_str().as_ptr(), 0o600) }, 0);
+        let before = directory.names();
+        for (name, errno) in [("link", ELOOP), ("dangling", ELOOP), ("dir", EISDIR), ("fifo", EINVAL)] {
+            let path = directory.path(name);
+            assert_eq!(check_target(&path), Err(errno), "{name}");
+            let mut file = PartFile::create(&path).unwrap();
+            assert_eq!(file.commit(&path, true), Err(errno), "{name}");
+            drop(file);
+        }
+        assert_eq!(check_target(&Path::new(b"/dev/full").unwrap()), Err(EINVAL));
+        assert_eq!(check_target(&Path::new(b"/tmp/").unwrap()), Err(EISDIR));
+        assert_eq!(directory.names(), before);
+        assert_eq!(std::fs::read(directory.0.join("victim")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn no_directory() {
+        let path = Path::new(b"/nonexistent-directory/a").unwrap();
+        assert_eq!(PartFile::create(&path).map(|_| ()), Err(Errno(2)));
+        let path = Path::new(b"/dev/null/a").unwrap();
+        assert_eq!(PartFile::create(&path).map(|_| ()), Err(ENOTDIR));
+    }
+
+    #[test]
+    fn long_names() {
+        let directory = Directory::new("long");
+        let path = directory.path(&"n".repeat(255));
+        let mut file = PartFile::create(&path).unwrap();
+        file.commit(&path, false).unwrap();
+        drop(file);
+        assert_eq!(directory.names().len(), 1);
+        let path = directory.path(&"n".repeat(256));
+        assert_eq!(PartFile::create(&path).unwrap().commit(&path, false), Err(ENAMETOOLONG));
+        assert_eq!(directory.names().len(), 1);
+    }
+
+    #[test]
+    fn a_pending_signal_of_ours_is_taken() {
+        let blocked = SignalsBlocked::new();
+        // SAFETY: sends a blocked signal to this thread.
+        unsafe { libc::raise(libc::SIGXFSZ) };
+        // The default action would end the process here.
+        drop(blocked);
+    }
+}

@@ -1,0 +1,132 @@
+//! Thread names, each kept once.
+
+use core::ffi::CStr;
+
+use alloc_core::ThreadSlot;
+use alloc_core::lock::{Mutex, Rank};
+use alloc_core::sys::extra;
+
+use crate::sampler::{choice, word};
+
+/// Most names; later ones share number 0, "other threads".
+const NAMES_MAX: usize = 1024;
+
+/// A name as the kernel keeps it, zero padded.
+pub type Name = [u8; 16];
+
+#[derive(Debug)]
+struct Inner {
+    names: [Name; NAMES_MAX],
+    count: usize,
+}
+
+/// The names.
+#[derive(Debug)]
+pub struct Names {
+    inner: Mutex<Inner>,
+}
+
+const OTHER: Name = *b"(other threads)\0";
+
+impl Names {
+    /// Only number 0.
+    pub const fn new() -> Self {
+        let mut names = [[0; 16]; NAMES_MAX];
+        names[0] = OTHER;
+        Names { inner: Mutex::new(Rank::Stacks, Inner { names, count: 1 }) }
+    }
+
+    /// The number of the calling thread's present name.
+    pub fn current(&self, slot: &mut ThreadSlot) -> u32 {
+        if slot.words[word::CHOICES] & choice::NAMED != 0 {
+            return (slot.words[word::NAME_ID] - 1) as u32;
+        }
+        let name = extra::thread_name();
+        let halves = [half(&name, 0), half(&name, 8)];
+        if slot.words[word::NAME_ID] != 0 && slot.words[word::NAME..][..2] == halves {
+            return (slot.words[word::NAME_ID] - 1) as u32;
+        }
+        let id = self.intern(name);
+        slot.words[word::NAME..][..2].copy_from_slice(&halves);
+        slot.words[word::NAME_ID] = id as usize + 1;
+        id
+    }
+
+    /// Gives the calling thread a name of the program's choice.
+    pub fn set(&self, slot: &mut ThreadSlot, name: Name) {
+        slot.words[word::NAME_ID] = self.intern(name) as usize + 1;
+        slot.words[word::CHOICES] |= choice::NAMED;
+    }
+
+    /// The name that the program has chosen for the calling thread, zero terminated, for ever in place.
+    pub fn chosen(&'static self, slot: &ThreadSlot) -> &'static CStr {
+        if slot.words[word::CHOICES] & choice::NAMED == 0 {
+            return c"";
+        }
+        let id = slot.words[word::NAME_ID] - 1;
+        let inner = self.inner.lock();
+        let name: *const Name = &raw const inner.names[id];
+        // SAFETY: a name that has a number keeps its place and never changes, and the table is static.
+        CStr::from_bytes_until_nul(unsafe { &*name }).unwrap_or(c"")
+    }
+
+    fn intern(&self, name: Name) -> u32 {
+        let mut inner = self.inner.lock();
+        let count = inner.count;
+        if let Some(known) = inner.names[1..count].iter().position(|n| *n == name) {
+            return known as u32 + 1;
+        }
+        if count == NAMES_MAX {
+            return 0;
+        }
+        inner.names[count] = name;
+        inner.count += 1;
+        count as u32
+    }
+
+    /// The name of a number.
+    pub fn get(&self, id: u32) -> Name {
+        self.inner.lock().names.get(id as usize).copied().unwrap_or(OTHER)
+    }
+
+    /// In the child of a fork: a name is complete before it is counted.
+    pub fn after_fork(&self) {
+        self.inner.after_fork(|_| {});
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn half(name: &Name, at: usize) -> usize {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&name[at..at + 8]);
+    usize::from_ne_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_number_for_each_name() {
+        static NAMES: Names = Names::new();
+        let mut slot = ThreadSlot { uid: 1, words: [0; 7] };
+        let own = NAMES.current(&mut slot);
+        assert_eq!(NAMES.get(own), extra::thread_name());
+        assert_eq!(NAMES.current(&mut slot), own);
+        assert_eq!(NAMES.chosen(&slot), c"");
+        NAMES.set(&mut slot, *b"chosen\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(NAMES.chosen(&slot), c"chosen");
+        assert_eq!(NAMES.get(NAMES.current(&mut slot))[..7], *b"chosen\0");
+        for i in 0..2 * NAMES_MAX {
+            let mut name = [0; 16];
+            name[..8].copy_from_slice(&(i as u64 + 1).to_le_bytes());
+            NAMES.set(&mut slot, name);
+        }
+        assert_eq!(NAMES.get(NAMES.current(&mut slot)), OTHER);
+    }
+}

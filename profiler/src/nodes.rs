@@ -1,0 +1,229 @@
+//! `prof.*`, `thread.prof.*` and the profiler's `opt.*`: jemalloc's names, types and answers, and a few of our own.
+
+use core::ffi::c_char;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use alloc_core::ctl::node::text;
+use alloc_core::ctl::{Call, Code, Node};
+
+use crate::HEAP;
+use crate::dump::{self, Trigger};
+use crate::names::Name;
+use crate::profiler::Profiler;
+use crate::sampler::{choice, word};
+use crate::settings::{Path, lg};
+
+type Answer = Result<(), Code>;
+
+fn profiler() -> &'static Profiler {
+    HEAP.observer()
+}
+
+/// Names that jemalloc doesn't have in a process without a profile.
+fn enabled() -> Result<&'static Profiler, Code> {
+    let profiler = profiler();
+    if profiler.settings.enabled.load(Ordering::Relaxed) { Ok(profiler) } else { Err(Code::ENOENT) }
+}
+
+fn is_enabled() -> bool {
+    enabled().is_ok()
+}
+
+/// A flag that reads as false, and may be written false only, while there is no profile.
+fn flag(call: &mut Call<'_>, flag: &AtomicBool, changed: fn()) -> Answer {
+    let written = call.written_bool()?;
+    let before = is_enabled() && flag.load(Ordering::Relaxed);
+    if let Some(on) = written {
+        if is_enabled() {
+            flag.store(on, Ordering::Relaxed);
+            changed();
+        } else if on {
+            return Err(Code::ENOENT);
+        }
+    }
+    call.read_bool(before)
+}
+
+fn active(call: &mut Call<'_>) -> Answer {
+    flag(call, &profiler().settings.active, || profiler().retune())
+}
+
+fn gdump(call: &mut Call<'_>) -> Answer {
+    flag(call, &profiler().settings.maximum_dumps, || {})
+}
+
+fn thread_active_init(call: &mut Call<'_>) -> Answer {
+    if call.writes() {
+        enabled()?;
+    }
+    flag(call, &profiler().settings.thread_active_init, || {})
+}
+
+fn enable(call: &mut Call<'_>) -> Answer {
+    let written = call.written_bool()?;
+    let before = is_enabled();
+    if let Some(on) = written {
+        profiler().enable(on);
+    }
+    call.read_bool(before)
+}
+
+fn dump(call: &mut Call<'_>) -> Answer {
+    enabled()?;
+    call.write_only()?;
+    let name = call.written::<*const c_char>()?.unwrap_or(core::ptr::null());
+    // SAFETY: the caller passes null or a C string.
+    let result = match unsafe { text(name) } {
+        Some(path) => dump::to_path(path),
+        None => dump::to_numbered(Trigger::Manual),
+    };
+    result.map_err(|_| Code::EFAULT)
+}
+
+fn prefix(call: &mut Call<'_>) -> Answer {
+    let profiler = enabled()?;
+    call.write_only()?;
+    if let Some(name) = call.written::<*const c_char>()? {
+        // SAFETY: the caller passes null or a C string.
+        let path = unsafe { text(name) }.and_then(Path::new).ok_or(Code::EFAULT)?;
+        *profiler.settings.prefix.lock() = path;
+    }
+    Ok(())
+}
+
+fn reset(call: &mut Call<'_>) -> Answer {
+    let profiler = enabled()?;
+    call.write_only()?;
+    let written = call.written::<usize>()?;
+    if let Some(lg) = written {
+        profiler.set_interval(1 << lg.min(63));
+    }
+    profiler.reset();
+    Ok(())
+}
+
+fn interval(call: &mut Call<'_>) -> Answer {
+    call.read_only()?;
+    call.read(profiler().settings.dump_interval.load(Ordering::Relaxed))
+}
+
+fn lg_sample(call: &mut Call<'_>) -> Answer {
+    call.read_only()?;
+    call.read(lg(profiler().settings.interval.load(Ordering::Relaxed)))
+}
+
+fn sample(call: &mut Call<'_>) -> Answer {
+    let written = call.written::<usize>()?;
+    let before = profiler().settings.interval.load(Ordering::Relaxed) as usize;
+    match written {
+        Some(0) => return Err(Code::EINVAL),
+        Some(bytes) => profiler().set_interval(bytes as u64),
+        None => {}
+    }
+    call.read(before)
+}
+
+fn epoch(call: &mut Call<'_>) -> Answer {
+    if call.written::<u64>()?.is_some() {
+        profiler().next_epoch();
+    }
+    call.read(u64::from(profiler().epoch.load(Ordering::Relaxed)))
+}
+
+fn thread_active(call: &mut Call<'_>) -> Answer {
+    let written = call.written_bool()?;
+    let init = profiler().settings.thread_active_init.load(Ordering::Relaxed);
+    let before = HEAP.with_slot(|slot| match slot.words[word::CHOICES] & (choice::ACTIVE | choice::INACTIVE) {
+        0 => init,
+        chosen => chosen == choice::ACTIVE,
+    });
+    if let Some(on) = written {
+        enabled()?;
+        HEAP.with_slot(|slot| {
+            let choices = &mut slot.words[word::CHOICES];
+            *choices &= !(choice::ACTIVE | choice::INACTIVE);
+            *choices |= if on { choice::ACTIVE } else { choice::INACTIVE };
+        })
+        .ok_or(Code::EAGAIN)?;
+        HEAP.redraw_wait();
+    }
+    call.read_bool(is_enabled() && before.unwrap_or(false))
+}
+
+fn thread_name(call: &mut Call<'_>) -> Answer {
+    let profiler = enabled()?;
+    if profiler.settings.system_names.load(Ordering::Relaxed) {
+        return Err(Code::ENOENT);
+    }
+    call.read_xor_write()?;
+    let Some(given) = call.written::<*const c_char>()? else {
+        let name = HEAP.with_slot(|slot| profiler.names.chosen(slot)).unwrap_or(c"");
+        return call.read_text(name);
+    };
+    // SAFETY: the caller passes null or a C string.
+    let given = unsafe { text(given) }.ok_or(Code::EINVAL)?;
+    if !given.iter().all(|&b| b.is_ascii_graphic() || b == b' ' || b == b'\t') {
+        return Err(Code::EINVAL);
+    }
+    let mut name: Name = [0; 16];
+    let length = given.len().min(name.len() - 1);
+    name[..length].copy_from_slice(&given[..length]);
+    HEAP.with_slot(|slot| profiler.names.set(slot, name)).ok_or(Code::EAGAIN)
+}
+
+/// A name that is only read.
+macro_rules! read_only {
+    ($name:literal, |$profiler:ident, $call:ident| $read:expr) => {
+        Node {
+            name: $name,
+            handler: |$call| {
+                $call.read_only()?;
+                // The configuration is read when the heap boots.
+                HEAP.ensure_booted();
+                let $profiler = profiler();
+                $read
+            },
+        }
+    };
+}
+
+fn on(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed)
+}
+
+/// All names.
+pub static NODES: &[Node] = &[
+    Node { name: "prof.active", handler: active },
+    Node { name: "prof.dump", handler: dump },
+    Node { name: "prof.prefix", handler: prefix },
+    Node { name: "prof.reset", handler: reset },
+    Node { name: "prof.gdump", handler: gdump },
+    Node { name: "prof.interval", handler: interval },
+    Node { name: "prof.lg_sample", handler: lg_sample },
+    Node { name: "prof.thread_active_init", handler: thread_active_init },
+    Node { name: "prof.enable", handler: enable },
+    Node { name: "prof.sample", handler: sample },
+    Node { name: "prof.epoch", handler: epoch },
+    Node { name: "thread.prof.active", handler: thread_active },
+    Node { name: "thread.prof.name", handler: thread_name },
+    read_only!("opt.prof", |p, c| c.read_bool(p.settings.configured().enabled)),
+    read_only!("opt.prof_active", |p, c| c.read_bool(p.settings.configured().active)),
+    read_only!("opt.prof_thread_active_init", |p, c| c.read_bool(p.settings.configured().thread_active_init)),
+    read_only!("opt.prof_prefix", |p, c| c.read_text(p.settings.configured().prefix.as_c_str())),
+    read_only!("opt.lg_prof_sample", |p, c| c.read(lg(p.settings.configured().interval))),
+    read_only!("opt.lg_prof_interval", |p, c| c.read(match p.settings.configured().dump_interval {
+        0 => -1,
+        bytes => lg(bytes) as isize,
+    })),
+    read_only!("opt.prof_final", |p, c| c.read_bool(on(&p.settings.final_dump))),
+    read_only!("opt.prof_gdump", |p, c| c.read_bool(p.settings.configured().maximum_dumps)),
+    read_only!("opt.prof_accum", |p, c| c.read_bool(on(&p.settings.accumulate))),
+    read_only!("opt.prof_leak", |p, c| c.read_bool(on(&p.settings.leak))),
+    read_only!("opt.prof_leak_error", |p, c| c.read_bool(on(&p.settings.leak_error))),
+    read_only!("opt.prof_bt_max", |p, c| c.read(p.settings.depth.load(Ordering::Relaxed))),
+    read_only!("opt.prof_pid_namespace", |p, c| c.read_bool(on(&p.settings.pid_namespace))),
+    read_only!("opt.prof_sys_thread_name", |p, c| c.read_bool(on(&p.settings.system_names))),
+    read_only!("opt.prof_sample", |p, c| c.read(p.settings.configured().interval as usize)),
+    read_only!("opt.prof_interval", |p, c| c.read(p.settings.configured().dump_interval)),
+    read_only!("opt.prof_unwind", |p, c| c.read_text(p.settings.method_name())),
+];

@@ -1,0 +1,139 @@
+//! The profile of this program, for the program itself.
+//!
+//! ```no_run
+//! # fn serve(body: Vec<u8>) {}
+//! heapsift::profile::set_enabled(true);
+//! // … later, for instance behind `/debug/pprof/heap`:
+//! match heapsift::profile::dump_to_vec() {
+//!     Ok(pprof) => serve(pprof),
+//!     Err(error) => eprintln!("no profile: {error}"),
+//! }
+//! ```
+//!
+//! `MALLOC_CONF=prof:true` in the environment enables profiling from the first allocation on. A dump is gzip pprof and
+//! holds what lives and what was ever allocated; names are not in it but build ids and addresses, which `heapsift` and
+//! `go tool pprof` resolve with the binary at hand.
+
+use core::fmt;
+use core::sync::atomic::Ordering;
+
+use alloc::vec::Vec;
+
+use alloc_core::sys::Errno;
+
+use crate::HEAP;
+use crate::dump::{self, Trigger};
+use crate::settings::Path;
+
+/// Why there is no dump, or why a setting was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Error {
+    errno: i32,
+}
+
+impl Error {
+    /// The error number of the operating system.
+    pub fn errno(self) -> i32 {
+        self.errno
+    }
+}
+
+impl From<Errno> for Error {
+    fn from(Errno(errno): Errno) -> Self {
+        Error { errno }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = core::str::from_utf8(crate::file::describe(self.errno)).unwrap_or("Error");
+        write!(f, "{text} (errno {})", self.errno)
+    }
+}
+
+impl core::error::Error for Error {}
+
+const EINVAL: i32 = 22;
+const ENAMETOOLONG: i32 = 36;
+
+/// The profile as it is now: gzip pprof. Other threads go on allocating meanwhile.
+///
+/// # Errors
+/// Memory is used up, or a dump is being written by this very thread.
+pub fn dump_to_vec() -> Result<Vec<u8>, Error> {
+    Ok(dump::to_vec()?)
+}
+
+/// Writes the profile to `path`, whole or not at all. A regular file that is there is replaced; nothing else is.
+///
+/// # Errors
+/// The file can't be written; a line on the standard error output says so, too.
+pub fn dump_to_file(path: &str) -> Result<(), Error> {
+    Ok(dump::to_path(path.as_bytes())?)
+}
+
+/// Writes the profile to the next numbered file, `<prefix>.<pid>.<number>.m<number>.heap.pb.gz`.
+///
+/// # Errors
+/// The prefix is empty, or the file can't be written.
+pub fn dump() -> Result<(), Error> {
+    Ok(dump::to_numbered(Trigger::Manual)?)
+}
+
+/// Whether there is a profile of this process: `prof:true`, or switched on since.
+pub fn is_enabled() -> bool {
+    HEAP.ensure_booted();
+    HEAP.observer().settings.enabled.load(Ordering::Relaxed)
+}
+
+/// Switches profiling on or off. What was sampled before stays in the profile.
+pub fn set_enabled(on: bool) {
+    HEAP.observer().enable(on);
+}
+
+/// Whether allocations are sampled now: profiling is enabled, and not paused.
+pub fn is_active() -> bool {
+    is_enabled() && HEAP.observer().settings.active.load(Ordering::Relaxed)
+}
+
+/// Pauses sampling, or goes on with it. Frees are followed all the while.
+pub fn set_active(on: bool) {
+    HEAP.ensure_booted();
+    HEAP.observer().settings.active.store(on, Ordering::Relaxed);
+    HEAP.observer().retune();
+}
+
+/// The mean number of allocated bytes between two samples.
+pub fn sample_interval() -> u64 {
+    HEAP.ensure_booted();
+    HEAP.observer().settings.interval.load(Ordering::Relaxed)
+}
+
+/// Sets it, for samples to come.
+///
+/// # Errors
+/// 0 bytes.
+pub fn set_sample_interval(bytes: u64) -> Result<(), Error> {
+    if bytes == 0 {
+        return Err(Error { errno: EINVAL });
+    }
+    HEAP.ensure_booted();
+    HEAP.observer().set_interval(bytes);
+    Ok(())
+}
+
+/// Sets the first part of the names of numbered dumps, a directory included; empty: none are written.
+///
+/// # Errors
+/// It is too long, or holds a zero byte.
+pub fn set_prefix(prefix: &str) -> Result<(), Error> {
+    HEAP.ensure_booted();
+    let path = Path::new(prefix.as_bytes()).ok_or(Error { errno: ENAMETOOLONG })?;
+    *HEAP.observer().settings.prefix.lock() = path;
+    Ok(())
+}
+
+/// Forgets all samples: dumps start anew.
+pub fn reset() {
+    HEAP.observer().reset();
+}

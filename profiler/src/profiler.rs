@@ -1,0 +1,298 @@
+//! The observer: takes samples, keeps them, and starts dumps.
+
+use core::ops::Range;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use alloc_core::ctl::Node;
+use alloc_core::{Block, Observer, OptionVerdict, ThreadSlot};
+use pprof_export::unsample::probability;
+
+use crate::dump::{self, Trigger};
+use crate::names::Names;
+use crate::records::{Buckets, Record, Records};
+use crate::sampler::{self, NEVER, choice, word};
+use crate::settings::{DEPTH_MAX, Settings};
+use crate::stacks::{StackId, Stacks};
+use crate::unwind::{self, Cut};
+use crate::{HEAP, nodes};
+
+/// Frames of a stack for which the smaller buffer is enough: the default of `prof_bt_max`.
+const DEPTH_USUAL: u32 = 128;
+
+/// Watches the heap of this program.
+#[derive(Debug)]
+pub struct Profiler {
+    pub(crate) settings: Settings,
+    pub(crate) stacks: Stacks,
+    pub(crate) records: Records,
+    pub(crate) buckets: Buckets,
+    pub(crate) names: Names,
+    /// The number of the dump interval, from 1; moved on by each dump.
+    pub(crate) epoch: AtomicU32,
+    /// Samples ever taken, and those whose stack doesn't reach the start of its thread.
+    pub(crate) samples: AtomicU64,
+    pub(crate) incomplete: AtomicU64,
+    /// Grows when waits that have been drawn are no longer right.
+    generation: AtomicUsize,
+    /// Bytes allocated (as the samples tell) since the last interval dump.
+    interval_bytes: AtomicU64,
+    started: AtomicBool,
+    exit_registered: AtomicBool,
+    interval_due: AtomicBool,
+    maximum_due: AtomicBool,
+    own_start: AtomicUsize,
+    own_end: AtomicUsize,
+}
+
+impl Profiler {
+    /// A profiler that is off until the configuration says otherwise.
+    pub const fn new() -> Self {
+        Profiler {
+            settings: Settings::new(),
+            stacks: Stacks::new(),
+            records: Records::new(),
+            buckets: Buckets::new(),
+            names: Names::new(),
+            epoch: AtomicU32::new(1),
+            samples: AtomicU64::new(0),
+            incomplete: AtomicU64::new(0),
+            // Not 0, which a new thread's slot holds.
+            generation: AtomicUsize::new(1),
+            interval_bytes: AtomicU64::new(0),
+            started: AtomicBool::new(false),
+            exit_registered: AtomicBool::new(false),
+            interval_due: AtomicBool::new(false),
+            maximum_due: AtomicBool::new(false),
+            own_start: AtomicUsize::new(0),
+            own_end: AtomicUsize::new(0),
+        }
+    }
+
+    /// Says that all code in `range` is the allocator's: its frames are cut off stacks.
+    pub(crate) fn set_own_module(&self, range: Range<usize>) {
+        self.own_start.store(range.start, Ordering::Relaxed);
+        self.own_end.store(range.end, Ordering::Relaxed);
+    }
+
+    fn samples_now(&self, slot: &ThreadSlot) -> bool {
+        let settings = &self.settings;
+        settings.enabled.load(Ordering::Relaxed)
+            && settings.active.load(Ordering::Relaxed)
+            && match slot.words[word::CHOICES] & (choice::ACTIVE | choice::INACTIVE) {
+                0 => settings.thread_active_init.load(Ordering::Relaxed),
+                chosen => chosen == choice::ACTIVE,
+            }
+    }
+
+    /// Switches profiling on or off in the running process.
+    pub(crate) fn enable(&'static self, on: bool) {
+        HEAP.ensure_booted();
+        if on {
+            self.prepare();
+        }
+        self.settings.enabled.store(on, Ordering::Relaxed);
+        if on && self.started.load(Ordering::Relaxed) {
+            self.register_exit();
+        }
+        self.retune();
+    }
+
+    /// Sets the mean distance of samples, of those to come.
+    pub(crate) fn set_interval(&'static self, bytes: u64) {
+        self.settings.set_interval(bytes);
+        self.retune();
+    }
+
+    /// Waits drawn so far are void.
+    pub(crate) fn retune(&'static self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        HEAP.redraw_waits();
+    }
+
+    /// Forgets all samples.
+    pub(crate) fn reset(&self) {
+        // Counts first: a sample is counted before it gets its record.
+        self.buckets.clear();
+        self.records.clear();
+    }
+
+    /// Begins a new dump interval; returns the number of the one that ends.
+    pub(crate) fn next_epoch(&self) -> u32 {
+        self.epoch.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn prepare(&self) {
+        sampler::reseed();
+        unwind::pretouch();
+    }
+
+    /// Has the end of the process told, once.
+    fn register_exit(&self) {
+        let settings = &self.settings;
+        let wanted = settings.final_dump.load(Ordering::Relaxed) || settings.leak.load(Ordering::Relaxed);
+        if wanted && !self.exit_registered.swap(true, Ordering::Relaxed) {
+            // SAFETY: a plain function.
+            unsafe { libc::atexit(dump::at_exit) };
+        }
+    }
+
+    /// Captures the caller's stack into a buffer of `FRAMES` and interns it.
+    #[inline(never)]
+    fn capture<const FRAMES: usize>(&self, stack_high: usize, cut: &Cut) -> StackId {
+        let settings = &self.settings;
+        let mut frames = [0usize; FRAMES];
+        let depth = (settings.depth.load(Ordering::Relaxed) as usize).min(FRAMES);
+        let capture = unwind::capture(settings.method(), stack_high, cut, &mut frames[..depth]);
+        if capture.end != unwind::End::Complete {
+            self.incomplete.fetch_add(1, Ordering::Relaxed);
+        }
+        self.stacks.intern(&frames[..capture.depth], capture.end)
+    }
+
+    /// Counts the bytes that a sample stands for, and notes when a dump is due for them.
+    fn count_towards_dump(&self, usable: u64, period: u64) {
+        let interval = self.settings.dump_interval.load(Ordering::Relaxed);
+        if interval == 0 {
+            return;
+        }
+        let bytes = (usable as f64 / probability(usable, period)) as u64;
+        let mut sum = self.interval_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        while sum >= interval {
+            let rest = sum % interval;
+            match self.interval_bytes.compare_exchange_weak(sum, rest, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    self.interval_due.store(true, Ordering::Relaxed);
+                    return;
+                }
+                Err(now) => sum = now,
+            }
+        }
+    }
+}
+
+impl Default for Profiler {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Observer for Profiler {
+    const ENABLED: bool = true;
+
+    fn option(&'static self, key: &[u8], value: &[u8]) -> OptionVerdict {
+        self.settings.set(key, value)
+    }
+
+    fn boot(&'static self) {
+        let settings = &self.settings;
+        if settings.leak.load(Ordering::Relaxed) {
+            settings.enabled.store(true, Ordering::Relaxed);
+        }
+        // SAFETY: the heap boots once, and nobody asks for the settings before that.
+        unsafe { settings.freeze() };
+        if settings.enabled.load(Ordering::Relaxed) {
+            self.prepare();
+        }
+        if settings.leak_error.load(Ordering::Relaxed) && !settings.final_dump.load(Ordering::Relaxed) {
+            alloc_core::message::warn(&[b"prof_leak_error is set w/o prof_final."]);
+        }
+    }
+
+    fn start(&'static self) {
+        self.started.store(true, Ordering::Relaxed);
+        if self.settings.enabled.load(Ordering::Relaxed) {
+            self.register_exit();
+        }
+    }
+
+    fn next_wait(&'static self, slot: &mut ThreadSlot) -> u64 {
+        let generation = self.generation.load(Ordering::Relaxed);
+        let drawn = &mut slot.words[word::DRAWN];
+        let stale = *drawn >> 1 != generation;
+        *drawn = generation << 1 | usize::from(stale);
+        if !self.samples_now(slot) {
+            return NEVER;
+        }
+        sampler::wait(slot, self.settings.interval.load(Ordering::Relaxed))
+    }
+
+    fn sampled(&'static self, slot: &mut ThreadSlot, block: &Block) -> bool {
+        // The next wait has been drawn already. The one that ran out must have been drawn under the settings that hold
+        // now: else it says nothing about this block.
+        if slot.words[word::DRAWN] & 1 != 0 || !self.samples_now(slot) {
+            return false;
+        }
+        if slot.words[word::STACK_HIGH] == 0 {
+            // 1 stands for "not found": memory is probed then.
+            slot.words[word::STACK_HIGH] = unwind::stack_high().max(1);
+        }
+        let own = self.own_start.load(Ordering::Relaxed)..self.own_end.load(Ordering::Relaxed);
+        let cut = Cut { entry_sp: block.entry_sp, own };
+        let stack_high = slot.words[word::STACK_HIGH];
+        // The usual depth needs a kilobyte of the program's stack, the greatest four.
+        let stack = if self.settings.depth.load(Ordering::Relaxed) <= DEPTH_USUAL {
+            self.capture::<{ DEPTH_USUAL as usize }>(stack_high, &cut)
+        } else {
+            self.capture::<{ DEPTH_MAX as usize }>(stack_high, &cut)
+        };
+        self.samples.fetch_add(1, Ordering::Relaxed);
+        let period = self.settings.interval.load(Ordering::Relaxed);
+        let usable = block.usable_bytes as u64;
+        // Counted before there is a record, so that a dump never finds more blocks in use than were allocated.
+        let stack = self.buckets.add(stack, usable, period);
+        self.count_towards_dump(usable, period);
+        self.records.insert(&Record {
+            address: block.address as u64,
+            requested: block.requested_bytes as u64,
+            usable,
+            period,
+            birth_ns: alloc_core::sys::clock_coarse_ns(),
+            stack,
+            epoch: self.epoch.load(Ordering::Relaxed),
+            name: self.names.current(slot),
+            unused: 0,
+        })
+    }
+
+    fn freed(&'static self, _slot: &mut ThreadSlot, address: usize) -> bool {
+        self.records.remove(address).is_some()
+    }
+
+    fn new_maximum(&'static self, _active_bytes: usize) {
+        // Put off to the next sample, where a dump may allocate.
+        self.maximum_due.store(true, Ordering::Relaxed);
+    }
+
+    fn wants_maxima(&self) -> bool {
+        self.settings.maximum_dumps.load(Ordering::Relaxed)
+    }
+
+    fn deferred(&'static self, _slot: &mut ThreadSlot) {
+        if self.interval_due.swap(false, Ordering::Relaxed) {
+            dump::automatic(Trigger::Interval);
+        }
+        if self.maximum_due.swap(false, Ordering::Relaxed) {
+            dump::automatic(Trigger::Maximum);
+        }
+    }
+
+    fn thread_exit(&'static self, _slot: &mut ThreadSlot) {}
+
+    fn fork_child(&'static self) {
+        sampler::reseed();
+        self.stacks.after_fork();
+        self.records.after_fork();
+        self.buckets.after_fork();
+        self.names.after_fork();
+        self.settings.prefix.after_fork(|_| {});
+        self.interval_due.store(false, Ordering::Relaxed);
+        self.maximum_due.store(false, Ordering::Relaxed);
+        dump::after_fork();
+        // The child draws its own waits: parent and child must not sample in step.
+        HEAP.redraw_wait();
+    }
+
+    fn nodes(&self) -> &'static [Node] {
+        nodes::NODES
+    }
+}
