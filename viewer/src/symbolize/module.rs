@@ -12,7 +12,7 @@ use gimli::{EndianSlice, RunTimeEndian};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Object, ObjectSection, ObjectSymbol, ReadCache, SymbolKind};
 
-use super::demangle::cut;
+use super::demangle::{cut, demangle};
 use super::find::{self, Wanted};
 
 /// Inlined frames of one address that are kept.
@@ -122,13 +122,23 @@ pub fn answer(wanted: &Wanted, queries: &[Query], search: &[PathBuf]) -> Answer 
     for query in queries {
         let Some(address) = segments.translate(query) else { continue };
         let mut frames = context.as_ref().map(|c| from_dwarf(c, address)).unwrap_or_default();
-        let unnamed = frames.last().is_none_or(|frame| frame.function.is_empty());
-        if unnamed && let Some(name) = symbols.find(address) {
+        let outermost = frames.last().map_or("", |frame| frame.function.as_str());
+        // Where line tables are all there is, debug information knows `insert` and the symbol table
+        // knows whose: a function's own symbol is the better name if it alone is mangled.
+        if !is_mangled(outermost)
+            && let Some(name) = symbols.find(address)
+            && (outermost.is_empty() || is_mangled(&name))
+        {
             answer.by_symbol += usize::from(frames.is_empty());
             match frames.last_mut() {
                 Some(frame) => frame.function = name,
                 None => frames.push(Frame { function: name, ..Frame::default() }),
             }
+        }
+        if let Some(frame) = frames.last_mut()
+            && let Some(name) = symbols.find(address).filter(|name| is_fuller(name, &frame.function))
+        {
+            frame.function = name;
         }
         frames.retain(|frame| !frame.function.is_empty());
         if !frames.is_empty() {
@@ -143,6 +153,18 @@ pub fn answer(wanted: &Wanted, queries: &[Query], search: &[PathBuf]) -> Answer 
         answer.reason = Some("some addresses lie in no function it knows".to_owned());
     }
     answer
+}
+
+fn is_mangled(name: &str) -> bool {
+    name.starts_with("_Z") || name.starts_with("_R")
+}
+
+/// Whether a symbol tells more than the name that debug information has for the same function: "line tables only",
+/// as Rust's release builds like them, say `insert` where the symbol says `cache::store::insert`.
+fn is_fuller(symbol: &str, name: &str) -> bool {
+    let is_mangled = |name: &str| name.starts_with("_Z") || name.starts_with("_R");
+    let plain = name.split('<').next().unwrap_or(name);
+    is_mangled(symbol) && !is_mangled(name) && !plain.is_empty() && demangle(symbol).contains(plain)
 }
 
 fn missing(wanted: &Wanted, refused: &[String]) -> String {
