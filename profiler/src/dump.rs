@@ -266,9 +266,6 @@ fn write_rows<S: Sink>(
     snapshot: &Snapshot,
     file_period: u64,
 ) -> Result<(), SinkError> {
-    let cut = writer.virtual_frame(b"[truncated stack]")?;
-    let lost = writer.virtual_frame(b"[unknown callers]")?;
-    let no_room = writer.virtual_frame(b"(truncated)")?;
     let (mut allocated, mut in_use) = (Estimator::new(), Estimator::new());
     let mut addresses: Vec<u64> = Vec::new();
     let mut root = None;
@@ -283,12 +280,13 @@ fn write_rows<S: Sink>(
             addresses.try_reserve(stack.frames.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
             // A return address may belong to the line, or the function, after the call.
             addresses.extend(stack.frames.iter().map(|&frame| (frame as u64).wrapping_sub(1)));
-            root = match stack.end {
-                _ if stack.frames.is_empty() => Some(no_room),
+            let above: Option<&[u8]> = match stack.end {
+                _ if stack.frames.is_empty() => Some(b"(truncated)"),
                 End::Complete => None,
-                End::Truncated => Some(cut),
-                End::Lost => Some(lost),
+                End::Truncated => Some(b"[truncated stack]"),
+                End::Lost => Some(b"[unknown callers]"),
             };
+            root = above.map(|name| writer.virtual_frame(name)).transpose()?;
         }
         let number = |key, value: u64, unit| Label { key, value: LabelValue::Number { value: value as i64, unit } };
         let mut labels = [number("bytes", row.usable, "bytes"); 4];
