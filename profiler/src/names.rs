@@ -36,20 +36,16 @@ impl Names {
         Names { inner: Mutex::new(Rank::Stacks, Inner { names, count: 1 }) }
     }
 
-    /// The number of the calling thread's present name.
-    pub fn current(&self, slot: &mut ThreadSlot) -> u32 {
-        if slot.words[word::CHOICES] & choice::NAMED != 0 {
-            return (slot.words[word::NAME_ID] - 1) as u32;
+    /// Asks for the calling thread's present name, unless the program has chosen one.
+    pub fn refresh(&self, slot: &mut ThreadSlot) {
+        if slot.words[word::CHOICES] & choice::NAMED == 0 {
+            slot.words[word::NAME_ID] = self.intern(extra::thread_name()) as usize + 1;
         }
-        let name = extra::thread_name();
-        let halves = [half(&name, 0), half(&name, 8)];
-        if slot.words[word::NAME_ID] != 0 && slot.words[word::NAME..][..2] == halves {
-            return (slot.words[word::NAME_ID] - 1) as u32;
-        }
-        let id = self.intern(name);
-        slot.words[word::NAME..][..2].copy_from_slice(&halves);
-        slot.words[word::NAME_ID] = id as usize + 1;
-        id
+    }
+
+    /// The number of the name that was found last.
+    pub fn current(slot: &ThreadSlot) -> u32 {
+        slot.words[word::NAME_ID].saturating_sub(1) as u32
     }
 
     /// Gives the calling thread a name of the program's choice.
@@ -101,12 +97,6 @@ impl Default for Names {
     }
 }
 
-fn half(name: &Name, at: usize) -> usize {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&name[at..at + 8]);
-    usize::from_ne_bytes(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,18 +105,21 @@ mod tests {
     fn one_number_for_each_name() {
         static NAMES: Names = Names::new();
         let mut slot = ThreadSlot { uid: 1, words: [0; 7] };
-        let own = NAMES.current(&mut slot);
+        NAMES.refresh(&mut slot);
+        let own = Names::current(&slot);
         assert_eq!(NAMES.get(own), extra::thread_name());
-        assert_eq!(NAMES.current(&mut slot), own);
+        NAMES.refresh(&mut slot);
+        assert_eq!(Names::current(&slot), own);
         assert_eq!(NAMES.chosen(&slot), c"");
         NAMES.set(&mut slot, *b"chosen\0\0\0\0\0\0\0\0\0\0");
         assert_eq!(NAMES.chosen(&slot), c"chosen");
-        assert_eq!(NAMES.get(NAMES.current(&mut slot))[..7], *b"chosen\0");
+        NAMES.refresh(&mut slot);
+        assert_eq!(NAMES.get(Names::current(&slot))[..7], *b"chosen\0");
         for i in 0..2 * NAMES_MAX {
             let mut name = [0; 16];
             name[..8].copy_from_slice(&(i as u64 + 1).to_le_bytes());
             NAMES.set(&mut slot, name);
         }
-        assert_eq!(NAMES.get(NAMES.current(&mut slot)), OTHER);
+        assert_eq!(NAMES.get(Names::current(&slot)), OTHER);
     }
 }

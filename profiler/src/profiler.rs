@@ -4,7 +4,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use alloc_core::ctl::Node;
-use alloc_core::{Block, Observer, OptionVerdict, ThreadSlot};
+use alloc_core::{Block, Observer, OptionVerdict, ThreadSlot, sys};
 use pprof_export::unsample::probability;
 
 use crate::dump::{self, Trigger};
@@ -149,6 +149,19 @@ impl Profiler {
         self.stacks.intern(&frames[..capture.depth], capture.end)
     }
 
+    /// Reads the thread's name and the clock again after a few milliseconds: two system calls, as dear as all the rest
+    /// of a sample.
+    fn refresh(&self, slot: &mut ThreadSlot) {
+        // 1 to 8 ms on processors of today.
+        const PAUSE_TICKS: u64 = 1 << 23;
+        let ticks = sys::ticks();
+        if slot.words[word::NAME_ID] == 0 || ticks.wrapping_sub(slot.words[word::READ] as u64) > PAUSE_TICKS {
+            slot.words[word::READ] = ticks as usize;
+            slot.words[word::CLOCK] = sys::clock_coarse_ns() as usize;
+            self.names.refresh(slot);
+        }
+    }
+
     /// Counts the bytes that a sample stands for, and notes when a dump is due for them.
     fn count_towards_dump(&self, usable: u64, period: u64) {
         let interval = self.settings.dump_interval.load(Ordering::Relaxed);
@@ -236,6 +249,7 @@ impl Observer for Profiler {
             self.capture::<{ DEPTH_MAX as usize }>(stack_high, &cut)
         };
         self.samples.fetch_add(1, Ordering::Relaxed);
+        self.refresh(slot);
         let period = self.settings.interval.load(Ordering::Relaxed);
         let usable = block.usable_bytes as u64;
         // Counted before there is a record, so that a dump never finds more blocks in use than were allocated.
@@ -246,10 +260,10 @@ impl Observer for Profiler {
             requested: block.requested_bytes as u64,
             usable,
             period,
-            birth_ns: alloc_core::sys::clock_coarse_ns(),
+            birth_ns: slot.words[word::CLOCK] as u64,
             stack,
             epoch: self.epoch.load(Ordering::Relaxed),
-            name: self.names.current(slot),
+            name: Names::current(slot),
             unused: 0,
         })
     }

@@ -15,8 +15,10 @@ pub mod word {
     pub const RANDOM: usize = 0;
     /// End of the thread's stack; 0: not asked yet.
     pub const STACK_HIGH: usize = 1;
-    /// The thread's name when it was last interned, two words.
-    pub const NAME: usize = 2;
+    /// Ticks of the processor when the thread's name and the clock were last read.
+    pub const READ: usize = 2;
+    /// What the clock said.
+    pub const CLOCK: usize = 3;
     /// Number of that name, plus 1; 0: none.
     pub const NAME_ID: usize = 4;
     /// Choices of the program for this thread, see [`super::choice`].
