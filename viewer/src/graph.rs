@@ -7,8 +7,11 @@
 //! library nor a wrapper of malloc, with flat sums attributed to it.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
-use crate::model::{Columns, Profile, Side, Str};
+use regex::Regex;
+
+use crate::model::{Columns, Profile, Side, Str, without_arguments};
 use crate::stats::{Change, Estimate, Part};
 
 /// What makes two frames the same node.
@@ -561,35 +564,20 @@ pub fn is_plumbing(name: &str, file: &str) -> bool {
     if PREFIXES.iter().any(|prefix| bare.starts_with(prefix)) {
         return true;
     }
-    let core = name.trim_start_matches('_');
-    let core = core
-        .strip_prefix("g_")
-        .or_else(|| core.strip_prefix("je_"))
-        .or_else(|| core.strip_prefix("zmalloc_").map(|_| "malloc"))
-        .unwrap_or(core);
-    let core = core
-        .trim_start_matches("try")
-        .trim_start_matches(['x', 'z', 's', 'p']);
-    matches!(
-        core,
-        "malloc"
-            | "calloc"
-            | "realloc"
-            | "reallocarray"
-            | "memalign"
-            | "osix_memalign"
-            | "aligned_alloc"
-            | "trdup"
-            | "trndup"
-            | "malloc0"
-            | "try_malloc"
-            | "try_realloc"
-            | "calloc_usable"
-            | "malloc_usable"
-            | "trymalloc"
-            | "tryrealloc"
-    )
+    WRAPPERS.is_match(without_arguments(name))
 }
+
+/// Wrappers of malloc as they are called everywhere: `xmalloc`, `g_realloc_n`, `zmalloc_usable`,
+/// `_PyMem_RawMalloc`, `xstrdup`; not `sdsnew` or `cache_alloc`, which know what they allocate for.
+static WRAPPERS: LazyLock<Regex> = LazyLock::new(|| {
+    let allocate = "(?:try_?)?(?:raw)?(?:[mcz]|re)alloc(?:0|_n|array|_array)?";
+    let align = "(?:posix_)?memalign|aligned_alloc|strn?dup";
+    let rest = "(?:_usable|_internal|_with_flags|_num)*";
+    Regex::new(&format!(
+        "(?i)^_*(?:[a-z0-9]+_)*[a-z]{{0,2}}(?:{allocate}|{align}){rest}$"
+    ))
+    .expect("the expression is a constant")
+});
 
 /// A path without `.`, `..` and doubled slashes, as pprof shows it; nothing stays nothing.
 pub fn clean_path(path: &str) -> String {
@@ -644,6 +632,12 @@ mod tests {
             "strdup",
             "g_malloc",
             "__rust_alloc",
+            "_PyMem_RawMalloc",
+            "_PyObject_Malloc",
+            "ztrymalloc_usable_internal",
+            "g_realloc_n",
+            "xstrdup",
+            "posix_memalign",
         ] {
             assert!(is_plumbing(name, ""), "{name}");
         }
@@ -652,6 +646,8 @@ mod tests {
             "serve",
             "<app::Cache as core::clone::Clone>::clone",
             "sdsnewlen",
+            "cache_alloc",
+            "small_list",
             "app::std::x",
         ] {
             assert!(!is_plumbing(name, ""), "{name}");

@@ -77,17 +77,20 @@ fn report(plan: &Plan, finished: &Finished, no_top: bool, names: &args::Names) {
     }
 }
 
-/// The program's newest final dump; failing that its newest, failing that a child's.
+/// The program's newest final dump, failing that its newest; failing that, of all its child processes,
+/// the final dump that holds most.
 fn chosen_dump(finished: &Finished) -> Option<&Dump> {
-    let rank = |dump: &&Dump| {
-        (
-            dump.pid == finished.pid,
-            dump.kind == 'f',
-            dump.written,
-            dump.sequence,
-        )
-    };
-    finished.dumps.iter().max_by_key(rank)
+    let own = finished
+        .dumps
+        .iter()
+        .filter(|dump| dump.pid == finished.pid);
+    own.max_by_key(|dump| (dump.kind == 'f', dump.written, dump.sequence))
+        .or_else(|| {
+            finished
+                .dumps
+                .iter()
+                .max_by_key(|dump| (dump.kind == 'f', dump.bytes))
+        })
 }
 
 fn where_they_are(finished: &Finished) -> String {

@@ -17,6 +17,7 @@ mod total;
 
 pub use build::Builder;
 pub use filter::Filters;
+pub(crate) use filter::without_arguments;
 pub use sampling::Columns;
 pub use strings::{Str, Strings};
 pub use total::BaseUse;

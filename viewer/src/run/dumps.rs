@@ -17,11 +17,13 @@ pub struct Dump {
     pub kind: char,
     /// When it was written.
     pub written: SystemTime,
+    /// Its length.
+    pub bytes: u64,
 }
 
 impl Dump {
     /// Reads a name; `None` if it is not a dump's.
-    fn parse(path: &Path, written: SystemTime) -> Option<Self> {
+    fn parse(path: &Path, written: SystemTime, bytes: u64) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let stem = name
             .strip_suffix(".heap.pb.gz")
@@ -35,6 +37,7 @@ impl Dump {
             sequence: sequence.parse().ok()?,
             kind: kind.chars().next().filter(char::is_ascii_lowercase)?,
             written,
+            bytes,
         })
     }
 }
@@ -49,10 +52,8 @@ pub fn dumps_in(directory: &Path) -> io::Result<Vec<Dump>> {
             continue;
         };
         if found.is_file() {
-            dumps.extend(Dump::parse(
-                &entry.path(),
-                found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-            ));
+            let written = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            dumps.extend(Dump::parse(&entry.path(), written, found.len()));
         }
     }
     dumps.sort_by(|a, b| (a.pid, a.sequence, &a.path).cmp(&(b.pid, b.sequence, &b.path)));
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn names_are_read_from_their_end() {
-        let parse = |name: &str| Dump::parse(Path::new(name), SystemTime::UNIX_EPOCH);
+        let parse = |name: &str| Dump::parse(Path::new(name), SystemTime::UNIX_EPOCH, 1);
         let dump = parse("/d/heapsift.my.app.123.4.f.heap.pb.gz").unwrap();
         assert_eq!((dump.pid, dump.sequence, dump.kind), (123, 4, 'f'));
         let dump = parse("heapsift.9.0.i17.heap").unwrap();
