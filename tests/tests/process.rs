@@ -1,0 +1,119 @@
+//! Forks under load, threads that come and go, deep stacks, small processes.
+
+use std::time::Duration;
+
+use heapsift_tests::artifacts::Scratch;
+use heapsift_tests::dump::{Column, dumps, final_dump, only};
+use heapsift_tests::statistics::median;
+use heapsift_tests::{Dump, Program, by_length, library, tools};
+
+#[test]
+fn children_of_a_busy_process_work_and_dump() {
+    let program = tools::compile("c/forks.c", &["-ldl"]);
+    let count = by_length(300, 1000);
+    let scratch = Scratch::new("forks");
+    Program::new(&program)
+        .args([&count.to_string(), "8", "dump"])
+        .under(final_dump(scratch.path(), "lg_prof_sample:16"))
+        .directory(scratch.path())
+        .within(Duration::from_secs(600))
+        .run()
+        .expect_success();
+    // Each child has written one dump under its own number; of those that called exit, another; the parent its own.
+    let manual = dumps(scratch.path(), 'm');
+    assert_eq!(manual.len(), count);
+    assert_eq!(dumps(scratch.path(), 'f').len(), count / 2 + 1);
+    for path in manual.iter().step_by(25) {
+        Dump::read(path);
+    }
+    let left = std::fs::read_dir(scratch.path()).expect("readable").count();
+    assert_eq!(left, count + count / 2 + 1, "something else was left behind");
+}
+
+#[test]
+fn children_work_without_profiling() {
+    let program = tools::compile("c/forks.c", &["-ldl"]);
+    Program::new(&program)
+        .args([by_length("300", "1000"), "8", "plain"])
+        .under("prof:false")
+        .within(Duration::from_secs(600))
+        .run()
+        .expect_success();
+}
+
+#[test]
+fn threads_leave_nothing_behind() {
+    let program = tools::compile("c/threads.c", &[]);
+    for conf in ["prof:false", "prof:true"] {
+        let text = Program::new(&program)
+            .args(["1000", "100"])
+            .under(conf)
+            .within(Duration::from_secs(120))
+            .run()
+            .expect_success()
+            .text();
+        let number = |name: &str| -> f64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("both lines");
+            line.trim().parse().expect("a number")
+        };
+        let (first, last) = (number("first"), number("last"));
+        assert!(last <= 1.1 * first, "{conf}: {first} KiB after the first 100 threads, {last} KiB at the end");
+    }
+}
+
+#[test]
+fn deep_stacks_are_complete_up_to_the_limit_and_marked_beyond() {
+    let program = tools::compile("c/deep.c", &[]);
+    for (depth, limit, complete) in [(60, 128, true), (300, 128, false), (300, 400, true)] {
+        let scratch = Scratch::new("deep");
+        Program::new(&program)
+            .args([depth.to_string(), "400".to_owned()])
+            .under(final_dump(scratch.path(), &format!("lg_prof_sample:14,prof_bt_max:{limit}")))
+            .run()
+            .expect_success();
+        let dump = Dump::symbolized(&only(scratch.path(), 'f'), &scratch.join("named.pb.gz"));
+        let mut seen = 0;
+        for row in dump.profile.sample.iter().filter(|row| row.value[Column::InuseSpace as usize] > 0) {
+            let names: Vec<&str> = dump.names(row).collect();
+            if !names.contains(&"descend") {
+                continue;
+            }
+            seen += 1;
+            assert_eq!(names[0], "bottom", "the allocator's own frames are cut, the program's are not");
+            let levels = names.iter().filter(|name| **name == "descend").count();
+            let root = names.last().copied().expect("a frame");
+            if complete {
+                assert_eq!(levels, depth, "{names:?}");
+                assert_eq!(root, "_start", "{names:?}");
+            } else {
+                assert!(levels >= limit - 2 && levels < depth, "{levels} levels");
+                assert_eq!(root, "[truncated stack]");
+            }
+        }
+        assert!(seen > 0, "no sample of the recursion");
+    }
+}
+
+#[test]
+fn a_tiny_process_stays_tiny() {
+    // Statically linked and tiny itself, since a child inherits the peak of whoever started it.
+    let peak = tools::compile("c/peak.c", &["-static"]);
+    let measure = |preload: Option<&str>| {
+        let measured = (0..21).map(|_| {
+            let program = Program::new(&peak).arg("/bin/true");
+            let program = match preload {
+                Some(conf) => program.env("PEAK_PRELOAD", library()).env("MALLOC_CONF", conf),
+                None => program,
+            };
+            program.run().expect_success().text().trim().parse::<f64>().expect("KiB")
+        });
+        median(measured.collect())
+    };
+    let plain = measure(None);
+    for conf in ["prof:false", "prof:true"] {
+        let ours = measure(Some(conf));
+        println!("{conf}: {ours} KiB, glibc: {plain} KiB");
+        let allowed = if conf == "prof:false" { 1024.0 } else { 2048.0 };
+        assert!(ours - plain <= allowed, "{conf}: {ours} KiB, glibc: {plain} KiB");
+    }
+}

@@ -1,0 +1,68 @@
+//! How often blocks are sampled: as often as the interval says, from the first byte on, and no more.
+
+use std::path::Path;
+
+use heapsift_tests::artifacts::Scratch;
+use heapsift_tests::dump::{Column, final_dump, only};
+use heapsift_tests::statistics::{chance, failures_allowed};
+use heapsift_tests::{Dump, Program, by_length, tools};
+
+/// Samples behind all in-use rows of blocks that a program allocates and keeps.
+fn samples(program: &Path, count: u64, size: u64, options: &str) -> f64 {
+    let scratch = Scratch::new("sampling");
+    Program::new(program)
+        .args([count.to_string(), size.to_string()])
+        .under(final_dump(scratch.path(), options))
+        .run()
+        .expect_success();
+    let dump = Dump::read(&only(scratch.path(), 'f'));
+    dump.profile.sample.iter().map(|row| dump.samples(row, Column::InuseObjects)).sum()
+}
+
+#[test]
+fn a_small_program_has_no_sample_at_a_large_interval() {
+    let program = tools::compile("c/blocks.c", &[]);
+    // 80 KiB at one sample per GiB: 1 run in 13 000 may have one.
+    let with_samples = (0..100).filter(|_| samples(&program, 1280, 64, "lg_prof_sample:30") > 0.0).count();
+    assert!(with_samples <= 1, "{with_samples} of 100 runs had a sample");
+}
+
+#[test]
+fn the_number_of_samples_follows_the_interval() {
+    let program = tools::compile("c/blocks.c", &[]);
+    let interval = 4096.0;
+    let mut beyond = 0;
+    let (mut all, mut all_expected, mut all_variance) = (0.0, 0.0, 0.0);
+    let sizes = [(1280, 64), (50_000, 64), (50_000, 16), (20_000, 1024), (5_000, 4096), (1_000, 20_480)];
+    let rounds = by_length(2, 20);
+    for option in ["lg_prof_sample:12", "prof_sample:4KiB"].repeat(rounds) {
+        for (count, size) in sizes {
+            let found = samples(&program, count, size, option);
+            let p = chance(size as f64, interval);
+            let (expected, variance) = (count as f64 * p, count as f64 * p * (1.0 - p));
+            // The C library's own few blocks and the rounding of estimates: one sample more or less.
+            let error = ((found - expected).abs() - 1.0).max(0.0) / variance.sqrt();
+            assert!(error < 5.0, "{option}, {count} blocks of {size}: {found} samples, expected {expected:.1}");
+            beyond += u32::from(error > 3.0);
+            (all, all_expected, all_variance) = (all + found, all_expected + expected, all_variance + variance);
+        }
+    }
+    let runs = u32::try_from(sizes.len() * rounds * 2).expect("few runs");
+    assert!(beyond <= failures_allowed(runs, 0.0027, 1e-4), "{beyond} of {runs} runs beyond 3 standard deviations");
+    let error = (all - all_expected) / all_variance.sqrt();
+    assert!(error.abs() < 4.0, "{all} samples in all, expected {all_expected:.1}");
+}
+
+#[test]
+fn nothing_is_sampled_while_profiling_is_off() {
+    let program = tools::compile("c/blocks.c", &[]);
+    let found = samples(&program, 10_000, 4096, "lg_prof_sample:12,prof_active:false");
+    assert!(found < 0.5, "{found} samples");
+}
+
+#[test]
+fn each_block_is_sampled_at_an_interval_of_one_byte() {
+    let program = tools::compile("c/blocks.c", &[]);
+    let found = samples(&program, 5_000, 100, "lg_prof_sample:0");
+    assert!((5_000.0..5_050.0).contains(&found), "{found} samples");
+}
