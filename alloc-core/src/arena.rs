@@ -1,6 +1,7 @@
 //! An arena: independent bins and pages. Threads are spread over arenas so that they rarely meet at a lock.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::bin::{Bin, EmptySlabs};
 use crate::conf::Options;
@@ -196,6 +197,53 @@ impl Arena {
         }
         self.pages.after_fork();
         self.threads.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The arenas by index, and after them the one of the library itself. Mapped at boot; arenas are never unmapped once
+/// they are in it.
+#[derive(Debug)]
+pub(crate) struct ArenaTable {
+    slots: AtomicPtr<[AtomicPtr<Arena>; ARENAS_MAX + 1]>,
+}
+
+impl ArenaTable {
+    pub(crate) const fn new() -> Self {
+        ArenaTable { slots: AtomicPtr::new(null_mut()) }
+    }
+
+    /// Maps the table. Without memory for it there is no arena, and every request fails.
+    pub(crate) fn boot(&self) {
+        if let Ok(address) = sys::map((ARENAS_MAX + 1) * core::mem::size_of::<*mut Arena>(), true) {
+            self.slots.store(core::ptr::with_exposed_provenance_mut(address), Ordering::Release);
+        }
+    }
+
+    /// All slots; none before the boot.
+    pub(crate) fn slots(&self) -> &[AtomicPtr<Arena>] {
+        let slots = self.slots.load(Ordering::Acquire);
+        // SAFETY: the table reads as zeros, null pointers, and is never unmapped.
+        if slots.is_null() { &[] } else { unsafe { &*slots } }
+    }
+
+    /// The slot of an index; `None`: out of range.
+    #[inline]
+    pub(crate) fn slot(&self, index: usize) -> Option<&AtomicPtr<Arena>> {
+        self.slots().get(index)
+    }
+
+    /// Arena `index`, if it has been made.
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> Option<&'static Arena> {
+        // Acquire: pairs with the Release of whoever put the arena there.
+        let arena = self.slot(index)?.load(Ordering::Acquire);
+        // SAFETY: arenas are never unmapped once they are in the table.
+        if arena.is_null() { None } else { Some(unsafe { &*arena }) }
+    }
+
+    /// All arenas that there are.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'static Arena> {
+        (0..self.slots().len()).filter_map(|index| self.get(index))
     }
 }
 

@@ -5,10 +5,9 @@
 //! (reallocation), `registry.rs` (threads and forks) and `introspect.rs` (statistics and control).
 
 use core::cell::UnsafeCell;
-use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::arena::{ARENAS_MAX, Arena};
+use crate::arena::{ARENAS_MAX, ArenaTable};
 use crate::conf::Options;
 use crate::lock::{Mutex, Rank};
 use crate::observer::Observer;
@@ -55,7 +54,7 @@ const BOOTED: u32 = 2;
 /// What doesn't depend on the observer.
 pub(crate) struct Core {
     pub(crate) shared: Shared,
-    pub(crate) arenas: [AtomicPtr<Arena>; ARENAS_MAX + 1],
+    pub(crate) arenas: ArenaTable,
     boot: AtomicU32,
     options: UnsafeCell<Options>,
     pub(crate) threads: Mutex<ThreadList>,
@@ -90,7 +89,7 @@ impl<O: Observer> Heap<O> {
         Heap {
             core: Core {
                 shared: Shared::new(),
-                arenas: [const { AtomicPtr::new(null_mut()) }; ARENAS_MAX + 1],
+                arenas: ArenaTable::new(),
                 boot: AtomicU32::new(NOT_BOOTED),
                 options: UnsafeCell::new(Options::DEFAULT),
                 threads: Mutex::new(Rank::Threads, ThreadList::new()),
@@ -137,6 +136,7 @@ impl<O: Observer> Heap<O> {
             return;
         }
         self.core.shared.map.boot();
+        self.core.arenas.boot();
         // SAFETY: BOOTING belongs to this thread, nobody reads the options before BOOTED.
         let options = unsafe { &mut *self.core.options.get() };
         crate::conf::load(options, &mut |key, value| self.observer.option(key, value));

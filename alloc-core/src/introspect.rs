@@ -54,11 +54,7 @@ impl<O: Observer> Heap<O> {
     }
 
     fn arenas(&'static self) -> impl Iterator<Item = &'static Arena> {
-        self.core.arenas.iter().filter_map(|slot| {
-            let arena = slot.load(Ordering::Acquire);
-            // SAFETY: arenas are never unmapped once they are in the table.
-            (!arena.is_null()).then(|| unsafe { &*arena })
-        })
+        self.core.arenas.iter()
     }
 
     /// Totals. `allocated` comes from the threads' own counters and is exact when no thread allocates meanwhile.
@@ -141,7 +137,7 @@ impl<O: Observer> Heap<O> {
 
     /// Whether the arena exists.
     pub fn arena_initialized(&'static self, index: u32) -> bool {
-        self.core.arenas.get(index as usize).is_some_and(|slot| !slot.load(Ordering::Acquire).is_null())
+        self.core.arenas.get(index as usize).is_some()
     }
 
     fn selected(&'static self, which: ArenaSelection) -> impl Iterator<Item = &'static Arena> {

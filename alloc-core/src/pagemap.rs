@@ -33,12 +33,14 @@ pub const NO_MAP_SHIFT: usize = 63;
 pub static NO_MAP: AtomicI8 = AtomicI8::new(0);
 
 type Leaf = [AtomicPtr<Extent>; LEAF_LEN];
+type Root = [AtomicPtr<Leaf>; ROOT_LEN];
 
 /// The page map of a heap.
 pub struct PageMap {
     flat: AtomicPtr<AtomicI8>,
     shift: AtomicUsize,
-    root: [AtomicPtr<Leaf>; ROOT_LEN],
+    /// Mapped at boot: a megabyte of zeros in the library's file would cost more than it does here.
+    root: AtomicPtr<Root>,
     leaves: AtomicUsize,
 }
 
@@ -54,13 +56,17 @@ impl PageMap {
         PageMap {
             flat: AtomicPtr::new((&raw const NO_MAP).cast_mut()),
             shift: AtomicUsize::new(NO_MAP_SHIFT),
-            root: [const { AtomicPtr::new(null_mut()) }; ROOT_LEN],
+            root: AtomicPtr::new(null_mut()),
             leaves: AtomicUsize::new(0),
         }
     }
 
-    /// Reserves the flat array, if that is possible. Called once, before there are other threads in the heap.
+    /// Maps the tree's root, and reserves the flat array if that is possible. Called once, before there are other
+    /// threads in the heap. Without a root (no memory at all) no page can be registered, and every request fails.
     pub fn boot(&self) {
+        if let Ok(root) = sys::map(core::mem::size_of::<Root>(), true) {
+            self.root.store(core::ptr::with_exposed_provenance_mut(root), Ordering::Release);
+        }
         if let Ok(address) = sys::map(FLAT_BYTES, true) {
             // SAFETY: the mapping was made just now; the advice doesn't change its contents.
             let _ = unsafe { sys::advise(address, FLAT_BYTES, Advice::DontDump) };
@@ -112,8 +118,19 @@ impl PageMap {
         if address >> ADDRESS_BITS != 0 {
             return null_mut();
         }
-        // Acquire: pairs with the Release in `prepare`.
-        self.root[address >> LG_LEAF_SPAN].load(Ordering::Acquire)
+        self.slot(address >> LG_LEAF_SPAN).map_or(null_mut(), |slot| {
+            // Acquire: pairs with the Release in `prepare`.
+            slot.load(Ordering::Acquire)
+        })
+    }
+
+    /// The place of leaf `index` in the root; `None` where there is no root, or no such leaf.
+    #[inline]
+    fn slot(&self, index: usize) -> Option<&AtomicPtr<Leaf>> {
+        // Relaxed: whoever has a block of this heap, or extends it, has seen the boot; others find null.
+        let root = self.root.load(Ordering::Relaxed);
+        // SAFETY: the root reads as zeros, null pointers, and is never unmapped.
+        if root.is_null() { None } else { unsafe { (*root).get(index) } }
     }
 
     /// The descriptor registered for the page that holds `address`; null when there is none. Interior pages of extents
@@ -133,7 +150,7 @@ impl PageMap {
     #[must_use]
     pub fn prepare(&self, address: usize, bytes: usize) -> bool {
         for i in address >> LG_LEAF_SPAN..=(address + bytes - 1) >> LG_LEAF_SPAN {
-            let Some(slot) = self.root.get(i) else { return false };
+            let Some(slot) = self.slot(i) else { return false };
             if !slot.load(Ordering::Acquire).is_null() {
                 continue;
             }

@@ -223,7 +223,7 @@ impl<O: Observer> Heap<O> {
 
     /// Arena `index`, made if need be; `None`: out of range or no memory.
     pub(crate) fn arena(&'static self, index: usize) -> Option<&'static Arena> {
-        let slot = self.core.arenas.get(index)?;
+        let slot = self.core.arenas.slot(index)?;
         let known = slot.load(Ordering::Acquire);
         if !known.is_null() {
             // SAFETY: arenas are never unmapped once they are in the table.
@@ -260,15 +260,12 @@ impl<O: Observer> Heap<O> {
         let mut best = first;
         let mut fewest = first.threads.load(Ordering::Relaxed);
         for index in 1..self.narenas() as usize {
-            let known = self.core.arenas[index].load(Ordering::Acquire);
-            if known.is_null() {
+            let Some(arena) = self.core.arenas.get(index) else {
                 if let Some(fresh) = self.arena(index) {
                     best = fresh;
                 }
                 break;
-            }
-            // SAFETY: arenas are never unmapped once they are in the table.
-            let arena = unsafe { &*known };
+            };
             let threads = arena.threads.load(Ordering::Relaxed);
             if threads < fewest {
                 (best, fewest) = (arena, threads);
@@ -287,14 +284,7 @@ impl<O: Observer> Heap<O> {
         let core = &self.core;
         core.shared.base.after_fork();
         crate::ctl::after_fork();
-        for slot in &core.arenas[..] {
-            let arena = slot.load(Ordering::Acquire);
-            if arena.is_null() {
-                continue;
-            }
-            // SAFETY: arenas are never unmapped once they are in the table.
-            unsafe { (*arena).after_fork() };
-        }
+        core.arenas.iter().for_each(Arena::after_fork);
         core.threads.after_fork(|threads| {
             // The links may be half changed: the other threads' states are given up.
             threads.first = null_mut();

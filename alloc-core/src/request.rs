@@ -174,8 +174,8 @@ impl<O: Observer> Heap<O> {
 
     /// The arena of an active extent.
     pub(crate) unsafe fn arena_of(&'static self, extent: *const Extent) -> &'static Arena {
-        // SAFETY: the caller's extent is alive; arenas are never unmapped once they are in the table.
-        unsafe { &*self.core.arenas[(*extent).arena()].load(Ordering::Acquire) }
+        // SAFETY: the caller's extent is alive. Its arena made it, so the arena is in the table.
+        unsafe { self.core.arenas.get((*extent).arena()).unwrap_unchecked() }
     }
 
     /// Finds a block for a request, without counting it.

@@ -6,4 +6,17 @@ fn main() {
     for arg in ["-Wl,-z,now", "-Wl,-z,relro", "-Wl,-z,nodelete", "-Wl,-soname,libheapsift.so"] {
         println!("cargo:rustc-cdylib-link-arg={arg}");
     }
+    // The compiler's unwinder comes in with Rust's standard library. Linked statically it costs nothing until it is
+    // used; as a library it would be one more file to open and relocate in every process that starts.
+    println!("cargo:rustc-link-lib=static:-bundle=gcc_eh");
+    println!("cargo:rustc-link-search=native={}", compiler_directory());
+}
+
+/// Where the C compiler keeps its own static libraries.
+fn compiler_directory() -> String {
+    let output = std::process::Command::new("cc").arg("-print-file-name=libgcc_eh.a").output();
+    let output = output.expect("cc, which links this library, can be run");
+    let file = String::from_utf8(output.stdout).expect("a path");
+    let directory = std::path::Path::new(file.trim()).parent().expect("cc knows where libgcc_eh.a is");
+    directory.display().to_string()
 }

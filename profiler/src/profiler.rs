@@ -19,6 +19,9 @@ use crate::{HEAP, nodes};
 /// Frames of a stack for which the smaller buffer is enough: the default of `prof_bt_max`.
 const DEPTH_USUAL: u32 = 128;
 
+/// Samples after which the cache of unwind rules is touched as a whole. Most processes are short and take fewer.
+const MANY_SAMPLES: u64 = 64;
+
 /// Watches the heap of this program.
 #[derive(Debug)]
 pub struct Profiler {
@@ -123,7 +126,6 @@ impl Profiler {
 
     fn prepare(&self) {
         sampler::reseed();
-        unwind::pretouch();
     }
 
     /// Has the end of the process told, once.
@@ -248,7 +250,9 @@ impl Observer for Profiler {
         } else {
             self.capture::<{ DEPTH_MAX as usize }>(stack_high, &cut)
         };
-        self.samples.fetch_add(1, Ordering::Relaxed);
+        if self.samples.fetch_add(1, Ordering::Relaxed) == MANY_SAMPLES {
+            unwind::pretouch();
+        }
         self.refresh(slot);
         let period = self.settings.interval.load(Ordering::Relaxed);
         let usable = block.usable_bytes as u64;

@@ -64,9 +64,18 @@ impl Rule {
     }
 }
 
+/// log2 of the bytes of code whose addresses share an OS page of the table.
+const LG_REGION: u32 = 11;
+/// log2 of the entries in an OS page.
+const LG_PAGE_ENTRIES: u32 = 8;
+
+/// Call sites of one stretch of code lie in one page of the table, so that a program that takes few samples, or runs in
+/// few places, touches few pages of it.
 fn slot(address: usize) -> &'static [AtomicU64; 2] {
-    let hash = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - LG_ENTRIES);
-    &TABLE[hash as usize]
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let page = (address as u64 >> LG_REGION).wrapping_mul(SPREAD) >> (64 - LG_ENTRIES + LG_PAGE_ENTRIES);
+    let entry = (address as u64).wrapping_mul(SPREAD) >> (64 - LG_PAGE_ENTRIES);
+    &TABLE[(page << LG_PAGE_ENTRIES | entry) as usize]
 }
 
 /// The cached rule for `address` in the module of identity `module`.
@@ -85,10 +94,11 @@ pub(super) fn store(address: usize, module: u64, rule: Rule) {
     word.store(rule.0, Ordering::Relaxed);
 }
 
-/// Touches the table, so that the first samples don't pay for its pages. Called once when profiling goes on.
+/// Touches the table, so that samples don't pay for its pages. Called when enough of them have come that most pages
+/// will be used anyway.
 pub fn pretouch() {
     for entry in TABLE.iter().step_by(4096 / 16) {
-        // A check that no address passes: user space ends far below it.
+        // Drops one entry: a check that no address passes, since user space ends far below it.
         entry[0].fetch_or(1 << 63, Ordering::Relaxed);
     }
 }
