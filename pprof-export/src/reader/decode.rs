@@ -5,10 +5,9 @@
 //! it.
 
 use super::cursor::{Cursor, Field, Value};
-use super::{Error, Limits};
-use crate::schema::{
-    AllocatorStats, Function, Label, Line, Location, Mapping, Profile, Sample, ValueType,
-};
+use super::{Error, Limits, Positions, Rows, check};
+use crate::schema::{AllocatorStats, Function, Label, Line, Location, Mapping, Profile, ValueType};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use std::collections::HashSet;
@@ -32,11 +31,7 @@ impl Budget<'_> {
             }
             None => {
                 let limit = self.limits.decoded_bytes;
-                Err(Error::Limit {
-                    what: "bytes when decoded",
-                    limit,
-                    offset,
-                })
+                Err(Error::Limit { what: "bytes when decoded", limit, offset })
             }
         }
     }
@@ -49,38 +44,18 @@ impl Budget<'_> {
         Ok(())
     }
 
-    /// Appends the integers of a repeated field, packed or single, up to `most` of them in all. Returns
-    /// whether some were left out.
-    #[inline]
-    fn integers<T>(
-        &mut self,
-        to: &mut Vec<T>,
-        field: &Field<'_>,
-        name: &'static str,
-        most: usize,
-        convert: impl Fn(u64) -> T,
-    ) -> Result<bool, Error> {
+    /// Appends the integers of a repeated field, packed or single.
+    fn integers(&mut self, to: &mut Vec<i64>, field: &Field<'_>, name: &'static str) -> Result<(), Error> {
         let mut packed = match field.value {
-            Value::Int(value) if to.len() < most => {
-                self.push(to, convert(value), field.offset)?;
-                return Ok(false);
-            }
-            Value::Int(_) => return Ok(true),
+            Value::Int(value) => return self.push(to, value as i64, field.offset),
             Value::Bytes(packed) => packed,
             Value::Fixed => return Err(field.wrong_type(name)),
         };
-        // Each integer ends with a byte below 0x80: their number is counted, not believed.
-        let there = packed.bytes.iter().filter(|&&byte| byte < 0x80).count();
-        let room = there.min(most - to.len());
-        self.charge(room * size_of::<T>(), field.offset)?;
-        to.reserve_exact(room);
         while !packed.bytes.is_empty() {
-            let value = packed.varint(name)?;
-            if to.len() < most {
-                to.push(convert(value));
-            }
+            let value = packed.varint(name)? as i64;
+            self.push(to, value, field.offset)?;
         }
-        Ok(room < there)
+        Ok(())
     }
 }
 
@@ -102,21 +77,9 @@ pub fn foreign(message: &[u8]) -> Option<&'static str> {
         return Some("text");
     }
     match Cursor::new(message).next("profile") {
-        Ok(Some(Field {
-            number: 1..=6 | 11 | 1000,
-            value: Value::Bytes(_),
-            ..
-        })) => None,
-        Ok(Some(Field {
-            number: 7..=15,
-            value: Value::Int(_),
-            ..
-        })) => None,
-        Ok(Some(Field {
-            number: 13,
-            value: Value::Bytes(_),
-            ..
-        })) => None,
+        Ok(Some(Field { number: 1..=6 | 11 | 1000, value: Value::Bytes(_), .. })) => None,
+        Ok(Some(Field { number: 7..=15, value: Value::Int(_), .. })) => None,
+        Ok(Some(Field { number: 13, value: Value::Bytes(_), .. })) => None,
         // A length beyond the end: a message that was cut in its first field.
         Err(Error::Malformed { offset: 1.., .. })
             if matches!(message[0], 0x0a | 0x12 | 0x1a | 0x22 | 0x2a | 0x32) =>
@@ -127,14 +90,48 @@ pub fn foreign(message: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Decodes the whole message, unchecked but for its form.
-pub fn profile(message: &[u8], limits: &Limits) -> Result<Profile, Error> {
-    let mut budget = Budget {
-        limits,
-        bytes_left: limits.decoded_bytes,
-    };
-    let mut profile = Profile::default();
-    let mut cut: Vec<usize> = Vec::new();
+/// Decodes a whole message and checks it: everything but its rows, and the rows.
+pub fn message(message: &[u8], limits: &Limits) -> Result<(Profile, Rows), Error> {
+    let mut budget = Budget { limits, bytes_left: limits.decoded_bytes };
+    let (mut profile, found) = tables(message, &mut budget)?;
+    let locations = check::tables(&profile)?;
+    let width = profile.sample_type.len();
+    if width == 0 && found.number > 0 {
+        return Err(check::invalid("sample_type", 0, "is missing: there are samples without types"));
+    }
+    let context =
+        Context { locations: &locations, cut: profile.location.len(), strings: profile.string_table.len() };
+    let mut reader = RowReader { budget, context, rows: Rows { width, ..Rows::default() }, is_cut: false };
+    reader.rows.ends.reserve_exact(found.number);
+    // All rows are as wide, so this is what they need; frames are counted from their bytes, not believed.
+    reader.budget.charge(found.number * (size_of::<(u32, u32)>() + width * size_of::<i64>()), 0)?;
+    reader.rows.values.reserve_exact(found.number * width);
+    reader.rows.frames.reserve(found.bytes.min(message.len()) / 4);
+    let mut cursor = Cursor { bytes: &message[found.from..], offset: found.from as u64 };
+    while let Some(field) = cursor.next("profile")? {
+        if field.number == 2 {
+            reader.row(field.bytes("sample")?)?;
+        }
+    }
+    if reader.is_cut {
+        add_cut_end(&mut profile);
+    }
+    Ok((profile, reader.rows))
+}
+
+/// What is known of the rows after the tables have been read.
+#[derive(Default)]
+struct Found {
+    number: usize,
+    /// Their length in the message.
+    bytes: usize,
+    /// Where the first one begins.
+    from: usize,
+}
+
+/// Decodes everything but the rows, unchecked but for its form.
+fn tables(message: &[u8], budget: &mut Budget<'_>) -> Result<(Profile, Found), Error> {
+    let (mut profile, mut found) = (Profile::default(), Found { from: message.len(), ..Found::default() });
     let mut cursor = Cursor::new(message);
     while let Some(field) = cursor.next("profile")? {
         let at = field.offset;
@@ -145,38 +142,25 @@ pub fn profile(message: &[u8], limits: &Limits) -> Result<Profile, Error> {
                 at,
             )?,
             2 => {
-                if profile.sample.len() as u64 >= limits.samples {
-                    return Err(Error::Limit {
-                        what: "samples",
-                        limit: limits.samples,
-                        offset: at,
-                    });
+                if found.number as u64 >= budget.limits.samples {
+                    let limit = budget.limits.samples;
+                    return Err(Error::Limit { what: "samples", limit, offset: at });
                 }
-                let (sample, is_cut) = sample(field.bytes("sample")?, &mut budget)?;
-                if is_cut {
-                    budget.push(&mut cut, profile.sample.len(), at)?;
-                }
-                budget.push(&mut profile.sample, sample, at)?;
+                found.from = found.from.min(at as usize);
+                found.number += 1;
+                found.bytes += field.bytes("sample")?.bytes.len();
             }
             3 => budget.push(&mut profile.mapping, mapping(field.bytes("mapping")?)?, at)?,
             4 => {
-                let location = location(field.bytes("location")?, &mut budget)?;
+                let location = location(field.bytes("location")?, budget)?;
                 budget.push(&mut profile.location, location, at)?;
             }
-            5 => budget.push(
-                &mut profile.function,
-                function(field.bytes("function")?)?,
-                at,
-            )?,
+            5 => budget.push(&mut profile.function, function(field.bytes("function")?)?, at)?,
             6 => {
-                if profile.string_table.len() as u64 >= limits.strings {
-                    return Err(Error::Limit {
-                        what: "strings",
-                        limit: limits.strings,
-                        offset: at,
-                    });
+                if profile.string_table.len() as u64 >= budget.limits.strings {
+                    return Err(Error::Limit { what: "strings", limit: budget.limits.strings, offset: at });
                 }
-                let text = text(field.bytes("string_table")?.bytes, limits.name_bytes);
+                let text = text(field.bytes("string_table")?.bytes, budget.limits.name_bytes);
                 budget.charge(text.len(), at)?;
                 budget.push(&mut profile.string_table, text, at)?;
             }
@@ -184,72 +168,150 @@ pub fn profile(message: &[u8], limits: &Limits) -> Result<Profile, Error> {
             8 => profile.keep_frames = field.int("keep_frames")?,
             9 => profile.time_nanos = field.int("time_nanos")?,
             10 => profile.duration_nanos = field.int("duration_nanos")?,
-            11 => {
-                profile.period_type = Some(value_type(field.bytes("period_type")?, "period_type")?)
-            }
+            11 => profile.period_type = Some(value_type(field.bytes("period_type")?, "period_type")?),
             12 => profile.period = field.int("period")?,
-            13 => {
-                budget.integers(
-                    &mut profile.comment,
-                    &field,
-                    "comment",
-                    usize::MAX,
-                    |value| value as i64,
-                )?;
-            }
+            13 => budget.integers(&mut profile.comment, &field, "comment")?,
             14 => profile.default_sample_type = field.int("default_sample_type")?,
             15 => profile.doc_url = field.int("doc_url")?,
-            1000 => {
-                profile.allocator_stats = Some(allocator_stats(field.bytes("allocator_stats")?)?)
-            }
+            1000 => profile.allocator_stats = Some(allocator_stats(field.bytes("allocator_stats")?)?),
             _ => {}
         }
     }
-    mark_cut(&mut profile, &cut);
-    Ok(profile)
+    Ok((profile, found))
 }
 
-/// Gives each cut stack a root frame that says so.
-fn mark_cut(profile: &mut Profile, cut: &[usize]) {
-    if cut.is_empty() {
-        return;
-    }
+/// Adds the location that stands for the lost root ends of stacks, at the end of its table.
+fn add_cut_end(profile: &mut Profile) {
     fn unused(ids: impl Iterator<Item = u64>) -> u64 {
         let used: HashSet<u64> = ids.collect();
         // There are fewer ids than numbers.
         (1..).find(|id| !used.contains(id)).unwrap_or(u64::MAX)
     }
     let function_id = unused(profile.function.iter().map(|f| f.id));
-    let id = unused(
-        profile.location.iter().map(|l| l.id).chain(
-            // An id that is referred to but missing must stay missing.
-            profile
-                .sample
-                .iter()
-                .flat_map(|sample| sample.location_id.iter().copied()),
-        ),
-    );
+    let id = unused(profile.location.iter().map(|l| l.id));
     let name = profile.string_table.len() as i64;
     profile.string_table.push(String::from(TRUNCATED));
-    profile.function.push(Function {
-        id: function_id,
-        name,
-        system_name: name,
-        filename: 0,
-        start_line: 0,
-    });
-    let line = Line {
-        function_id,
-        line: 0,
-        column: 0,
-    };
-    profile.location.push(Location {
-        id,
-        line: alloc::vec![line],
-        ..Location::default()
-    });
-    for &index in cut {
-        profile.sample[index].location_id.push(id);
+    profile.function.push(Function { id: function_id, name, system_name: name, filename: 0, start_line: 0 });
+    let line = Line { function_id, line: 0, column: 0 };
+    profile.location.push(Location { id, line: alloc::vec![line], ..Location::default() });
+}
+
+/// What a row may refer to.
+struct Context<'a> {
+    locations: &'a Positions,
+    /// Position of the location that a cut stack ends with.
+    cut: usize,
+    /// Number of strings.
+    strings: usize,
+}
+
+struct RowReader<'a> {
+    budget: Budget<'a>,
+    context: Context<'a>,
+    rows: Rows,
+    is_cut: bool,
+}
+
+impl RowReader<'_> {
+    fn row(&mut self, mut cursor: Cursor<'_>) -> Result<(), Error> {
+        let at = cursor.offset;
+        let row = self.rows.ends.len();
+        let (frames, labels) = (self.rows.frames.len(), self.rows.labels.len());
+        let mut is_cut = false;
+        while let Some(field) = cursor.next("sample")? {
+            match field.number {
+                1 => is_cut |= self.frames(&field, frames)?,
+                2 => self.values(&field, row)?,
+                3 => {
+                    if self.rows.labels.len() - labels >= self.budget.limits.labels {
+                        let limit = self.budget.limits.labels as u64;
+                        return Err(Error::Limit { what: "labels in a sample", limit, offset: field.offset });
+                    }
+                    let label = label(field.bytes("sample.label")?)?;
+                    check::label(self.context.strings, row, &label)?;
+                    self.budget.push(&mut self.rows.labels, label, field.offset)?;
+                }
+                _ => {}
+            }
+        }
+        let values = self.rows.values.len() - row * self.rows.width;
+        if values != self.rows.width {
+            return Err(self.wrong_width(row, values));
+        }
+        if is_cut {
+            self.rows.frames.push(self.context.cut as u32);
+            self.is_cut = true;
+        }
+        let limit = u64::from(u32::MAX);
+        self.rows.end_row().ok_or(Error::Limit { what: "frames", limit, offset: at })
+    }
+
+    fn wrong_width(&self, row: usize, values: usize) -> Error {
+        let reason = format!("has {values} values for {} sample types", self.rows.width);
+        check::invalid("sample", row, reason)
+    }
+
+    /// Locations of a row, packed or single, as far as stacks are kept. Returns whether some were left out.
+    #[inline]
+    fn frames(&mut self, field: &Field<'_>, from: usize) -> Result<bool, Error> {
+        const NAME: &str = "sample.location_id";
+        let (row, room) = (self.rows.ends.len(), self.budget.limits.depth - (self.rows.frames.len() - from));
+        let Self { budget, context, rows, .. } = self;
+        let position = |id: u64| match context.locations.get(id) {
+            Some(position) => Ok(position as u32),
+            None => {
+                Err(check::invalid("sample", row, format!("refers to location {id}, which does not exist")))
+            }
+        };
+        let mut packed = match field.value {
+            Value::Int(id) => {
+                let position = position(id)?;
+                if room > 0 {
+                    budget.push(&mut rows.frames, position, field.offset)?;
+                }
+                return Ok(room == 0);
+            }
+            Value::Bytes(packed) => packed,
+            Value::Fixed => return Err(field.wrong_type(NAME)),
+        };
+        // Each integer ends with a byte below 0x80.
+        let there = packed.bytes.iter().filter(|&&byte| byte < 0x80).count();
+        budget.charge(there.min(room) * size_of::<u32>(), field.offset)?;
+        for index in 0.. {
+            if packed.bytes.is_empty() {
+                break;
+            }
+            let position = position(packed.varint(NAME)?)?;
+            if index < room {
+                rows.frames.push(position);
+            }
+        }
+        Ok(there > room)
+    }
+
+    /// Values of a row, packed or single; what they need was counted when the rows were.
+    #[inline]
+    fn values(&mut self, field: &Field<'_>, row: usize) -> Result<(), Error> {
+        const NAME: &str = "sample.value";
+        let most = (row + 1) * self.rows.width;
+        let mut packed = match field.value {
+            Value::Int(value) if self.rows.values.len() < most => {
+                self.rows.values.push(value as i64);
+                return Ok(());
+            }
+            Value::Int(_) => return Err(self.wrong_width(row, self.rows.width + 1)),
+            Value::Bytes(packed) => packed,
+            Value::Fixed => return Err(field.wrong_type(NAME)),
+        };
+        while !packed.bytes.is_empty() {
+            let value = packed.varint(NAME)?;
+            if self.rows.values.len() == most {
+                let more = 1 + packed.bytes.iter().filter(|&&byte| byte < 0x80).count();
+                return Err(self.wrong_width(row, self.rows.width + more));
+            }
+            self.rows.values.push(value as i64);
+        }
+        Ok(())
     }
 }
 
@@ -263,48 +325,6 @@ fn value_type(mut cursor: Cursor<'_>, message: &'static str) -> Result<ValueType
         }
     }
     Ok(item)
-}
-
-/// A row, and whether its stack was cut.
-fn sample(mut cursor: Cursor<'_>, budget: &mut Budget<'_>) -> Result<(Sample, bool), Error> {
-    let (mut item, mut is_cut) = (Sample::default(), false);
-    let (depth, labels) = (budget.limits.depth, budget.limits.labels);
-    while let Some(field) = cursor.next("sample")? {
-        match field.number {
-            1 => {
-                is_cut |= budget.integers(
-                    &mut item.location_id,
-                    &field,
-                    "sample.location_id",
-                    depth,
-                    |id| id,
-                )?;
-            }
-            2 => {
-                budget.integers(
-                    &mut item.value,
-                    &field,
-                    "sample.value",
-                    usize::MAX,
-                    |value| value as i64,
-                )?;
-            }
-            3 => {
-                if item.label.len() >= labels {
-                    let limit = labels as u64;
-                    return Err(Error::Limit {
-                        what: "labels in a sample",
-                        limit,
-                        offset: field.offset,
-                    });
-                }
-                let label = label(field.bytes("sample.label")?)?;
-                budget.push(&mut item.label, label, field.offset)?;
-            }
-            _ => {}
-        }
-    }
-    Ok((item, is_cut))
 }
 
 fn label(mut cursor: Cursor<'_>) -> Result<Label, Error> {
@@ -400,6 +420,9 @@ fn allocator_stats(mut cursor: Cursor<'_>) -> Result<AllocatorStats, Error> {
 /// Text as it is kept: valid UTF-8, of bounded length.
 fn text(bytes: &[u8], most: usize) -> String {
     if bytes.len() <= most {
+        if let Ok(text) = core::str::from_utf8(bytes) {
+            return String::from(text);
+        }
         return String::from_utf8_lossy(bytes).into_owned();
     }
     // A character that the cut splits becomes one replacement, which the mark of the cut follows.

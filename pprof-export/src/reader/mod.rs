@@ -11,9 +11,11 @@ mod cursor;
 mod decode;
 mod error;
 mod inflate;
+mod rows;
 
 pub use error::Error;
 pub use inflate::inflate;
+pub use rows::{Parts, Positions, Rows};
 
 use crate::schema::Profile;
 use alloc::vec::Vec;
@@ -69,10 +71,7 @@ impl Default for Limits {
 /// The source failed, or is longer than a file may be.
 pub fn read_bounded(source: impl Read, limits: &Limits) -> Result<Vec<u8>, Error> {
     let mut file = Vec::new();
-    source
-        .take(limits.compressed_bytes.saturating_add(1))
-        .read_to_end(&mut file)
-        .map_err(Error::Io)?;
+    source.take(limits.compressed_bytes.saturating_add(1)).read_to_end(&mut file).map_err(Error::Io)?;
     check_length(&file, limits)?;
     Ok(file)
 }
@@ -82,8 +81,7 @@ pub fn read_bounded(source: impl Read, limits: &Limits) -> Result<Vec<u8>, Error
 /// # Errors
 /// Says what the file is instead, or what is wrong with it and where.
 pub fn decode(file: &[u8], limits: &Limits) -> Result<Profile, Error> {
-    let message = inflate(file, limits)?;
-    decode_message(&message, limits)
+    decode_message(&inflate(file, limits)?, limits)
 }
 
 /// Decodes a message that is inflated already, and checks it.
@@ -91,25 +89,29 @@ pub fn decode(file: &[u8], limits: &Limits) -> Result<Profile, Error> {
 /// # Errors
 /// Says what it is instead, or what is wrong with it and where.
 pub fn decode_message(message: &[u8], limits: &Limits) -> Result<Profile, Error> {
+    let (mut profile, rows) = decode_rows(message, limits)?;
+    rows.put_back(&mut profile);
+    Ok(profile)
+}
+
+/// Decodes a message that is inflated already, and checks it; its rows stand beside it, and it has no samples.
+///
+/// # Errors
+/// Says what it is instead, or what is wrong with it and where.
+pub fn decode_rows(message: &[u8], limits: &Limits) -> Result<(Profile, Rows), Error> {
     if message.is_empty() {
         return Err(Error::Empty);
     }
     if let Some(found) = decode::foreign(message) {
         return Err(Error::NotPprof { found });
     }
-    let profile = decode::profile(message, limits)?;
-    check::check(&profile)?;
-    Ok(profile)
+    decode::message(message, limits)
 }
 
 fn check_length(file: &[u8], limits: &Limits) -> Result<(), Error> {
     if file.len() as u64 > limits.compressed_bytes {
         let limit = limits.compressed_bytes;
-        return Err(Error::Limit {
-            what: "bytes of the file",
-            limit,
-            offset: limit,
-        });
+        return Err(Error::Limit { what: "bytes of the file", limit, offset: limit });
     }
     Ok(())
 }
