@@ -307,6 +307,7 @@ impl Bin {
     ///
     /// # Safety
     /// The blocks are regions of slabs of class `class`, in use, and nobody uses them any more.
+    #[expect(clippy::too_many_arguments, reason = "one caller; a struct would only rename them")]
     pub unsafe fn flush(
         &self,
         class: usize,

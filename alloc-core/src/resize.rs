@@ -96,6 +96,7 @@ impl<O: Observer> Heap<O> {
     }
 
     /// Tries to give a block `new_usable` bytes where it is. A change counts as a free and an allocation.
+    #[expect(clippy::too_many_arguments, reason = "inside of one file; a struct would only rename them")]
     unsafe fn resize_block(
         &'static self,
         thread: *mut Thread,

@@ -144,7 +144,7 @@ pub fn capacity(class: usize, options: &Options) -> usize {
 /// Bytes of a thread state with its caches.
 pub fn state_bytes(options: &Options) -> usize {
     let slots: usize = (1..=NHBINS).map(|class| capacity(class, options) + 1).sum();
-    (core::mem::size_of::<Thread>() + 63) / 64 * 64 + slots * core::mem::size_of::<*mut u8>()
+    core::mem::size_of::<Thread>().next_multiple_of(64) + slots * core::mem::size_of::<*mut u8>()
 }
 
 impl Thread {
@@ -164,7 +164,7 @@ impl Thread {
             (*thread).sizes = size::SIZES;
             (*thread).table = size::TABLE;
             (*thread).caching = options.tcache;
-            let mut slot = memory.add((core::mem::size_of::<Thread>() + 63) / 64 * 64).cast::<*mut u8>();
+            let mut slot = memory.add(core::mem::size_of::<Thread>().next_multiple_of(64)).cast::<*mut u8>();
             for class in 1..=NHBINS {
                 let slots = capacity(class, options);
                 slot.write(null_mut());

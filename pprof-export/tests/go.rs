@@ -64,14 +64,13 @@ fn summary_of_go(path: &Path) -> Option<Summary> {
             for (total, value) in totals.iter_mut().zip(values) {
                 *total += value.parse::<i64>().unwrap();
             }
-        } else if !in_samples {
-            if let Some(address) = line
+        } else if !in_samples
+            && let Some(address) = line
                 .split_whitespace()
                 .nth(1)
                 .and_then(|word| word.strip_prefix("0x"))
-            {
-                addresses.insert(u64::from_str_radix(address, 16).unwrap());
-            }
+        {
+            addresses.insert(u64::from_str_radix(address, 16).unwrap());
         }
     }
     Some(Summary {

@@ -147,7 +147,7 @@ fn arena_text(index: u32, arena: &ArenaStats, parts: Parts, out: &mut Out<'_>) -
             let regions = size::slab_regions(i);
             let available = bin.curslabs * regions;
             // Thousandths, cut like jemalloc's three digits.
-            let util = if available == 0 { 1000 } else { (bin.curregs * 1000 / available).min(1000) };
+            let util = (bin.curregs * 1000).checked_div(available).map_or(1000, |util| util.min(1000));
             writeln!(
                 out,
                 "{:>20} {i:>3} {:>12} {:>12} {:>12} {:>12} {:>12} {:>13} {regions:>4} {:>3}  {}.{:03} {:>12} {:>12} {:>12} {:>12}",
