@@ -86,66 +86,61 @@ fn new_aligned(bytes: usize, align: usize) -> *mut c_void {
     unsafe { heapsift_new_slow(bytes, align) }
 }
 
-macro_rules! operators {
-    ($($symbol:literal $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {
+macro_rules! news {
+    ($($symbol:literal $name:ident($($arg:ident: $type:ty),*) { $body:expr })*) => {
         $(
-            /// A C++ operator; the symbol says which.
-            ///
-            /// # Safety
-            /// As C++ says.
+            /// A C++ `operator new`; the symbol says which.
             #[unsafe(export_name = $symbol)]
-            pub unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? { $body }
+            pub extern "C" fn $name($($arg: $type),*) -> *mut c_void { $body }
         )*
     };
 }
 
-/// Frees what a `new` gave.
-#[inline(always)]
-unsafe fn delete(ptr: *mut c_void) {
-    // SAFETY: the caller's promise.
-    unsafe { HEAP.deallocate(ptr.cast()) }
+news! {
+    "_Znwm" new_plain(bytes: usize) { new(bytes) }
+    "_Znam" new_array(bytes: usize) { new(bytes) }
+    "_ZnwmRKSt9nothrow_t" new_nothrow(bytes: usize, _tag: *const c_void) { HEAP.allocate(bytes).cast() }
+    "_ZnamRKSt9nothrow_t" new_array_nothrow(bytes: usize, _tag: *const c_void) { HEAP.allocate(bytes).cast() }
+    "_ZnwmSt11align_val_t" new_align(bytes: usize, align: usize) { new_aligned(bytes, align) }
+    "_ZnamSt11align_val_t" new_array_align(bytes: usize, align: usize) { new_aligned(bytes, align) }
+    "_ZnwmSt11align_val_tRKSt9nothrow_t" new_align_nothrow(bytes: usize, align: usize, _tag: *const c_void) {
+        HEAP.allocate_aligned(bytes, align, false).cast()
+    }
+    "_ZnamSt11align_val_tRKSt9nothrow_t" new_array_align_nothrow(bytes: usize, align: usize, _tag: *const c_void) {
+        HEAP.allocate_aligned(bytes, align, false).cast()
+    }
 }
 
-operators! {
-    "_Znwm" new_plain(bytes: usize) -> *mut c_void { new(bytes) }
-    "_Znam" new_array(bytes: usize) -> *mut c_void { new(bytes) }
-    "_ZnwmRKSt9nothrow_t" new_nothrow(bytes: usize, _tag: *const c_void) -> *mut c_void {
-        HEAP.allocate(bytes).cast()
-    }
-    "_ZnamRKSt9nothrow_t" new_array_nothrow(bytes: usize, _tag: *const c_void) -> *mut c_void {
-        HEAP.allocate(bytes).cast()
-    }
-    "_ZnwmSt11align_val_t" new_align(bytes: usize, align: usize) -> *mut c_void { new_aligned(bytes, align) }
-    "_ZnamSt11align_val_t" new_array_align(bytes: usize, align: usize) -> *mut c_void { new_aligned(bytes, align) }
-    "_ZnwmSt11align_val_tRKSt9nothrow_t" new_align_nothrow(bytes: usize, align: usize, _tag: *const c_void)
-        -> *mut c_void { HEAP.allocate_aligned(bytes, align, false).cast() }
-    "_ZnamSt11align_val_tRKSt9nothrow_t" new_array_align_nothrow(bytes: usize, align: usize, _tag: *const c_void)
-        -> *mut c_void { HEAP.allocate_aligned(bytes, align, false).cast() }
-    // SAFETY (all below): the C++ program's promise that the pointer came from the matching `new`.
-    "_ZdlPv" delete_plain(ptr: *mut c_void) { unsafe { delete(ptr) } }
-    "_ZdaPv" delete_array(ptr: *mut c_void) { unsafe { delete(ptr) } }
-    "_ZdlPvRKSt9nothrow_t" delete_nothrow(ptr: *mut c_void, _tag: *const c_void) { unsafe { delete(ptr) } }
-    "_ZdaPvRKSt9nothrow_t" delete_array_nothrow(ptr: *mut c_void, _tag: *const c_void) { unsafe { delete(ptr) } }
-    "_ZdlPvm" delete_sized(ptr: *mut c_void, bytes: usize) {
-        unsafe { HEAP.deallocate_sized(ptr.cast(), bytes, 1) }
-    }
-    "_ZdaPvm" delete_array_sized(ptr: *mut c_void, bytes: usize) {
-        unsafe { HEAP.deallocate_sized(ptr.cast(), bytes, 1) }
-    }
-    "_ZdlPvSt11align_val_t" delete_align(ptr: *mut c_void, _align: usize) { unsafe { delete(ptr) } }
-    "_ZdaPvSt11align_val_t" delete_array_align(ptr: *mut c_void, _align: usize) { unsafe { delete(ptr) } }
-    "_ZdlPvmSt11align_val_t" delete_sized_align(ptr: *mut c_void, bytes: usize, align: usize) {
-        unsafe { HEAP.deallocate_sized(ptr.cast(), bytes, align) }
-    }
-    "_ZdaPvmSt11align_val_t" delete_array_sized_align(ptr: *mut c_void, bytes: usize, align: usize) {
-        unsafe { HEAP.deallocate_sized(ptr.cast(), bytes, align) }
-    }
-    "_ZdlPvSt11align_val_tRKSt9nothrow_t" delete_align_nothrow(ptr: *mut c_void, _align: usize, _tag: *const c_void) {
-        unsafe { delete(ptr) }
-    }
-    "_ZdaPvSt11align_val_tRKSt9nothrow_t" delete_array_align_nothrow(
-        ptr: *mut c_void,
-        _align: usize,
-        _tag: *const c_void
-    ) { unsafe { delete(ptr) } }
+/// The symbol, a name, and what comes after the pointer; those with a size say how to free by it.
+macro_rules! deletes {
+    ($($symbol:literal $name:ident($($arg:ident: $type:ty),*) $(sized $size:expr, $align:expr)?;)*) => {
+        $(
+            /// A C++ `operator delete`; the symbol says which.
+            ///
+            /// # Safety
+            /// `ptr` is null or came from the matching `operator new`, with this size and alignment.
+            #[unsafe(export_name = $symbol)]
+            pub unsafe extern "C" fn $name(ptr: *mut c_void $(, $arg: $type)*) {
+                // SAFETY: the C++ program's promise, as above.
+                unsafe { deletes!(@ ptr $(, $size, $align)?) }
+            }
+        )*
+    };
+    (@ $ptr:ident) => { HEAP.deallocate($ptr.cast()) };
+    (@ $ptr:ident, $size:expr, $align:expr) => { HEAP.deallocate_sized($ptr.cast(), $size, $align) };
+}
+
+deletes! {
+    "_ZdlPv" delete_plain();
+    "_ZdaPv" delete_array();
+    "_ZdlPvRKSt9nothrow_t" delete_nothrow(_tag: *const c_void);
+    "_ZdaPvRKSt9nothrow_t" delete_array_nothrow(_tag: *const c_void);
+    "_ZdlPvm" delete_sized(bytes: usize) sized bytes, 1;
+    "_ZdaPvm" delete_array_sized(bytes: usize) sized bytes, 1;
+    "_ZdlPvSt11align_val_t" delete_align(_align: usize);
+    "_ZdaPvSt11align_val_t" delete_array_align(_align: usize);
+    "_ZdlPvmSt11align_val_t" delete_sized_align(bytes: usize, align: usize) sized bytes, align;
+    "_ZdaPvmSt11align_val_t" delete_array_sized_align(bytes: usize, align: usize) sized bytes, align;
+    "_ZdlPvSt11align_val_tRKSt9nothrow_t" delete_align_nothrow(_align: usize, _tag: *const c_void);
+    "_ZdaPvSt11align_val_tRKSt9nothrow_t" delete_array_align_nothrow(_align: usize, _tag: *const c_void);
 }

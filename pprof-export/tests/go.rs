@@ -26,6 +26,8 @@ fn has_go() -> bool {
         .output()
         .is_ok_and(|output| output.status.success());
     if !found {
+        let promised = std::env::var_os("HEAPSIFT_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+        assert!(!promised, "go is not installed");
         println!("skipped: go is not installed");
     }
     found
