@@ -21,6 +21,8 @@ mod global;
 mod unobserved;
 
 #[cfg(feature = "profiling")]
+mod content;
+#[cfg(feature = "profiling")]
 mod dump;
 #[cfg(feature = "profiling")]
 mod file;
