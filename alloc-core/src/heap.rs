@@ -8,7 +8,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::arena::{ARENAS_MAX, ArenaTable};
-use crate::conf::Options;
+use crate::conf::{Options, UNSET};
 use crate::lock::{Mutex, Rank};
 use crate::observer::Observer;
 use crate::pages::Shared;
@@ -140,6 +140,12 @@ impl<O: Observer> Heap<O> {
         // SAFETY: BOOTING belongs to this thread, nobody reads the options before BOOTED.
         let options = unsafe { &mut *self.core.options.get() };
         crate::conf::load(options, &mut |key, value| self.observer.option(key, value));
+        for class in 1..=size::NBINS {
+            if options.slab_sizes[class] != UNSET {
+                size::set_slab_pages(class, options.slab_sizes[class].into());
+            }
+        }
+        crate::lock::set_spins(options.mutex_max_spin);
         self.core.default_dirty_ms.store(options.dirty_decay_ms, Ordering::Relaxed);
         self.core.default_muzzy_ms.store(options.muzzy_decay_ms, Ordering::Relaxed);
         self.observer.boot();

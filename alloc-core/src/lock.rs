@@ -5,7 +5,7 @@
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use crate::sys;
 
@@ -34,15 +34,73 @@ pub enum Rank {
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
-/// Rounds of spinning before a thread sleeps; a critical section of the heap is shorter than a system call.
-const SPINS: u32 = 120;
+/// Rounds of spinning before a thread sleeps (`mutex_max_spin`); negative: for ever.
+static SPINS: AtomicI64 = AtomicI64::new(600);
+
+/// Sets the rounds of spinning before a thread sleeps, for all locks; negative: for ever.
+pub fn set_spins(rounds: i64) {
+    SPINS.store(rounds, Ordering::Relaxed);
+}
+
+/// What a lock has seen, in jemalloc's terms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Times that it was taken.
+    pub num_ops: u64,
+    /// Times that a thread slept for it.
+    pub num_wait: u64,
+    /// Times that spinning was enough.
+    pub num_spin_acq: u64,
+    /// Times that it was taken by another thread than before.
+    pub num_owner_switch: u64,
+    /// Nanoseconds slept.
+    pub total_wait_ns: u64,
+    /// The longest sleep, in nanoseconds.
+    pub max_wait_ns: u64,
+    /// Most threads that slept at once.
+    pub max_num_thds: u32,
+}
+
+impl Counts {
+    /// Nothing seen.
+    pub const NONE: Counts = Counts {
+        num_ops: 0,
+        num_wait: 0,
+        num_spin_acq: 0,
+        num_owner_switch: 0,
+        total_wait_ns: 0,
+        max_wait_ns: 0,
+        max_num_thds: 0,
+    };
+
+    /// Adds what another lock has seen; maxima are those of both.
+    pub fn merge(&mut self, other: &Counts) {
+        self.num_ops += other.num_ops;
+        self.num_wait += other.num_wait;
+        self.num_spin_acq += other.num_spin_acq;
+        self.num_owner_switch += other.num_owner_switch;
+        self.total_wait_ns += other.total_wait_ns;
+        self.max_wait_ns = self.max_wait_ns.max(other.max_wait_ns);
+        self.max_num_thds = self.max_num_thds.max(other.max_num_thds);
+    }
+}
+
+/// Counts, and who took the lock last. Written by the holder only.
+#[derive(Debug)]
+struct Record {
+    counts: Counts,
+    last: usize,
+}
 
 /// A mutual exclusion lock around `T`.
 #[derive(Debug)]
 pub struct Mutex<T> {
     word: AtomicU32,
-    /// Thread pointer of the holder while held; meaningless otherwise.
+    /// Threads that sleep.
+    sleepers: AtomicU32,
+    /// Thread pointer of the holder, 0 while there is none (and for a moment when there is a new one).
     holder: AtomicUsize,
+    record: UnsafeCell<Record>,
     rank: Rank,
     data: UnsafeCell<T>,
 }
@@ -55,7 +113,14 @@ unsafe impl<T: Send> Send for Mutex<T> {}
 impl<T> Mutex<T> {
     /// A free lock.
     pub const fn new(rank: Rank, data: T) -> Self {
-        Mutex { word: AtomicU32::new(FREE), holder: AtomicUsize::new(0), rank, data: UnsafeCell::new(data) }
+        Mutex {
+            word: AtomicU32::new(FREE),
+            sleepers: AtomicU32::new(0),
+            holder: AtomicUsize::new(0),
+            record: UnsafeCell::new(Record { counts: Counts::NONE, last: 0 }),
+            rank,
+            data: UnsafeCell::new(data),
+        }
     }
 
     /// Waits for the lock.
@@ -77,26 +142,61 @@ impl<T> Mutex<T> {
 
     #[inline]
     fn taken(&self) -> Guard<'_, T> {
+        let me = sys::thread_pointer();
         // Relaxed: read only by the holder itself and, after a fork, by the only thread left.
-        self.holder.store(sys::thread_pointer(), Ordering::Relaxed);
+        self.holder.store(me, Ordering::Relaxed);
+        // SAFETY: this thread has the lock.
+        let record = unsafe { &mut *self.record.get() };
+        record.counts.num_ops += 1;
+        if record.last != me {
+            record.last = me;
+            record.counts.num_owner_switch += 1;
+        }
         ranks::took(self.rank);
         Guard { mutex: self }
     }
 
     #[cold]
     fn lock_contended(&self) {
-        for _ in 0..SPINS {
+        let spins = SPINS.load(Ordering::Relaxed);
+        let mut round = 0;
+        while spins < 0 || round < spins {
             if self.word.load(Ordering::Relaxed) == FREE
                 && self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
+                // SAFETY: this thread has the lock.
+                unsafe { (*self.record.get()).counts.num_spin_acq += 1 };
                 return;
             }
             core::hint::spin_loop();
+            round += 1;
         }
+        let sleepers = self.sleepers.fetch_add(1, Ordering::Relaxed) + 1;
+        let start_ns = sys::clock_monotonic_ns();
         // Acquire: as in `lock`. From here on the word says that somebody may sleep.
         while self.word.swap(CONTENDED, Ordering::Acquire) != FREE {
             sys::futex_wait(&self.word, CONTENDED);
         }
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        let wait_ns = sys::clock_monotonic_ns().saturating_sub(start_ns);
+        // SAFETY: this thread has the lock.
+        let counts = unsafe { &mut (*self.record.get()).counts };
+        counts.num_wait += 1;
+        counts.total_wait_ns += wait_ns;
+        counts.max_wait_ns = counts.max_wait_ns.max(wait_ns);
+        counts.max_num_thds = counts.max_num_thds.max(sleepers);
+    }
+
+    /// What the lock has seen, the taking of it for this question included.
+    pub fn counts(&self) -> Counts {
+        self.lock().counts()
+    }
+
+    /// Starts counting afresh.
+    pub fn reset_counts(&self) {
+        let guard = self.lock();
+        // SAFETY: this thread has the lock while `guard` lives.
+        unsafe { (*guard.mutex.record.get()).counts = Counts::NONE };
     }
 
     /// Whether the calling thread holds the lock.
@@ -109,6 +209,7 @@ impl<T> Mutex<T> {
     /// lock protected; then the lock is free. A lock that the forking thread itself holds (a signal handler that
     /// forks) stays held: its critical section goes on in the child.
     pub fn after_fork(&self, abandon: impl FnOnce(&mut T)) {
+        self.sleepers.store(0, Ordering::Relaxed);
         if self.word.load(Ordering::Relaxed) == FREE {
             return;
         }
@@ -118,6 +219,7 @@ impl<T> Mutex<T> {
         }
         // SAFETY: the process has one thread, it doesn't hold the lock, and the holder doesn't exist here.
         abandon(unsafe { &mut *self.data.get() });
+        self.holder.store(0, Ordering::Relaxed);
         self.word.store(FREE, Ordering::Release);
     }
 }
@@ -126,6 +228,14 @@ impl<T> Mutex<T> {
 #[derive(Debug)]
 pub struct Guard<'a, T> {
     mutex: &'a Mutex<T>,
+}
+
+impl<T> Guard<'_, T> {
+    /// What the lock has seen.
+    pub fn counts(&self) -> Counts {
+        // SAFETY: the guard's existence means that this thread holds the lock.
+        unsafe { (*self.mutex.record.get()).counts }
+    }
 }
 
 impl<T> Deref for Guard<'_, T> {
@@ -149,6 +259,8 @@ impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         ranks::gave(self.mutex.rank);
+        // Before the lock is free: whoever takes it next must not be mistaken for this thread by `after_fork`.
+        self.mutex.holder.store(0, Ordering::Relaxed);
         // Release: pairs with the Acquire in `lock`.
         if self.mutex.word.swap(FREE, Ordering::Release) == CONTENDED {
             sys::futex_wake(&self.mutex.word, 1);
@@ -204,4 +316,36 @@ mod ranks {
     pub(super) fn took(_: Rank) {}
     #[inline(always)]
     pub(super) fn gave(_: Rank) {}
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn counts_what_it_sees() {
+        static LOCK: Mutex<u32> = Mutex::new(Rank::Base, 0);
+        for _ in 0..3 {
+            *LOCK.lock() += 1;
+        }
+        assert_eq!((LOCK.counts().num_ops, LOCK.counts().num_owner_switch), (4, 1));
+        let held = LOCK.lock();
+        let others: std::vec::Vec<_> = (0..2).map(|_| std::thread::spawn(|| *LOCK.lock() += 1)).collect();
+        // Until both sleep.
+        while LOCK.sleepers.load(Ordering::Relaxed) < 2 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        drop(held);
+        others.into_iter().for_each(|other| other.join().unwrap());
+        let counts = LOCK.counts();
+        assert_eq!((*LOCK.lock(), counts.num_ops, counts.num_wait, counts.max_num_thds), (5, 9, 2, 2));
+        // The main thread, the others, the main thread.
+        assert_eq!(counts.num_owner_switch, 4);
+        assert!(counts.max_wait_ns >= 10_000_000 && counts.total_wait_ns >= 2 * 10_000_000, "{counts:?}");
+        LOCK.reset_counts();
+        assert_eq!(LOCK.counts().num_ops, 1);
+    }
 }

@@ -42,6 +42,8 @@ pub enum OptionVerdict {
     Invalid,
     /// The value is outside of the option's range: `Out-of-range conf value`.
     OutOfRange,
+    /// A list of settings can't be read: `Invalid settings for`.
+    InvalidSettings,
 }
 
 /// Watches a heap. See the module's documentation for when and how it is called.

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::arena::Arena;
 use crate::heap::{Heap, INTERNAL_ARENA};
+use crate::message::{Decimal, warn};
 use crate::observer::Observer;
 use crate::size::NHBINS;
 use crate::sys;
@@ -99,6 +100,10 @@ impl<O: Observer> Heap<O> {
             || started.compare_exchange(NOT_STARTED, STARTING, Ordering::AcqRel, Ordering::Acquire).is_err()
         {
             return;
+        }
+        if self.options().narenas != 0 {
+            // Says at once when that is too many.
+            self.narenas_auto();
         }
         HEAP.store((&raw const *self).cast_mut().cast(), Ordering::Release);
         let mut key: libc::pthread_key_t = 0;
@@ -201,23 +206,30 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// How many automatic arenas there may be: `narenas`, or four for each CPU that this process may use.
+    /// How many arenas there may be.
     pub fn narenas(&'static self) -> u32 {
+        self.narenas_auto()
+    }
+
+    /// How many automatic arenas there may be: `narenas`, or `narenas_ratio` for each CPU that this process may use.
+    pub fn narenas_auto(&'static self) -> u32 {
         let known = self.core.narenas.load(Ordering::Relaxed);
         if known != 0 {
             return known;
         }
-        let wanted = self.options().narenas;
-        let count = if wanted != 0 {
-            wanted
-        } else {
-            match usable_cpus() {
-                1 => 1,
-                cpus => cpus * 4,
-            }
+        let options = self.options();
+        let wanted = match (options.narenas, usable_cpus()) {
+            (0, 1) => 1,
+            // A share of an arena counts as one, and so does none at all.
+            (0, cpus) => ((u64::from(cpus) * u64::from(options.narenas_ratio)) >> 16).max(1),
+            (wanted, _) => wanted.into(),
         };
-        let count = count.clamp(1, INTERNAL_ARENA as u32 - 1);
-        self.core.narenas.store(count, Ordering::Relaxed);
+        let count = wanted.min(INTERNAL_ARENA as u64 - 1) as u32;
+        let first = self.core.narenas.swap(count, Ordering::Relaxed) == 0;
+        if first && wanted > count.into() {
+            let limit = Decimal::new(count.into());
+            warn(&[b"Reducing narenas to limit (", limit.as_bytes(), b")"]);
+        }
         count
     }
 

@@ -4,6 +4,8 @@
 //! the next ones up to [`NHBINS`] are runs of whole pages that thread caches keep too. Above, sizes are rounded up to
 //! whole pages.
 
+use core::sync::atomic::{AtomicU16, Ordering};
+
 use crate::sys::{LG_PAGE, PAGE};
 
 /// Classes that are cut from slabs: 8 to 14336 bytes.
@@ -94,29 +96,60 @@ const fn gcd(mut a: usize, mut b: usize) -> usize {
     a
 }
 
-const fn make_slab_pages() -> [u8; NBINS + 1] {
-    let mut pages = [0u8; NBINS + 1];
-    let mut class = 1;
-    while class <= NBINS {
-        // The fewest pages that regions fill without a rest.
-        pages[class] = (SIZES_CONST[class] as usize / gcd(SIZES_CONST[class] as usize, PAGE)) as u8;
-        class += 1;
-    }
-    pages
+/// Pages and regions of a slab by class: the fewest pages that regions fill without a rest, unless `slab_sizes` says
+/// otherwise.
+struct Slabs {
+    pages: [AtomicU16; NBINS + 1],
+    regions: [AtomicU16; NBINS + 1],
 }
 
-/// Pages of a slab by class.
-pub static SLAB_PAGES: [u8; NBINS + 1] = make_slab_pages();
+const fn make_slabs() -> Slabs {
+    let mut slabs = Slabs {
+        pages: [const { AtomicU16::new(0) }; NBINS + 1],
+        regions: [const { AtomicU16::new(0) }; NBINS + 1],
+    };
+    let mut class = 1;
+    while class <= NBINS {
+        let size = SIZES_CONST[class] as usize;
+        let pages = size / gcd(size, PAGE);
+        slabs.pages[class] = AtomicU16::new(pages as u16);
+        slabs.regions[class] = AtomicU16::new((pages * PAGE / size) as u16);
+        class += 1;
+    }
+    slabs
+}
+
+static SLABS: Slabs = make_slabs();
+
+/// Most pages that a slab of class `class` may have: no more than [`MAX_REGIONS`] regions fit.
+pub fn slab_pages_max(class: usize) -> usize {
+    MAX_REGIONS * class_bytes(class) / PAGE
+}
+
+/// Sets the pages of slabs of class `class`, within what is possible. Only while the heap boots: slabs that there are
+/// would be misread.
+pub(crate) fn set_slab_pages(class: usize, pages: usize) {
+    let pages = pages.clamp(class_bytes(class).div_ceil(PAGE), slab_pages_max(class));
+    // Relaxed: the heap's boot orders this before everything else.
+    SLABS.pages[class].store(pages as u16, Ordering::Relaxed);
+    SLABS.regions[class].store((pages * PAGE / class_bytes(class)) as u16, Ordering::Relaxed);
+}
+
+/// Pages of a slab of class `class`.
+#[inline]
+pub fn slab_pages_of(class: usize) -> usize {
+    SLABS.pages[class].load(Ordering::Relaxed) as usize
+}
 
 /// Regions of a slab of class `class`.
 #[inline]
 pub fn regions(class: usize) -> usize {
-    SLAB_PAGES[class] as usize * PAGE / class_bytes(class)
+    SLABS.regions[class].load(Ordering::Relaxed) as usize
 }
 
 /// Pages of a slab of the class at jemalloc's index `i` (from 0).
 pub fn slab_pages(i: usize) -> usize {
-    SLAB_PAGES[i + 1] as usize
+    slab_pages_of(i + 1)
 }
 
 /// Regions of a slab of the class at jemalloc's index `i` (from 0).
@@ -128,7 +161,8 @@ const fn make_reciprocals() -> [u32; NBINS + 1] {
     let mut r = [0u32; NBINS + 1];
     let mut class = 1;
     while class <= NBINS {
-        // ceil(2^32 / size); exact for offsets below 2^16 and sizes of at least 8, see `tests::division_is_exact`.
+        // ceil(2^32 / size): the product is too large by less than offset / 2^32, so the quotient is exact for starts of
+        // regions in all slabs, and for any offset in slabs of the usual size; see `tests::division_is_exact`.
         r[class] = ((1u64 << 32).div_ceil(SIZES_CONST[class] as u64)) as u32;
         class += 1;
     }
@@ -202,8 +236,11 @@ mod tests {
     #[test]
     fn division_is_exact() {
         for class in 1..=NBINS {
-            for offset in 0..slab_pages(class - 1) * PAGE {
+            for offset in 0..slab_pages_of(class) * PAGE {
                 assert_eq!(region_index(class, offset), offset / class_bytes(class));
+            }
+            for region in 0..MAX_REGIONS {
+                assert_eq!(region_index(class, region * class_bytes(class)), region);
             }
         }
     }

@@ -9,7 +9,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicI8, AtomicU64, Ordering};
 
 use crate::arena::Arena;
-use crate::conf::Options;
+use crate::conf::{Options, UNSET};
 use crate::observer::ThreadSlot;
 use crate::pagemap::{NO_MAP, NO_MAP_SHIFT};
 use crate::size::{self, NBINS, NHBINS};
@@ -129,6 +129,9 @@ impl SharedThread {
 pub fn capacity(class: usize, options: &Options) -> usize {
     if size::class_bytes(class) > options.tcache_max.min(size::CACHED_MAX) {
         return 0;
+    }
+    if options.tcache_ncached_max[class] != UNSET {
+        return options.tcache_ncached_max[class] as usize;
     }
     if class > NBINS {
         return options.tcache_nslots_large as usize;

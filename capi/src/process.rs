@@ -49,7 +49,5 @@ extern "C" fn construct() {
 }
 
 extern "C" fn print_stats() {
-    let letters = &HEAP.options().stats_print_opts.bytes;
-    let length = letters.iter().position(|&b| b == 0).unwrap_or(letters.len());
-    alloc_core::report::print(&HEAP, &letters[..length], &mut |piece| alloc_core::message::raw(piece));
+    alloc_core::report::print(&HEAP, HEAP.options().stats_print_opts.as_bytes(), &mut |piece| alloc_core::message::raw(piece));
 }

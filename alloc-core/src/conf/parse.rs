@@ -3,19 +3,22 @@
 use crate::message::warn;
 use crate::observer::OptionVerdict;
 
-use super::Options;
-use super::table::{Field, OPTIONS, Option as Entry};
+use super::options::Options;
+use super::table::{self, OPTIONS};
+use super::value::boolean;
 
 /// One step through a configuration string.
 enum Step<'a> {
+    /// Key and value.
     Pair(&'a [u8], &'a [u8]),
+    /// A fault of form, and where it is.
     Fault(&'static [u8], &'a [u8]),
     End,
 }
 
-/// Takes the next pair off `rest`. A comma at the end, a key without a value, and other characters in a key are
-/// faults; all but the first end the string.
-fn step<'a>(rest: &mut &'a [u8]) -> Step<'a> {
+/// Takes the next pair off `rest`. A key without a value, and other characters in a key, are faults, which end the
+/// string; a comma with nothing behind it is told here.
+fn step<'a>(rest: &mut &'a [u8], faults: &mut bool) -> Step<'a> {
     let text = *rest;
     if text.is_empty() {
         return Step::End;
@@ -29,37 +32,35 @@ fn step<'a>(rest: &mut &'a [u8]) -> Step<'a> {
         Some(b':') => {
             let (key, value) = (&text[..key_length], &text[key_length + 1..]);
             let length = value.iter().position(|&b| b == b',').unwrap_or(value.len());
+            let comma = length < value.len();
             *rest = value.get(length + 1..).unwrap_or(&[]);
+            if comma && rest.is_empty() {
+                warn(&[b"Conf string ends with comma -- ", text]);
+                *faults = true;
+            }
             Step::Pair(key, &value[..length])
         }
         Some(_) => {
             *rest = &[];
-            Step::Fault(b"Malformed conf string -- ", text)
+            Step::Fault(b"Malformed conf string -- ", &text[..=key_length])
         }
     }
-}
-
-fn ends_with_comma(text: &[u8]) -> bool {
-    text.last() == Some(&b',')
 }
 
 /// The first pass: only `confirm_conf`; faults of form are told here too, as jemalloc does.
 pub(super) fn scan_for_confirm(text: &[u8], options: &mut Options) {
     let mut rest = text;
     loop {
-        match step(&mut rest) {
+        match step(&mut rest, &mut false) {
             Step::Pair(b"confirm_conf", value) => {
                 if let Some(on) = boolean(value) {
                     options.confirm_conf = on;
                 }
             }
             Step::Pair(..) => {}
-            Step::Fault(what, at) => warn(&[what, at]),
-            Step::End => break,
+            Step::Fault(what, at) => return warn(&[what, at]),
+            Step::End => return,
         }
-    }
-    if ends_with_comma(text) {
-        warn(&[b"Conf string ends with comma -- ", text]);
     }
 }
 
@@ -72,123 +73,52 @@ pub(super) fn apply(
     let mut faults = false;
     let mut rest = text;
     loop {
-        match step(&mut rest) {
+        match step(&mut rest, &mut faults) {
             Step::Pair(key, value) => {
-                let verdict = match OPTIONS.iter().find(|option| option.name.as_bytes() == key) {
-                    Some(entry) => set(entry, options, value),
+                let entry = OPTIONS.iter().find(|entry| entry.name.as_bytes() == key);
+                let verdict = match entry {
+                    Some(entry) => table::set(entry, options, value),
                     None => offer(key, value),
                 };
-                let what: &[u8] = match verdict {
-                    OptionVerdict::Accepted => {
-                        if options.confirm_conf {
-                            warn(&[b"-- Set conf value: ", key, b":", value]);
+                if verdict == OptionVerdict::Accepted {
+                    if options.confirm_conf {
+                        warn(&[b"-- Set conf value: ", key, b":", value]);
+                        if entry.is_some_and(|entry| !entry.has_effect) {
+                            warn(&[b"-- ", key, b" has no effect in heapsift"]);
                         }
-                        continue;
                     }
-                    OptionVerdict::Unknown => b"Invalid conf pair: ",
-                    OptionVerdict::Invalid => b"Invalid conf value: ",
-                    OptionVerdict::OutOfRange => b"Out-of-range conf value: ",
-                };
-                warn(&[what, key, b":", value]);
-                // jemalloc never counts these as errors.
-                faults |= !key.starts_with(b"experimental_");
+                } else {
+                    tell(verdict, key, value);
+                    // jemalloc never counts these as errors.
+                    faults |= !key.starts_with(b"experimental_") && !FORGIVEN.contains(&key);
+                }
             }
             Step::Fault(what, at) => {
                 warn(&[what, at]);
-                faults = true;
+                return true;
             }
-            Step::End => break,
+            Step::End => return faults,
         }
     }
-    if ends_with_comma(text) {
-        warn(&[b"Conf string ends with comma -- ", text]);
-        faults = true;
-    }
-    faults
 }
 
-fn set(entry: &Entry, options: &mut Options, value: &[u8]) -> OptionVerdict {
-    match entry.field {
-        Field::Bool(field) => match boolean(value) {
-            Some(on) => {
-                *field(options) = on;
-                OptionVerdict::Accepted
-            }
-            None => OptionVerdict::Invalid,
-        },
-        Field::Unsigned { field, min, max, clip } => {
-            clipped(value, min.into(), max.into(), clip).map_or_else(|verdict| verdict, |n| {
-                *field(options) = n as u32;
-                OptionVerdict::Accepted
-            })
-        }
-        Field::Size { field, min, max, clip } => {
-            clipped(value, min as u64, max as u64, clip).map_or_else(|verdict| verdict, |n| {
-                *field(options) = n as usize;
-                OptionVerdict::Accepted
-            })
-        }
-        Field::Signed { field, min, max } => match signed(value) {
-            None => OptionVerdict::Invalid,
-            Some(n) if n < min || n > max => OptionVerdict::OutOfRange,
-            Some(n) => {
-                *field(options) = n;
-                OptionVerdict::Accepted
-            }
-        },
-        Field::Special(parse) => parse(options, value),
-    }
-}
+/// Options that jemalloc once had: told, but no reason to stop.
+const FORGIVEN: [&[u8]; 2] = [b"hpa_sec_bytes_after_flush", b"hpa_sec_batch_fill_extra"];
 
-/// `true` or `false`, nothing else.
-pub fn boolean(value: &[u8]) -> Option<bool> {
-    match value {
-        b"true" => Some(true),
-        b"false" => Some(false),
-        _ => None,
-    }
-}
-
-/// An unsigned number as `strtoumax` with base 0 reads it: decimal, `0x` hexadecimal, leading-0 octal. The whole value
-/// must be used up.
-pub fn number(value: &[u8]) -> Option<u64> {
-    let (digits, base) = match value {
-        [b'0', b'x' | b'X', rest @ ..] => (rest, 16),
-        [b'0', rest @ ..] if !rest.is_empty() => (rest, 8),
-        _ => (value, 10),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |n, &b| {
-        let digit = (b as char).to_digit(base)?;
-        n.checked_mul(base.into())?.checked_add(digit.into())
-    })
-}
-
-/// A signed number.
-pub fn signed(value: &[u8]) -> Option<i64> {
-    match value {
-        [b'-', rest @ ..] => i64::try_from(number(rest)?).ok().map(|n| -n),
-        _ => i64::try_from(number(value)?).ok(),
-    }
-}
-
-/// A number within bounds, clipped to them or refused.
-pub fn clipped(value: &[u8], min: u64, max: u64, clip: bool) -> Result<u64, OptionVerdict> {
-    let n = number(value).ok_or(OptionVerdict::Invalid)?;
-    if clip {
-        Ok(n.clamp(min, max))
-    } else if (min..=max).contains(&n) {
-        Ok(n)
-    } else {
-        Err(OptionVerdict::OutOfRange)
+fn tell(verdict: OptionVerdict, key: &[u8], value: &[u8]) {
+    match verdict {
+        OptionVerdict::Accepted => {}
+        OptionVerdict::Unknown => warn(&[b"Invalid conf pair: ", key, b":", value]),
+        OptionVerdict::Invalid => warn(&[b"Invalid conf value: ", key, b":", value]),
+        OptionVerdict::OutOfRange => warn(&[b"Out-of-range conf value: ", key, b":", value]),
+        OptionVerdict::InvalidSettings => warn(&[b"Invalid settings for ", key, b": ", key, b":", value]),
     }
 }
 
 #[cfg(test)]
 mod tests {
     extern crate std;
+    use super::super::options::{UNSET, ZeroRealloc};
     use super::*;
     use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -208,19 +138,51 @@ mod tests {
         assert!(!faults);
         assert_eq!((options.narenas, options.dirty_decay_ms, options.tcache_max), (3, -1, 8));
         assert!(!options.retain);
-        assert_eq!(options.zero_realloc, super::super::ZeroRealloc::Abort);
+        assert_eq!(options.zero_realloc, ZeroRealloc::Abort);
         // Clipped in silence.
         assert_eq!(read("tcache_max:99999999").0.tcache_max, crate::size::CACHED_MAX);
+        assert_eq!(read("lg_tcache_max:99").0.tcache_max, crate::size::CACHED_MAX);
+        assert_eq!(read("max_background_threads:0").0.max_background_threads, 1);
+        assert_eq!(read("hpa_purge_threshold_ratio:0.5").0.hpa.purge_threshold, 1 << 20);
+        assert!(read("thp:always").0.thp.is(c"always"));
+        assert_eq!(read("stats_print_opts:JJg?b").0.stats_print_opts.as_bytes(), b"Jgb");
+    }
+
+    #[test]
+    fn values_by_class() {
+        let (options, faults) = read("bin_shards:1-160:16|129-512:4,slab_sizes:100-128:4,tcache_ncached_max:256-1024:1001|2048-99999:0");
+        assert!(!faults);
+        assert_eq!(options.bin_shards[1..=17], [16, 16, 16, 16, 16, 16, 16, 16, 16, 4, 4, 4, 4, 4, 4, 4, 4]);
+        assert_eq!(options.bin_shards[18], UNSET);
+        assert_eq!(options.slab_sizes[7..=10], [UNSET, 4, 4, UNSET]);
+        assert_eq!((options.tcache_ncached_max[12], options.tcache_ncached_max[13]), (UNSET, 1001));
+        assert_eq!((options.tcache_ncached_max[25], options.tcache_ncached_max[41]), (0, 0));
     }
 
     #[test]
     fn faults() {
-        for text in
-            ["narenas:0", "prof:yes", "foo:bar", "narenas", "zero:true,", "narenas:19k", "a b:1", "dirty_decay_ms:-2", ":", "zero:TRUE"]
-        {
+        for text in [
+            "narenas:0",
+            "prof:yes",
+            "foo:bar",
+            "narenas",
+            "zero:true,",
+            "narenas:19k",
+            "a b:1",
+            "dirty_decay_ms:-2",
+            ":",
+            "zero:TRUE",
+            "bin_shards:1-160:65",
+            "bin_shards:1-160",
+            "slab_sizes:1-2:3|",
+            "tcache_ncached_max:x",
+            "hpa_dirty_mult:much",
+            "thp:nev",
+            ",zero:true",
+        ] {
             assert!(read(text).1, "{text}");
         }
-        for text in ["", "zero:true", "experimental_thing:1"] {
+        for text in ["", "zero:true", "experimental_thing:1", "hpa_sec_batch_fill_extra:1", "hpa:true"] {
             assert!(!read(text).1, "{text}");
         }
     }

@@ -1,10 +1,60 @@
 //! Where configuration strings come from.
 
+use core::cell::Cell;
 use core::ffi::{CStr, c_char};
+use core::ptr::null;
 
 use crate::sys;
 
 core::arch::global_asm!(".weak malloc_conf", ".weak malloc_conf_2_conf_harder");
+
+/// A place that configuration may come from.
+#[derive(Debug)]
+pub struct Source {
+    /// What `confirm_conf` calls it.
+    pub what: &'static str,
+    /// A C string that stays for ever, null where there is none.
+    found: Cell<*const c_char>,
+}
+
+// SAFETY: `found` is written by `find` alone, while the one thread that boots the heap reads the configuration.
+unsafe impl Sync for Source {}
+
+impl Source {
+    const fn new(what: &'static str) -> Self {
+        Source { what, found: Cell::new(null()) }
+    }
+
+    /// What was found there.
+    pub fn text(&self) -> Option<&'static [u8]> {
+        self.c_text().map(CStr::to_bytes)
+    }
+
+    /// What was found there, with its zero byte.
+    pub fn c_text(&self) -> Option<&'static CStr> {
+        let found = self.found.get();
+        // SAFETY: set by `find`, which gives it a C string that stays.
+        (!found.is_null()).then(|| unsafe { CStr::from_ptr(found) })
+    }
+}
+
+pub(crate) mod position {
+    //! Position of each source in [`super::SOURCES`].
+
+    pub(crate) const GLOBAL: usize = 1;
+    pub(crate) const SYMLINK: usize = 2;
+    pub(crate) const ENVIRONMENT: usize = 3;
+    pub(crate) const GLOBAL_HARDER: usize = 4;
+}
+
+/// All sources, in order of application; jemalloc's numbers and names for them. The first has no equal here.
+pub static SOURCES: [Source; 5] = [
+    Source::new("string specified via --with-malloc-conf"),
+    Source::new("string pointed to by the global variable malloc_conf"),
+    Source::new("\"name\" of the file referenced by the symbolic link named /etc/malloc.conf"),
+    Source::new("value of the environment variable MALLOC_CONF"),
+    Source::new("string pointed to by the global variable malloc_conf_2_conf_harder"),
+];
 
 /// The string that a program put into a global variable; the reference is weak, so that there need not be one.
 macro_rules! program_string {
@@ -17,53 +67,64 @@ macro_rules! program_string {
                 out(reg) address, options(nostack, readonly, preserves_flags)
             );
         }
-        if address.is_null() {
-            None
-        } else {
-            // SAFETY: a variable of that name is a pointer to a C string or null, by jemalloc's contract.
-            unsafe { text(*address) }
-        }
+        // SAFETY: a variable of that name is a pointer to a C string or null, by jemalloc's contract.
+        if address.is_null() { null() } else { unsafe { *address } }
     }};
 }
 
-unsafe fn text(pointer: *const c_char) -> Option<&'static [u8]> {
-    // SAFETY: the caller passes null or a C string that lives as long as the process.
-    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_bytes())
+/// Looks at all sources, once, while the heap boots.
+pub(super) fn find() {
+    SOURCES[position::GLOBAL].found.set(program_string!("malloc_conf"));
+    if !is_privileged() {
+        SOURCES[position::SYMLINK].found.set(link_name());
+        SOURCES[position::ENVIRONMENT].found.set(environment());
+    }
+    SOURCES[position::GLOBAL_HARDER].found.set(program_string!("malloc_conf_2_conf_harder"));
 }
 
-/// All strings that there are, in order of application, with the names that `confirm_conf` prints.
-pub(super) fn all() -> [Option<(&'static [u8], &'static [u8])>; 3] {
-    [
-        program_string!("malloc_conf").map(|t| (&b"#1 (global variable malloc_conf)"[..], t)),
-        environment().map(|t| (&b"#2 (environment variable MALLOC_CONF)"[..], t)),
-        program_string!("malloc_conf_2_conf_harder")
-            .map(|t| (&b"#3 (global variable malloc_conf_2_conf_harder)"[..], t)),
-    ]
+/// Longest name of the link that is read, in bytes; a longer one is cut, as everywhere.
+const LINK_BYTES: usize = 1024;
+
+/// Where the name of the link is kept.
+struct LinkName(core::cell::UnsafeCell<[u8; LINK_BYTES + 1]>);
+// SAFETY: written by `link_name` alone, while the one thread that boots the heap reads the configuration.
+unsafe impl Sync for LinkName {}
+static LINK_NAME: LinkName = LinkName(core::cell::UnsafeCell::new([0; LINK_BYTES + 1]));
+
+fn link_name() -> *const c_char {
+    // SAFETY: the heap boots once, in one thread.
+    let buffer = unsafe { &mut *LINK_NAME.0.get() };
+    match sys::extra::read_link(c"/etc/malloc.conf", &mut buffer[..LINK_BYTES]) {
+        Ok(name) if !name.is_empty() => buffer.as_ptr().cast(),
+        _ => null(),
+    }
 }
 
 unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-fn environment() -> Option<&'static [u8]> {
-    if is_privileged() {
-        return None;
-    }
+fn environment() -> *const c_char {
     const NAME: &[u8] = b"MALLOC_CONF=";
     // SAFETY: the C library's variable; null until it has been set up.
     let mut entry = unsafe { environ };
     if entry.is_null() {
-        return None;
+        return null();
     }
     loop {
         // SAFETY: `environ` is an array of C strings that ends in null; boot runs before the program may change it,
         // or in a program that obeys the rule not to change it while others read it.
-        let value = unsafe { text(*entry) }?;
-        if let Some(value) = value.strip_prefix(NAME) {
-            return Some(value);
+        let variable = unsafe { *entry };
+        if variable.is_null() {
+            return null();
         }
-        // SAFETY: not yet at the end.
-        entry = unsafe { entry.add(1) };
+        // SAFETY: a C string of the environment; behind the name lies the rest of it.
+        unsafe {
+            if CStr::from_ptr(variable).to_bytes().starts_with(NAME) {
+                return variable.add(NAME.len());
+            }
+            entry = entry.add(1);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub trait HeapControl: Sync {
     fn stats(&'static self) -> Stats;
     fn arena_stats(&'static self, index: u32) -> Option<ArenaStats>;
     fn narenas(&'static self) -> u32;
+    fn narenas_auto(&'static self) -> u32;
     fn arena_initialized(&'static self, index: u32) -> bool;
     fn arena_purge(&'static self, which: ArenaSelection);
     fn arena_decay(&'static self, which: ArenaSelection);
@@ -47,6 +48,7 @@ impl<O: Observer> HeapControl for Heap<O> {
         fn stats(&'static self) -> Stats;
         fn arena_stats(&'static self, index: u32) -> Option<ArenaStats>;
         fn narenas(&'static self) -> u32;
+        fn narenas_auto(&'static self) -> u32;
         fn arena_initialized(&'static self, index: u32) -> bool;
         fn arena_purge(&'static self, which: ArenaSelection);
         fn arena_decay(&'static self, which: ArenaSelection);
