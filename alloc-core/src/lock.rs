@@ -348,4 +348,21 @@ mod tests {
         LOCK.reset_counts();
         assert_eq!(LOCK.counts().num_ops, 1);
     }
+
+    #[test]
+    fn a_child_keeps_its_own_locks_and_frees_those_of_others() {
+        let mutex = Mutex::new(Rank::Control, 1);
+        drop(mutex.lock());
+        // Another thread has taken the lock and not signed it yet; the last one to hold it was this one.
+        mutex.word.store(HELD, Ordering::Relaxed);
+        assert!(!mutex.held_by_me());
+        mutex.after_fork(|data| *data = 2);
+        assert_eq!(mutex.try_lock().as_deref(), Some(&2));
+
+        let held = mutex.lock();
+        mutex.after_fork(|data| *data = 3);
+        assert!(mutex.held_by_me() && mutex.try_lock().is_none());
+        drop(held);
+        assert_eq!(*mutex.lock(), 2);
+    }
 }

@@ -162,10 +162,16 @@ impl Thread {
         unsafe {
             thread.copy_from_nonoverlapping(EMPTY.as_thread(), 1);
             (*thread).kind = Kind::Live;
-            (*thread).map = map.0;
-            (*thread).map_shift = map.1;
+            // Only the slow paths fill blocks. Where that is wanted, the fast ones find nothing: the empty state's table
+            // has no class, its map no slab.
+            if !options.junk_free {
+                (*thread).map = map.0;
+                (*thread).map_shift = map.1;
+            }
             (*thread).sizes = size::SIZES;
-            (*thread).table = size::TABLE;
+            if !(options.zero || options.junk_alloc) {
+                (*thread).table = size::TABLE;
+            }
             (*thread).caching = options.tcache;
             let mut slot = memory.add(core::mem::size_of::<Thread>().next_multiple_of(64)).cast::<*mut u8>();
             for class in 1..=NHBINS {
