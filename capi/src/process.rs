@@ -46,6 +46,7 @@ extern "C" fn construct() {
         // SAFETY: a plain function.
         unsafe { libc::atexit(print_stats) };
     }
+    profiler::start_helpers();
 }
 
 extern "C" fn print_stats() {

@@ -10,11 +10,10 @@ use pprof_export::AllocatorStats;
 use pprof_export::unsample::Estimator;
 use pprof_export::writer::{Header, Label, LabelValue, Row as Sample, Sink, SinkError, Writer};
 
-use crate::HEAP;
-use crate::maps;
 use crate::profiler::Profiler;
 use crate::snapshot::Snapshot;
 use crate::unwind::End;
+use crate::{HEAP, maps, memory};
 
 /// Writes the profile as it is now. The caller has its turn and isn't sampled.
 pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
@@ -117,10 +116,10 @@ fn write_rows<S: Sink>(
 /// The heap's own numbers, and what the kernel says of the process.
 fn allocator_stats() -> AllocatorStats {
     let stats = HEAP.stats();
-    let rss = resident_bytes().unwrap_or(0);
+    let rss = memory::resident_bytes().unwrap_or(0);
     // The kernel walks all pages for it and holds up changes of the address space meanwhile.
     const PSS_MAX: u64 = 4 << 30;
-    let pss = if rss <= PSS_MAX { shared_bytes().unwrap_or(0) } else { 0 };
+    let pss = if rss <= PSS_MAX { memory::shared_bytes().unwrap_or(0) } else { 0 };
     AllocatorStats {
         allocated: stats.allocated as u64,
         active: stats.active as u64,
@@ -133,33 +132,5 @@ fn allocator_stats() -> AllocatorStats {
         muzzy: stats.muzzy as u64,
         rss,
         pss,
-    }
-}
-
-fn number(text: &[u8]) -> Option<u64> {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    core::str::from_utf8(&text[..digits]).ok()?.parse().ok()
-}
-
-fn resident_bytes() -> Option<u64> {
-    let text = maps::read_file(c"/proc/self/statm").ok()?;
-    let pages = number(text.split(|&b| b == b' ').nth(1)?)?;
-    Some(pages * sys::PAGE as u64)
-}
-
-fn shared_bytes() -> Option<u64> {
-    let text = maps::read_file(c"/proc/self/smaps_rollup").ok()?;
-    let line = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"Pss:"))?;
-    Some(number(line.trim_ascii_start())? * 1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_of_the_process() {
-        assert!(resident_bytes().unwrap() > 1 << 20);
-        assert!(shared_bytes().unwrap() > 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Dumps: what starts them, what they are called, and how they are written.
+//! Dumps: how they are written, and who waits for whom.
 //!
 //! One dump is written at a time. A program that asks for one waits its turn; one that starts by itself is left out
 //! while another is being written. No lock of the heap or of the sample tables is held while a dump allocates or writes.
@@ -9,38 +9,26 @@ use alloc::vec::Vec;
 
 use alloc_core::lock::{Mutex, Rank};
 use alloc_core::message::{Decimal, warn};
-use alloc_core::sys::{self, Errno, extra};
+use alloc_core::sys::{self, Errno};
 use pprof_export::unsample::Estimator;
 
-use crate::HEAP;
-use crate::content;
 use crate::file::{self, PartFile, SignalsBlocked};
+use crate::naming::{Numbers, Trigger};
 use crate::profiler::Profiler;
+use crate::retention::Retention;
 use crate::settings::Path;
 use crate::snapshot::Snapshot;
+use crate::{HEAP, content, helpers};
 
-/// What starts a dump that nobody named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
-    /// `prof.dump` without a name.
-    Manual,
-    /// So many bytes have been allocated.
-    Interval,
-    /// More pages are in use than ever before.
-    Maximum,
-    /// The process ends.
-    Final,
+/// What the one that writes has to itself.
+#[derive(Debug)]
+struct Turn {
+    numbers: Numbers,
+    retention: Retention,
 }
 
-/// How many dumps there were, for their names.
-#[derive(Clone, Copy, Debug)]
-struct Numbers {
-    all: u64,
-    by_trigger: [u64; 3],
-}
-
-const NO_DUMPS: Numbers = Numbers { all: 0, by_trigger: [0; 3] };
-static TURN: Mutex<Numbers> = Mutex::new(Rank::Dump, NO_DUMPS);
+const FIRST_TURN: Turn = Turn { numbers: Numbers::NONE, retention: Retention::NONE };
+static TURN: Mutex<Turn> = Mutex::new(Rank::Dump, FIRST_TURN);
 
 const EPERM: Errno = Errno(1);
 const ENOENT: Errno = Errno(2);
@@ -52,8 +40,15 @@ const EEXIST: Errno = Errno(17);
 pub fn after_fork() {
     TURN.after_fork(|_| {});
     if !TURN.held_by_me() {
-        *TURN.lock() = NO_DUMPS;
+        file::after_fork();
+        // Not dropped: another thread may have been changing it.
+        core::mem::forget(core::mem::replace(&mut *TURN.lock(), FIRST_TURN));
     }
+}
+
+/// Whether a dump is being written.
+pub fn is_running() -> bool {
+    TURN.try_lock().is_none()
 }
 
 /// A process with more rights than its caller doesn't write files that its environment or its caller may have named.
@@ -94,37 +89,66 @@ pub fn to_numbered(trigger: Trigger) -> Result<(), Errno> {
     }
     let result = allowed().and_then(|()| {
         let _signals = SignalsBlocked::new();
-        let mut turn = match (trigger, TURN.try_lock()) {
-            (_, Some(turn)) => turn,
-            (Trigger::Manual | Trigger::Final, None) => TURN.lock(),
-            (Trigger::Interval | Trigger::Maximum, None) => return Ok(()),
+        let mut turn = match TURN.try_lock() {
+            Some(turn) => turn,
+            None if trigger.is_asked_for() => TURN.lock(),
+            None => return Ok(()),
         };
-        let mut name = name(&prefix, &mut turn, trigger).ok_or(ENAMETOOLONG)?;
-        let mut part = PartFile::create(&name)?;
-        fill(&mut part)?;
-        // Another process of the same number (in a container, all are 1) may have left dumps: none is lost.
-        for _ in 0..10_000 {
-            match part.commit(&name, false) {
-                Err(EEXIST) => name = self::name(&prefix, &mut turn, trigger).ok_or(ENAMETOOLONG)?,
-                result => return result,
-            }
+        if helpers::ending() && trigger != Trigger::Final && trigger != Trigger::Manual {
+            // The process ends: what begins now might not be finished.
+            return Ok(());
         }
-        Err(EEXIST)
+        write_numbered(&mut turn, &prefix, trigger)
     });
     if let Err(errno) = result
-        && (matches!(trigger, Trigger::Manual | Trigger::Final) || may_complain_again())
+        && (trigger.is_asked_for() || may_complain_again())
     {
         complain(prefix.as_bytes(), errno);
     }
     result
 }
 
-/// A dump that starts by itself, unless sampling is off.
-pub fn automatic(trigger: Trigger) {
+fn write_numbered(turn: &mut Turn, prefix: &Path, trigger: Trigger) -> Result<(), Errno> {
     let settings = &HEAP.observer().settings;
-    if settings.enabled.load(Ordering::Relaxed) && settings.active.load(Ordering::Relaxed) {
-        // A failure has been told; nobody is there to hear more.
-        let _ = to_numbered(trigger);
+    let with_namespace = settings.pid_namespace.load(Ordering::Relaxed);
+    let next_name = |numbers: &mut Numbers| numbers.name(prefix, with_namespace, trigger).ok_or(ENAMETOOLONG);
+    let mut name = next_name(&mut turn.numbers)?;
+    let mut part = PartFile::create(&name)?;
+    let allocated = HEAP.stats().allocated as u64;
+    fill(&mut part)?;
+    // Another process of the same number (in a container, all are 1) may have left dumps: none is lost, and many are
+    // passed over in few steps.
+    let mut taken = 0;
+    while let Err(errno) = part.commit(&name, false) {
+        if errno != EEXIST || taken > 40 {
+            return Err(errno);
+        }
+        turn.numbers.skip(if taken < 8 { 0 } else { 1 << (taken - 8).min(40) });
+        taken += 1;
+        name = next_name(&mut turn.numbers)?;
+    }
+    // The final one is out of the reckoning: there is one, and it is what most look for.
+    if trigger != Trigger::Final
+        && let Some(keep) = settings.triggers.keep()
+        && let Ok(identity) = part.identity()
+    {
+        let path = part.absolute(&name).unwrap_or(name);
+        turn.retention.wrote(path.as_bytes(), identity, allocated, keep);
+    }
+    Ok(())
+}
+
+/// A dump that starts by itself, unless sampling is off. One that a signal asks for is written while it pauses, too.
+pub fn automatic(trigger: Trigger) -> Result<(), Errno> {
+    let settings = &HEAP.observer().settings;
+    let enabled = settings.enabled.load(Ordering::Relaxed);
+    if trigger == Trigger::Signal && !enabled && may_complain_again() {
+        warn(&[b"a signal asks for a heap profile, but profiling is off"]);
+    }
+    if enabled && (settings.active.load(Ordering::Relaxed) || trigger == Trigger::Signal) {
+        to_numbered(trigger)
+    } else {
+        Ok(())
     }
 }
 
@@ -143,6 +167,7 @@ pub fn to_vec() -> Result<Vec<u8>, Errno> {
 pub extern "C" fn at_exit() {
     let profiler = HEAP.observer();
     let settings = &profiler.settings;
+    helpers::stop();
     if !settings.enabled.load(Ordering::Relaxed) {
         return;
     }
@@ -160,41 +185,6 @@ pub extern "C" fn at_exit() {
             unsafe { libc::_exit(1) };
         }
     }
-}
-
-/// `<prefix>[.<namespace>].<pid>.<number>.<kind>[<number>].heap.pb.gz`; takes the numbers.
-fn name(prefix: &Path, numbers: &mut Numbers, trigger: Trigger) -> Option<Path> {
-    let mut name = *prefix;
-    let mut put = |text: &[u8]| name.push(text).then_some(());
-    if HEAP.observer().settings.pid_namespace.load(Ordering::Relaxed) {
-        put(b".")?;
-        put(Decimal::new(pid_namespace()).as_bytes())?;
-    }
-    put(b".")?;
-    put(Decimal::new(sys::getpid() as u64).as_bytes())?;
-    put(b".")?;
-    put(Decimal::new(numbers.all).as_bytes())?;
-    let kind = match trigger {
-        Trigger::Manual => b".m",
-        Trigger::Interval => b".i",
-        Trigger::Maximum => b".u",
-        Trigger::Final => b".f",
-    };
-    put(kind)?;
-    numbers.all += 1;
-    if let Some(number) = numbers.by_trigger.get_mut(trigger as usize) {
-        put(Decimal::new(*number).as_bytes())?;
-        *number += 1;
-    }
-    put(b".heap.pb.gz")?;
-    Some(name)
-}
-
-/// The number of the pid namespace, as `/proc` tells it; 0 if it doesn't.
-fn pid_namespace() -> u64 {
-    let mut buffer = [0; 64];
-    let link = extra::read_link(c"/proc/self/ns/pid", &mut buffer).unwrap_or(b"");
-    link.iter().filter(|b| b.is_ascii_digit()).fold(0, |n: u64, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')))
 }
 
 fn complain(path: &[u8], errno: Errno) {
@@ -244,31 +234,4 @@ fn tell_leaks(profiler: &'static Profiler) -> bool {
     ]);
     warn(&[b"Run heapsift on dump output for leak detail"]);
     true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_count_up() {
-        let prefix = Path::new(b"/tmp/p").unwrap();
-        let mut numbers = NO_DUMPS;
-        let pid = sys::getpid();
-        let mut next = |trigger| {
-            let path = name(&prefix, &mut numbers, trigger).unwrap();
-            std::string::String::from_utf8(path.as_bytes().to_vec()).unwrap()
-        };
-        assert_eq!(next(Trigger::Manual), std::format!("/tmp/p.{pid}.0.m0.heap.pb.gz"));
-        assert_eq!(next(Trigger::Interval), std::format!("/tmp/p.{pid}.1.i0.heap.pb.gz"));
-        assert_eq!(next(Trigger::Interval), std::format!("/tmp/p.{pid}.2.i1.heap.pb.gz"));
-        assert_eq!(next(Trigger::Maximum), std::format!("/tmp/p.{pid}.3.u0.heap.pb.gz"));
-        assert_eq!(next(Trigger::Manual), std::format!("/tmp/p.{pid}.4.m1.heap.pb.gz"));
-        assert_eq!(next(Trigger::Final), std::format!("/tmp/p.{pid}.5.f.heap.pb.gz"));
-    }
-
-    #[test]
-    fn numbers_of_the_process() {
-        assert!(pid_namespace() > 0);
-    }
 }

@@ -6,21 +6,43 @@
 use core::ffi::CStr;
 
 use alloc_core::message::Decimal;
-use alloc_core::sys::extra::{self, kind, open};
+use alloc_core::sys::extra::{self, Stat, kind, open, retry};
 use alloc_core::sys::{self, Errno};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use pprof_export::writer::{Sink, SinkError};
 
 use crate::settings::Path;
+use crate::sweep;
 
 const EINTR: Errno = Errno(4);
 const EIO: Errno = Errno(5);
+const EPERM: Errno = Errno(1);
+const EAGAIN: Errno = Errno(11);
 const EEXIST: Errno = Errno(17);
+const EMLINK: Errno = Errno(31);
 const ENOTDIR: Errno = Errno(20);
 const EISDIR: Errno = Errno(21);
 const EINVAL: Errno = Errno(22);
 const ENAMETOOLONG: Errno = Errno(36);
 const ENOSYS: Errno = Errno(38);
 const ELOOP: Errno = Errno(40);
+const EOPNOTSUPP: Errno = Errno(95);
+
+/// The end of a temporary file's name.
+pub const TEMPORARY: &[u8] = b".heapsift.tmp";
+
+/// The descriptors of the file that is being written, each plus 1; 0: none. There is one such file at a time.
+static OPEN: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+/// In the child of a fork whose parent was writing a dump in another thread: the child has no use for the descriptors,
+/// and would keep the file's lock.
+pub fn after_fork() {
+    for descriptor in &OPEN {
+        if let Some(fd) = descriptor.swap(0, Ordering::Relaxed).checked_sub(1) {
+            sys::close(fd);
+        }
+    }
+}
 
 /// A file that is being written. Dropped before [`PartFile::commit`] it leaves nothing behind.
 #[derive(Debug)]
@@ -41,14 +63,34 @@ impl PartFile {
         let (directory, name) = split(path.as_bytes());
         let directory = Path::new(if directory.is_empty() { b"." } else { directory }).ok_or(ENAMETOOLONG)?;
         let flags = open::PATH | open::DIRECTORY | open::CLOEXEC;
-        let directory = extra::open_at(extra::AT_FDCWD, directory.as_c_str(), flags, 0)?;
+        let directory = retry(|| extra::open_at(extra::AT_FDCWD, directory.as_c_str(), flags, 0))?;
+        sweep::left_behind(directory);
         match make_temporary(directory, name) {
-            Ok((fd, temporary)) => Ok(PartFile { directory, fd, temporary }),
+            Ok((fd, temporary)) => {
+                OPEN[0].store(directory + 1, Ordering::Relaxed);
+                OPEN[1].store(fd + 1, Ordering::Relaxed);
+                Ok(PartFile { directory, fd, temporary })
+            }
             Err(errno) => {
                 sys::close(directory);
                 Err(errno)
             }
         }
+    }
+
+    /// Which file it is: device and inode.
+    pub fn identity(&self) -> Result<(u64, u64), Errno> {
+        extra::stat(self.fd).map(|stat| stat.identity)
+    }
+
+    /// `path`, whose directory is the one given to [`PartFile::create`], from the root. `None`: there is no saying.
+    pub fn absolute(&self, path: &Path) -> Option<Path> {
+        let mut link = Path::from_const(b"/proc/self/fd/");
+        link.push(Decimal::new(self.directory as u64).as_bytes()).then_some(())?;
+        let mut buffer = [0; crate::settings::PATH_BYTES];
+        let mut whole = Path::new(extra::read_link(link.as_c_str(), &mut buffer).ok()?)?;
+        let known = whole.as_bytes().starts_with(b"/") && whole.push(b"/") && whole.push(split(path.as_bytes()).1);
+        known.then_some(whole)
     }
 
     /// Puts the file, complete, where `path` says; its directory is the one given to [`PartFile::create`]. A file that
@@ -61,13 +103,8 @@ impl PartFile {
             self.rename(name, false)?;
         } else {
             match self.rename(name, true) {
-                // A file system that can't do both at once: another process may slip in between.
-                Err(ENOSYS | EINVAL) => {
-                    if extra::file_type(self.directory, name).is_ok() {
-                        return Err(EEXIST);
-                    }
-                    self.rename(name, false)?;
-                }
+                // An old kernel or file system. A second name for the file does the same in two steps.
+                Err(ENOSYS | EINVAL) => self.link(name)?,
                 result => result?,
             }
         }
@@ -76,13 +113,30 @@ impl PartFile {
         Ok(())
     }
 
+    fn link(&self, name: &CStr) -> Result<(), Errno> {
+        match retry(|| extra::link(self.directory, self.temporary.as_c_str(), name)) {
+            Ok(()) => {
+                let _ = extra::unlink(self.directory, self.temporary.as_c_str());
+                Ok(())
+            }
+            // No second names either: another process may slip in between looking and renaming.
+            Err(EPERM | ENOSYS | EOPNOTSUPP | EMLINK) => {
+                if extra::stat_at(self.directory, name).is_ok() {
+                    return Err(EEXIST);
+                }
+                self.rename(name, false)
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
     fn rename(&self, name: &CStr, keep: bool) -> Result<(), Errno> {
-        extra::rename(self.directory, self.temporary.as_c_str(), name, keep)
+        retry(|| extra::rename(self.directory, self.temporary.as_c_str(), name, keep))
     }
 
     /// Waits until the contents are on the disk.
     pub fn flush(&self) -> Result<(), Errno> {
-        match extra::fsync(self.fd) {
+        match retry(|| extra::fsync(self.fd)) {
             // A file system without it.
             Err(ENOSYS | EINVAL) => Ok(()),
             result => result,
@@ -95,6 +149,9 @@ impl Drop for PartFile {
         if !self.temporary.as_bytes().is_empty() {
             let _ = extra::unlink(self.directory, self.temporary.as_c_str());
         }
+        for descriptor in &OPEN {
+            descriptor.store(0, Ordering::Relaxed);
+        }
         sys::close(self.fd);
         sys::close(self.directory);
     }
@@ -102,12 +159,19 @@ impl Drop for PartFile {
 
 impl Sink for PartFile {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        // A file has no reason to ask for patience; but it must not be able to ask for ever.
+        const PATIENCE: u32 = 1000;
         let mut rest = bytes;
+        let mut asked = 0;
         while !rest.is_empty() {
             match sys::write(self.fd, rest) {
                 Ok(0) => return Err(SinkError(EIO.0)),
                 Ok(n) => rest = rest.get(n..).unwrap_or(&[]),
                 Err(EINTR) => {}
+                Err(EAGAIN) if asked < PATIENCE => {
+                    asked += 1;
+                    sys::yield_now();
+                }
                 Err(errno) => return Err(SinkError(errno.0)),
             }
         }
@@ -123,13 +187,19 @@ fn make_temporary(directory: usize, name: &[u8]) -> Result<(usize, Path), Errno>
     for _ in 0..100 {
         let random = Decimal::hex(extra::random());
         let mut temporary = Path::from_const(b"");
-        let parts = [b".", name, b".", pid.as_bytes(), b".", random.as_bytes(), b".tmp"];
+        let parts = [b".", name, b".", pid.as_bytes(), b".", random.as_bytes(), TEMPORARY];
         if !parts.iter().all(|part| temporary.push(part)) {
             return Err(ENAMETOOLONG);
         }
         let flags = open::WRITE | open::CREATE | open::EXCLUSIVE | open::NOFOLLOW | open::CLOEXEC;
         match extra::open_at(directory, temporary.as_c_str(), flags, 0o600) {
             Ok(fd) => {
+                // Says that somebody is writing it. One that sweeps may have been faster, and taken it for left behind.
+                let swept = extra::lock_file(fd) == Err(EAGAIN) || extra::stat(fd).is_ok_and(|stat| stat.links == 0);
+                if swept {
+                    sys::close(fd);
+                    continue;
+                }
                 // A strange umask must not lock the owner out; a file system without permissions is no reason to stop.
                 let _ = extra::set_mode(fd, 0o600);
                 return Ok((fd, temporary));
@@ -141,15 +211,31 @@ fn make_temporary(directory: usize, name: &[u8]) -> Result<(usize, Path), Errno>
     Err(EEXIST)
 }
 
-/// Refuses a target that exists and isn't a regular file.
+/// Refuses a target that exists and isn't a regular file of one name.
 pub fn refuse_special(directory: usize, name: &CStr) -> Result<(), Errno> {
-    match extra::file_type(directory, name) {
-        Ok(kind::REGULAR) | Err(Errno(2)) => Ok(()),
-        Ok(kind::LINK) => Err(ELOOP),
-        Ok(kind::DIRECTORY) => Err(EISDIR),
+    let stat = match retry(|| extra::stat_at(directory, name)) {
+        Err(Errno(2)) => return Ok(()),
+        result => result?,
+    };
+    match stat.kind() {
+        kind::REGULAR if stat.links <= 1 => Ok(()),
+        // Whoever gave it the other name may count on its contents.
+        kind::REGULAR => Err(EMLINK),
+        kind::LINK => Err(ELOOP),
+        kind::DIRECTORY => Err(EISDIR),
         // Pipes, sockets, devices.
-        Ok(_) => Err(EINVAL),
-        Err(errno) => Err(errno),
+        _ => Err(EINVAL),
+    }
+}
+
+/// Removes a file if it is still the one of that device and inode.
+pub fn remove_if_same(path: &Path, identity: (u64, u64)) -> Result<(), Errno> {
+    const ENOENT: Errno = Errno(2);
+    match extra::stat_at(extra::AT_FDCWD, path.as_c_str())? {
+        Stat { identity: found, mode, .. } if found == identity && mode & 0o170000 == kind::REGULAR => {
+            extra::unlink(extra::AT_FDCWD, path.as_c_str())
+        }
+        _ => Err(ENOENT),
     }
 }
 
@@ -164,11 +250,11 @@ pub fn check_target(path: &Path) -> Result<(), Errno> {
 /// What an error number means; the C library's table is no place to go from here.
 pub fn describe(errno: i32) -> &'static [u8] {
     match Errno(errno) {
-        Errno(1) => b"Operation not permitted",
+        EPERM => b"Operation not permitted",
         Errno(2) => b"No such file or directory",
         EINTR => b"Interrupted",
         EIO => b"Input/output error",
-        Errno(11) => b"Resource temporarily unavailable",
+        EAGAIN => b"Resource temporarily unavailable",
         Errno(12) => b"Cannot allocate memory",
         Errno(13) => b"Permission denied",
         EEXIST => b"File exists",
@@ -179,6 +265,7 @@ pub fn describe(errno: i32) -> &'static [u8] {
         Errno(27) => b"File too large",
         Errno(28) => b"No space left on device",
         Errno(30) => b"Read-only file system",
+        EMLINK => b"Has other names (hard links)",
         Errno(35) => b"A dump is being written by this thread",
         ENAMETOOLONG => b"File name too long",
         ELOOP => b"Is a symbolic link",
@@ -312,12 +399,13 @@ mod tests {
         std::fs::write(directory.0.join("victim"), "precious").unwrap();
         std::os::unix::fs::symlink("victim", directory.0.join("link")).unwrap();
         std::os::unix::fs::symlink("nowhere", directory.0.join("dangling")).unwrap();
+        std::fs::hard_link(directory.0.join("victim"), directory.0.join("twin")).unwrap();
         std::fs::create_dir(directory.0.join("dir")).unwrap();
         let fifo = directory.path("fifo");
         // SAFETY: a live C string.
         assert_eq!(unsafe { libc::mkfifo(fifo.as_c_str().as_ptr(), 0o600) }, 0);
         let before = directory.names();
-        for (name, errno) in [("link", ELOOP), ("dangling", ELOOP), ("dir", EISDIR), ("fifo", EINVAL)] {
+        for (name, errno) in [("link", ELOOP), ("dangling", ELOOP), ("dir", EISDIR), ("fifo", EINVAL), ("twin", EMLINK)] {
             let path = directory.path(name);
             assert_eq!(check_target(&path), Err(errno), "{name}");
             let mut file = PartFile::create(&path).unwrap();

@@ -27,9 +27,15 @@ mod dump;
 #[cfg(feature = "profiling")]
 mod file;
 #[cfg(feature = "profiling")]
+mod helpers;
+#[cfg(feature = "profiling")]
 mod maps;
 #[cfg(feature = "profiling")]
+mod memory;
+#[cfg(feature = "profiling")]
 mod names;
+#[cfg(feature = "profiling")]
+mod naming;
 #[cfg(feature = "profiling")]
 mod nodes;
 #[cfg(feature = "profiling")]
@@ -39,6 +45,8 @@ mod profiler;
 #[cfg(feature = "profiling")]
 mod records;
 #[cfg(feature = "profiling")]
+mod retention;
+#[cfg(feature = "profiling")]
 mod sampler;
 #[cfg(feature = "profiling")]
 mod settings;
@@ -47,9 +55,15 @@ mod snapshot;
 #[cfg(feature = "profiling")]
 mod stacks;
 #[cfg(feature = "profiling")]
+mod sweep;
+#[cfg(feature = "profiling")]
 mod table;
 #[cfg(feature = "profiling")]
+mod triggers;
+#[cfg(feature = "profiling")]
 pub mod unwind;
+#[cfg(feature = "profiling")]
+mod watch;
 
 pub use global::Heapsift;
 #[cfg(feature = "profiling")]
@@ -74,4 +88,11 @@ pub static HEAP: Heap<Unobserved> = Heap::new(Unobserved);
 #[cfg(feature = "profiling")]
 pub fn set_own_module(range: core::ops::Range<usize>) {
     HEAP.observer().set_own_module(range);
+}
+
+/// Starts the threads that options ask for. To be called where the program's own code runs and the heap has started: at
+/// the end of a library's constructor.
+#[cfg(feature = "profiling")]
+pub fn start_helpers() {
+    helpers::start();
 }

@@ -7,7 +7,8 @@ use alloc_core::ctl::node::text;
 use alloc_core::ctl::{Call, Code, Node};
 
 use crate::HEAP;
-use crate::dump::{self, Trigger};
+use crate::dump;
+use crate::naming::Trigger;
 use crate::names::Name;
 use crate::profiler::Profiler;
 use crate::sampler::{choice, word};
@@ -225,5 +226,11 @@ pub static NODES: &[Node] = &[
     read_only!("opt.prof_sys_thread_name", |p, c| c.read_bool(on(&p.settings.system_names))),
     read_only!("opt.prof_sample", |p, c| c.read(p.settings.configured().interval as usize)),
     read_only!("opt.prof_interval", |p, c| c.read(p.settings.configured().dump_interval)),
+    read_only!("opt.prof_interval_ms", |p, c| c.read(p.settings.triggers.interval_ms.load(Ordering::Relaxed))),
+    read_only!("opt.prof_rss_growth_pct", |p, c| c.read(p.settings.triggers.growth_percent.load(Ordering::Relaxed))),
+    read_only!("opt.prof_cgroup_pct", |p, c| c.read(p.settings.triggers.limit_percent.load(Ordering::Relaxed))),
+    read_only!("opt.prof_signal", |p, c| c.read(p.settings.triggers.signal.load(Ordering::Relaxed))),
+    read_only!("opt.prof_keep", |p, c| c.read(p.settings.triggers.newest_kept())),
+    read_only!("opt.prof_keep_largest", |p, c| c.read(p.settings.triggers.largest_kept())),
     read_only!("opt.prof_unwind", |p, c| c.read_text(p.settings.method_name())),
 ];

@@ -22,7 +22,8 @@ use alloc::vec::Vec;
 use alloc_core::sys::Errno;
 
 use crate::HEAP;
-use crate::dump::{self, Trigger};
+use crate::dump;
+use crate::naming::Trigger;
 use crate::settings::Path;
 
 /// Why there is no dump, or why a setting was refused.

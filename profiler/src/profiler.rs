@@ -7,14 +7,14 @@ use alloc_core::ctl::Node;
 use alloc_core::{Block, Observer, OptionVerdict, ThreadSlot, sys};
 use pprof_export::unsample::probability;
 
-use crate::dump::{self, Trigger};
+use crate::naming::Trigger;
 use crate::names::Names;
 use crate::records::{Buckets, Record, Records};
 use crate::sampler::{self, NEVER, choice, word};
 use crate::settings::{DEPTH_MAX, Settings};
 use crate::stacks::{StackId, Stacks};
 use crate::unwind::{self, Cut};
-use crate::{HEAP, nodes};
+use crate::{HEAP, dump, helpers, nodes};
 
 /// Frames of a stack for which the smaller buffer is enough: the default of `prof_bt_max`.
 const DEPTH_USUAL: u32 = 128;
@@ -96,6 +96,7 @@ impl Profiler {
         self.settings.enabled.store(on, Ordering::Relaxed);
         if on && self.started.load(Ordering::Relaxed) {
             self.register_exit();
+            helpers::start();
         }
         self.retune();
     }
@@ -132,7 +133,14 @@ impl Profiler {
     fn register_exit(&self) {
         let settings = &self.settings;
         let wanted = settings.final_dump.load(Ordering::Relaxed) || settings.leak.load(Ordering::Relaxed);
-        if wanted && !self.exit_registered.swap(true, Ordering::Relaxed) {
+        if wanted {
+            self.tell_exit();
+        }
+    }
+
+    /// Has the end of the process told to [`dump::at_exit`], once.
+    pub(crate) fn tell_exit(&self) {
+        if !self.exit_registered.swap(true, Ordering::Relaxed) {
             // SAFETY: a plain function.
             unsafe { libc::atexit(dump::at_exit) };
         }
@@ -218,6 +226,7 @@ impl Observer for Profiler {
         if self.settings.enabled.load(Ordering::Relaxed) {
             self.register_exit();
         }
+        helpers::heap_started();
     }
 
     fn next_wait(&'static self, slot: &mut ThreadSlot) -> u64 {
@@ -225,10 +234,20 @@ impl Observer for Profiler {
         let drawn = &mut slot.words[word::DRAWN];
         let stale = *drawn >> 1 != generation;
         *drawn = generation << 1 | usize::from(stale);
-        if !self.samples_now(slot) {
-            return NEVER;
+        let wait = if self.samples_now(slot) {
+            sampler::wait(slot, self.settings.interval.load(Ordering::Relaxed))
+        } else {
+            NEVER
+        };
+        match helpers::due() {
+            // No sample is due then: the wait is void when it has run out. What it leaves out has the same distribution
+            // as a fresh one, since waits have no memory.
+            Some(sooner) if sooner < wait => {
+                slot.words[word::DRAWN] = generation.wrapping_sub(1) << 1 | usize::from(stale);
+                sooner
+            }
+            _ => wait,
         }
-        sampler::wait(slot, self.settings.interval.load(Ordering::Relaxed))
     }
 
     fn sampled(&'static self, slot: &mut ThreadSlot, block: &Block) -> bool {
@@ -286,11 +305,13 @@ impl Observer for Profiler {
     }
 
     fn deferred(&'static self, _slot: &mut ThreadSlot) {
+        helpers::start_if_due();
         if self.interval_due.swap(false, Ordering::Relaxed) {
-            dump::automatic(Trigger::Interval);
+            // A failure has been told; nobody is there to hear more.
+            let _ = dump::automatic(Trigger::Interval);
         }
         if self.maximum_due.swap(false, Ordering::Relaxed) {
-            dump::automatic(Trigger::Maximum);
+            let _ = dump::automatic(Trigger::Maximum);
         }
     }
 
@@ -306,6 +327,7 @@ impl Observer for Profiler {
         self.interval_due.store(false, Ordering::Relaxed);
         self.maximum_due.store(false, Ordering::Relaxed);
         dump::after_fork();
+        helpers::after_fork();
         // The child draws its own waits: parent and child must not sample in step.
         HEAP.redraw_wait();
     }

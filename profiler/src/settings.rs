@@ -8,6 +8,7 @@ use alloc_core::OptionVerdict;
 use alloc_core::conf::{boolean, clipped, number, signed};
 use alloc_core::lock::{Mutex, Rank};
 
+use crate::triggers::Triggers;
 use crate::unwind::Method;
 
 /// Bytes of a path that an option or `prof.prefix` holds, the zero byte included.
@@ -118,6 +119,8 @@ pub struct Settings {
     pub pid_namespace: AtomicBool,
     /// `prof_sys_thread_name`: programs may not name their threads by `thread.prof.name`.
     pub system_names: AtomicBool,
+    /// What starts dumps by itself, and which of them are kept.
+    pub triggers: Triggers,
     /// `prof_bt_max`.
     pub depth: AtomicU32,
     /// `prof_unwind`.
@@ -148,6 +151,7 @@ impl Settings {
             leak_error: AtomicBool::new(false),
             pid_namespace: AtomicBool::new(false),
             system_names: AtomicBool::new(false),
+            triggers: Triggers::new(),
             depth: AtomicU32::new(128),
             method: AtomicU8::new(0),
             prefix: Mutex::new(Rank::Stacks, PREFIX),
@@ -247,7 +251,7 @@ impl Settings {
                 self.method.store(method as u8, Ordering::Relaxed);
             }
             b"prof_prefix" => *self.prefix.lock() = Path::new(value).ok_or(OptionVerdict::Invalid)?,
-            _ => return Err(OptionVerdict::Unknown),
+            _ => return self.triggers.set(key, value),
         }
         Ok(())
     }

@@ -20,6 +20,8 @@ pub mod open {
     pub const NOFOLLOW: usize = 0o400000;
     /// Fail if it is no directory.
     pub const DIRECTORY: usize = 0o200000;
+    /// Never wait for the other end of a pipe.
+    pub const NONBLOCK: usize = 0o4000;
     /// Only to name files in it; needs no permission to read.
     pub const PATH: usize = 0o10000000;
 }
@@ -58,19 +60,7 @@ pub fn unlink(directory: usize, path: &CStr) -> Result<(), Errno> {
     check(unsafe { syscall(SYS_UNLINKAT, [directory, path.as_ptr().addr(), 0, 0, 0, 0]) }).map(|_| ())
 }
 
-/// The type bits (`S_IFMT`) of a file, a symbolic link not followed.
-pub fn file_type(directory: usize, path: &CStr) -> Result<u32, Errno> {
-    const SYS_NEWFSTATAT: usize = 262;
-    const AT_SYMLINK_NOFOLLOW: usize = 0x100;
-    // `struct stat` on x86-64: 144 bytes, the mode at offset 24.
-    let mut stat = [0u32; 36];
-    let args = [directory, path.as_ptr().addr(), stat.as_mut_ptr().addr(), AT_SYMLINK_NOFOLLOW, 0, 0];
-    // SAFETY: the path is a live C string; the kernel writes 144 bytes into the live buffer.
-    check(unsafe { syscall(SYS_NEWFSTATAT, args) })?;
-    Ok(stat[6] & 0o170000)
-}
-
-/// Values of [`file_type`].
+/// Values of [`Stat::kind`].
 pub mod kind {
     /// A regular file.
     pub const REGULAR: u32 = 0o100000;
@@ -156,4 +146,129 @@ pub fn take_pending(set: SignalSet) -> bool {
     let signal =
         unsafe { syscall(SYS_RT_SIGTIMEDWAIT, [(&raw const set).addr(), 0, no_time.as_ptr().addr(), 8, 0, 0]) };
     signal > 0
+}
+
+/// What `stat(2)` tells of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stat {
+    /// Device and inode: which file it is.
+    pub identity: (u64, u64),
+    /// Names that the file has.
+    pub links: u64,
+    /// Type and permissions.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+}
+
+impl Stat {
+    /// From the kernel's structure on x86-64: 144 bytes.
+    fn new(raw: &[u64; 18]) -> Self {
+        Stat { identity: (raw[0], raw[1]), links: raw[2], mode: raw[3] as u32, uid: (raw[3] >> 32) as u32 }
+    }
+
+    /// The type bits; see [`kind`].
+    pub fn kind(&self) -> u32 {
+        self.mode & 0o170000
+    }
+}
+
+/// Asks for a file by name; a symbolic link is not followed.
+pub fn stat_at(directory: usize, path: &CStr) -> Result<Stat, Errno> {
+    const SYS_NEWFSTATAT: usize = 262;
+    const AT_SYMLINK_NOFOLLOW: usize = 0x100;
+    let mut raw = [0u64; 18];
+    let args = [directory, path.as_ptr().addr(), raw.as_mut_ptr().addr(), AT_SYMLINK_NOFOLLOW, 0, 0];
+    // SAFETY: the path is a live C string; the kernel writes 144 bytes into the live buffer.
+    check(unsafe { syscall(SYS_NEWFSTATAT, args) })?;
+    Ok(Stat::new(&raw))
+}
+
+/// Asks for an open file.
+pub fn stat(fd: usize) -> Result<Stat, Errno> {
+    const SYS_FSTAT: usize = 5;
+    let mut raw = [0u64; 18];
+    // SAFETY: the kernel writes 144 bytes into the live buffer.
+    check(unsafe { syscall(SYS_FSTAT, [fd, raw.as_mut_ptr().addr(), 0, 0, 0, 0]) })?;
+    Ok(Stat::new(&raw))
+}
+
+/// Gives a file a second name in the same directory; fails with `EEXIST` when there is such a name.
+pub fn link(directory: usize, from: &CStr, to: &CStr) -> Result<(), Errno> {
+    const SYS_LINKAT: usize = 265;
+    // SAFETY: both paths are live C strings.
+    check(unsafe { syscall(SYS_LINKAT, [directory, from.as_ptr().addr(), directory, to.as_ptr().addr(), 0, 0]) })
+        .map(|_| ())
+}
+
+/// Locks an open file for its holder alone, without waiting. The lock goes with the last descriptor, also when the
+/// process is killed.
+pub fn lock_file(fd: usize) -> Result<(), Errno> {
+    const LOCK_EX_NB: usize = 2 | 4;
+    // SAFETY: touches no memory of ours.
+    check(unsafe { syscall(73, [fd, LOCK_EX_NB, 0, 0, 0, 0]) }).map(|_| ())
+}
+
+/// Reads entries of an open directory into `buffer`, as [`entries`] reads them; 0 bytes at the end.
+pub fn read_directory(fd: usize, buffer: &mut [u8]) -> Result<usize, Errno> {
+    const SYS_GETDENTS64: usize = 217;
+    // SAFETY: the kernel writes at most the buffer's length.
+    check(unsafe { syscall(SYS_GETDENTS64, [fd, buffer.as_mut_ptr().addr(), buffer.len(), 0, 0, 0]) })
+}
+
+/// The names in what [`read_directory`] has read.
+pub fn entries(buffer: &[u8]) -> impl Iterator<Item = &CStr> {
+    // `struct linux_dirent64`: inode and offset (8 bytes each), the record's length (2), the type (1), the name.
+    let mut rest = buffer;
+    core::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes([*rest.get(16)?, *rest.get(17)?]));
+        let name = CStr::from_bytes_until_nul(rest.get(19..length)?).ok()?;
+        rest = &rest[length..];
+        Some(name)
+    })
+}
+
+/// Gives the calling thread a name of at most 15 bytes.
+pub fn set_thread_name(name: &CStr) {
+    const SYS_PRCTL: usize = 157;
+    const PR_SET_NAME: usize = 15;
+    // SAFETY: the kernel reads a C string.
+    unsafe { syscall(SYS_PRCTL, [PR_SET_NAME, name.as_ptr().addr(), 0, 0, 0, 0]) };
+}
+
+/// The name of this machine (or container), zero padded.
+pub fn host_name() -> [u8; 65] {
+    const SYS_UNAME: usize = 63;
+    // `struct utsname`: six fields of 65 bytes, the second is the name.
+    let mut fields = [[0u8; 65]; 6];
+    // SAFETY: the kernel writes 390 bytes into the live buffer.
+    unsafe { syscall(SYS_UNAME, [fields.as_mut_ptr().addr(), 0, 0, 0, 0, 0]) };
+    fields[1]
+}
+
+/// The user whose rights the process uses.
+pub fn effective_user() -> u32 {
+    // SAFETY: touches no memory.
+    (unsafe { syscall(107, [0; 6]) }) as u32
+}
+
+/// Sleeps while `*word == expected`, at most so long.
+pub fn futex_wait_for(word: &core::sync::atomic::AtomicU32, expected: u32, nanoseconds: u64) {
+    const SYS_FUTEX: usize = 202;
+    const FUTEX_WAIT_PRIVATE: usize = 128;
+    let time = [nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000];
+    let args = [word.as_ptr().addr(), FUTEX_WAIT_PRIVATE, expected as usize, time.as_ptr().addr(), 0, 0];
+    // SAFETY: the word and the time outlive the call; the kernel only reads them.
+    unsafe { syscall(SYS_FUTEX, args) };
+}
+
+/// Makes a system call again for as long as a signal interrupts it.
+pub fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    const EINTR: Errno = Errno(4);
+    loop {
+        match call() {
+            Err(EINTR) => {}
+            result => return result,
+        }
+    }
 }
