@@ -8,20 +8,42 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use pprof_export::reader::{self, Limits};
+use pprof_export::reader::{self, Limits, Rows};
 use pprof_export::schema;
 
 use crate::error::{Error, Result};
 use crate::model::{Builder, Profile, Side};
 use crate::run::dumps_in;
 
-/// A file's message, and where it came from.
+/// A file's content, and where it came from.
 #[derive(Debug)]
 pub struct Input {
     /// The file; `-` for standard input.
     pub path: PathBuf,
-    /// Its content.
+    /// All but its rows: [`schema::Profile::sample`] is empty.
     pub message: schema::Profile,
+    /// Its rows.
+    pub rows: Rows,
+}
+
+impl Input {
+    /// An input that was made elsewhere, with its samples in the message.
+    ///
+    /// # Errors
+    /// A sample contradicts the message's tables.
+    pub fn new(path: PathBuf, mut message: schema::Profile) -> Result<Self> {
+        match Rows::take(&mut message) {
+            Some(rows) => Ok(Self { path, message, rows }),
+            None => Err(Error::input(&path, "its samples contradict its tables")),
+        }
+    }
+
+    /// The whole message, for writing it.
+    pub fn into_message(self) -> schema::Profile {
+        let Self { mut message, rows, .. } = self;
+        rows.put_back(&mut message);
+        message
+    }
 }
 
 /// Reads a file, standard input (`-`), or the newest dump in a directory.
@@ -47,13 +69,12 @@ fn decode(
     bytes: core::result::Result<Vec<u8>, reader::Error>,
     limits: &Limits,
 ) -> Result<Input> {
-    let message = bytes
-        .and_then(|bytes| reader::decode(&bytes, limits))
-        .map_err(|error| Error::input(path, error.to_string()))?;
-    Ok(Input {
-        path: path.to_owned(),
-        message,
-    })
+    let decoded = bytes.and_then(|bytes| {
+        let message = reader::inflate(&bytes, limits)?;
+        reader::decode_rows(&message, limits)
+    });
+    let (message, rows) = decoded.map_err(|error| Error::input(path, error.to_string()))?;
+    Ok(Input { path: path.to_owned(), message, rows })
 }
 
 /// The dump that was written last; the higher number where two were written at once.
@@ -67,21 +88,32 @@ fn newest_in(directory: &Path) -> Result<PathBuf> {
         .ok_or_else(|| Error::input(directory, "the directory holds no dump (*.heap.pb.gz)"))
 }
 
+/// Which rows of equal stack and labels become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// None.
+    Nothing,
+    /// Those of the same side.
+    Sides,
+    /// All; those of the base are subtracted.
+    All,
+}
+
 /// Sums messages of the profile asked about, and of what it is compared with, to one profile; then
-/// cuts the frames that the producer declared uninteresting. Equal rows become one, before that, only
-/// with `merge_rows`: sums need it not.
-pub fn combine(new: &[Input], base: &[Input], merge_rows: bool) -> Result<Profile> {
+/// cuts the frames that the producer declared uninteresting. Before that, equal rows become one as far as
+/// `merge` says; sums do not need it.
+pub fn combine(new: Vec<Input>, base: Vec<Input>, merge: Merge) -> Result<Profile> {
     let mut builder = Builder::new();
     for (inputs, side) in [(new, Side::New), (base, Side::Base)] {
-        for input in inputs {
-            builder
-                .add(&input.message, side)
-                .map_err(|reason| Error::input(&input.path, reason))?;
+        for Input { path, message, rows } in inputs {
+            builder.add(&message, rows, side).map_err(|reason| Error::input(&path, reason))?;
         }
     }
     let mut profile = builder.finish();
-    if merge_rows {
-        profile.merge_rows();
+    match merge {
+        Merge::Nothing => {}
+        Merge::Sides => profile.merge_rows(false),
+        Merge::All => profile.merge_rows(true),
     }
     profile.prune();
     Ok(profile)

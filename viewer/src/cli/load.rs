@@ -7,7 +7,7 @@ use regex::Regex;
 use super::args;
 use super::tell;
 use crate::error::{Error, Result};
-use crate::input::{self, Input};
+use crate::input::{self, Input, Merge};
 use crate::model::{BaseUse, Columns, Filters, Profile};
 use crate::symbolize;
 
@@ -44,22 +44,23 @@ pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// Loads what a report is about; with `merge_rows`, equal rows as one.
+/// Loads what a report is about.
 pub fn load(
     files: &[PathBuf],
     base: (&[PathBuf], BaseUse),
     column: &args::Column,
     filter: &args::Filter,
     names: &args::Names,
-    merge_rows: bool,
+    merge: Merge,
 ) -> Result<Loaded> {
     let filters = compile(filter)?;
     let news = read_all(files, names)?;
     let bases = read_all(base.0, names)?;
-    let mut profile = input::combine(&news, &bases, merge_rows)?;
+    let first = news[0].path.clone();
+    let mut profile = input::combine(news, bases, merge)?;
     let column = profile
         .column(column.sample_index.as_deref())
-        .map_err(|reason| Error::input(&news[0].path, reason))?;
+        .map_err(|reason| Error::input(&first, reason))?;
     let total = profile.hundred_percent(column, base.1);
     for missed in profile.filter(&filters) {
         tell(&format!("--{missed} matches no frame"));
@@ -101,7 +102,8 @@ fn compile(filter: &args::Filter) -> Result<Filters> {
 
 /// Looks names up where the file has none and binaries are at hand.
 pub fn name_frames(input: &mut Input, names: &args::Names) {
-    if names.symbolize == args::When::None {
+    let is_complete = input.message.location.iter().all(|location| !location.line.is_empty());
+    if names.symbolize == args::When::None || is_complete {
         return;
     }
     let options = symbolize::Options {

@@ -19,6 +19,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::error::{Error, Result};
 use crate::graph::Granularity;
+use crate::input::Merge;
 use crate::model::BaseUse;
 use crate::output::{self, Style};
 use crate::report::{diff, flame, folded, info, raw, top, traces};
@@ -90,7 +91,7 @@ fn top_command(arguments: &args::Top) -> Result<()> {
         ..
     } = arguments;
     let base = arguments.base.files();
-    let mut loaded = load::load(files, base, column, filter, names, false)?;
+    let mut loaded = load::load(files, base, column, filter, names, Merge::Nothing)?;
     let options = top::Options {
         columns: loaded.columns,
         granularity: arguments.rows.granularity(Granularity::Functions),
@@ -123,7 +124,7 @@ fn flame_command(arguments: &args::Flame) -> Result<()> {
         ..
     } = arguments;
     let base = arguments.base.files();
-    let loaded = load::load(files, base, column, filter, names, false)?;
+    let loaded = load::load(files, base, column, filter, names, Merge::Nothing)?;
     let options = flame::Options {
         columns: loaded.columns,
         comparison: match loaded.base {
@@ -149,7 +150,7 @@ fn diff_command(arguments: &args::Diff) -> Result<()> {
         ..
     } = arguments;
     let (new, base) = (std::slice::from_ref(new), std::slice::from_ref(base));
-    let mut loaded = load::load(new, (base, BaseUse::Compare), column, filter, names, false)?;
+    let mut loaded = load::load(new, (base, BaseUse::Compare), column, filter, names, Merge::Nothing)?;
     let default = if arguments.cum {
         Granularity::Functions
     } else {
@@ -176,7 +177,7 @@ fn info_command(arguments: &args::Info) -> Result<()> {
     for path in &arguments.files {
         let input = crate::input::read(path)?;
         let shown = input.path.to_string_lossy().into_owned();
-        let profile = crate::input::combine(std::slice::from_ref(&input), &[], false)?;
+        let profile = crate::input::combine(vec![input], Vec::new(), input::Merge::Nothing)?;
         if arguments.json {
             reports.push(info::json(&profile, &shown));
             continue;
@@ -200,7 +201,7 @@ fn convert_command(arguments: &args::Convert) -> Result<()> {
         names,
         ..
     } = arguments;
-    let mut loaded = load::load(files, (&[], BaseUse::None), column, filter, names, true)?;
+    let mut loaded = load::load(files, (&[], BaseUse::None), column, filter, names, Merge::Sides)?;
     let profile = &mut loaded.profile;
     let text = match arguments.to {
         args::Format::Folded => folded::text(profile, loaded.columns.column),
@@ -242,5 +243,5 @@ fn symbolize_command(arguments: &args::Symbolize) -> Result<()> {
     for refused in report.modules.iter().flat_map(|module| &module.refused) {
         tell(&format!("not used: {refused}"));
     }
-    output::to_path(&target, &pprof_export::encode_gzip(&input.message))
+    output::to_path(&target, &pprof_export::encode_gzip(&input.into_message()))
 }

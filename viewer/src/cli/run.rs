@@ -129,6 +129,6 @@ fn where_they_are(finished: &Finished) -> String {
 
 fn tables(dump: &Dump, names: &args::Names) -> Result<String> {
     let inputs = load::read_all(std::slice::from_ref(&dump.path), names)?;
-    let mut profile = input::combine(&inputs, &[], false)?;
+    let mut profile = input::combine(inputs, Vec::new(), input::Merge::Nothing)?;
     Ok(summary::text(&mut profile, Style::of_stderr()))
 }

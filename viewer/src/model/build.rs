@@ -2,15 +2,18 @@
 //!
 //! Follows pprof's own merge: tables hold what rows use, in the order of first use, the first mapping
 //! first; mappings are the same when size, offset and build id (or file) are; addresses are moved to
-//! where the first file had the mapping; rows whose values are all zero are left out.
+//! where the first file had the mapping; rows whose values are all zero are left out. Rows that pprof
+//! marks as those of a base (a saved difference) become rows of the base again.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
+use hashbrown::{DefaultHashBuilder, HashTable};
+use pprof_export::reader::{Parts, Positions, Rows};
 use pprof_export::schema;
 
 use super::{
-    Function, Label, LabelValue, Line, Location, Mapping, Profile, Row, Side, Str, ValueType,
+    Function, Label, LabelValue, Line, Location, Mapping, Profile, Row, Side, Source, Str, ValueType,
 };
 
 /// What tells one mapping from another, wherever it was mapped.
@@ -21,58 +24,52 @@ struct MappingKey {
     name: Str,
 }
 
-/// What tells one location from another.
-#[derive(PartialEq, Eq, Hash)]
-struct LocationKey {
-    address: u64,
-    mapping: Option<u32>,
-    lines: Vec<Line>,
-    is_folded: bool,
-}
+/// The label by which pprof tells the rows of a base in a saved difference, and its value.
+const BASE_LABEL: (&str, &str) = ("pprof::base", "true");
 
 /// Takes messages, gives a profile.
 #[derive(Default)]
 pub struct Builder {
     profile: Profile,
-    has_header: bool,
     mappings: HashMap<MappingKey, u32>,
-    functions: HashMap<Function, u32>,
-    locations: HashMap<LocationKey, u32>,
+    functions: HashTable<u32>,
+    locations: HashTable<u32>,
+    hasher: DefaultHashBuilder,
 }
 
-/// A table of a message by id, and what has been taken over of it.
-struct Table<'a, T> {
-    items: HashMap<u64, &'a T>,
-    taken: HashMap<u64, u32>,
+/// Stands in a table for what has not been taken over.
+const UNSEEN: u32 = u32::MAX;
+
+/// What has been taken over of one message, by position in its tables.
+struct Taken<'a> {
+    message: &'a schema::Profile,
+    strings: Vec<u32>,
+    mappings: Vec<u32>,
+    functions: Vec<u32>,
+    locations: Vec<u32>,
+    /// Handles of the strings, which `strings` counts.
+    handles: Vec<Str>,
+    mapping_positions: Positions,
+    function_positions: Positions,
+    /// By position of the mapping: what to add to an address.
+    moved: Vec<u64>,
 }
 
-impl<'a, T> Table<'a, T> {
-    /// The reader has checked that ids are unique and not 0.
-    fn new(items: &'a [T], id: impl Fn(&T) -> u64) -> Self {
-        let items: HashMap<u64, &T> = items.iter().map(|item| (id(item), item)).collect();
+impl<'a> Taken<'a> {
+    fn nothing_of(message: &'a schema::Profile) -> Self {
+        let unseen = |length: usize| vec![UNSEEN; length];
         Self {
-            taken: HashMap::with_capacity(items.len()),
-            items,
+            strings: unseen(message.string_table.len()),
+            mappings: unseen(message.mapping.len()),
+            functions: unseen(message.function.len()),
+            locations: unseen(message.location.len()),
+            handles: Vec::with_capacity(message.string_table.len()),
+            mapping_positions: Positions::new(message.mapping.iter().map(|m| m.id)),
+            function_positions: Positions::new(message.function.iter().map(|f| f.id)),
+            moved: vec![0; message.mapping.len()],
+            message,
         }
     }
-
-    fn get(&self, id: u64, what: &str) -> Result<&'a T, String> {
-        self.items
-            .get(&id)
-            .copied()
-            .ok_or_else(|| format!("there is no {what} with id {id}"))
-    }
-}
-
-/// One message while its rows are taken over.
-struct Source<'a> {
-    message: &'a schema::Profile,
-    strings: HashMap<i64, Str>,
-    mappings: Table<'a, schema::Mapping>,
-    functions: Table<'a, schema::Function>,
-    locations: Table<'a, schema::Location>,
-    /// By mapping id: what to add to an address.
-    moved: HashMap<u64, u64>,
 }
 
 impl Builder {
@@ -81,37 +78,21 @@ impl Builder {
         Self::default()
     }
 
-    /// Adds a message's rows to one side.
+    /// Adds a message, whose rows stand beside it, to one side.
     ///
     /// # Errors
     /// Says what is inconsistent in the message, or how its columns differ from the first one's.
-    pub fn add(&mut self, message: &schema::Profile, side: Side) -> Result<(), String> {
-        let mut source = Source {
-            message,
-            strings: HashMap::new(),
-            mappings: Table::new(&message.mapping, |m| m.id),
-            functions: Table::new(&message.function, |f| f.id),
-            locations: Table::new(&message.location, |l| l.id),
-            moved: HashMap::new(),
-        };
+    pub fn add(&mut self, message: &schema::Profile, rows: Rows, side: Side) -> Result<(), String> {
         let columns = self.header(message, side)?;
-        if let Some(first) = message
-            .mapping
-            .first()
-            .filter(|_| self.profile.mappings.is_empty())
-        {
-            self.mapping(&mut source, first.id)?;
+        let mut taken = Taken::nothing_of(message);
+        self.profile.strings.reserve(message.string_table.len());
+        self.profile.locations.reserve(message.location.len());
+        if !message.mapping.is_empty() && self.profile.mappings.is_empty() {
+            self.mapping(&mut taken, 0)?;
         }
-        // A file with another period than the profile's says so on each of its rows.
-        let period = message.period;
-        let foreign = (period > 0 && period != self.profile.period).then(|| Label {
-            key: self.profile.strings.intern("period"),
-            value: LabelValue::Number(period, self.profile.strings.intern("bytes")),
-        });
-        for sample in &message.sample {
-            self.row(&mut source, sample, side, &columns, foreign)?;
-        }
-        Ok(())
+        let source = index(self.profile.sources.len())?;
+        self.profile.sources.push(Source { period: message.period, time_nanos: message.time_nanos, side });
+        self.rows(&mut taken, rows.into_parts(), side, source, &columns)
     }
 
     /// The profile of everything added.
@@ -136,7 +117,7 @@ impl Builder {
                 profile.comments.push(comment.to_owned());
             }
         }
-        if self.has_header {
+        if !profile.sources.is_empty() {
             let find = |wanted: &ValueType| {
                 types.iter().position(|t| t == wanted).ok_or_else(|| {
                     format!(
@@ -145,15 +126,9 @@ impl Builder {
                     )
                 })
             };
-            let columns = profile
-                .sample_types
-                .iter()
-                .map(find)
-                .collect::<Result<_, _>>()?;
+            let columns = profile.sample_types.iter().map(find).collect::<Result<_, _>>()?;
             if side == Side::New {
-                profile.duration_nanos = profile
-                    .duration_nanos
-                    .saturating_add(message.duration_nanos);
+                profile.duration_nanos = profile.duration_nanos.saturating_add(message.duration_nanos);
                 profile.allocator = None; // The numbers of two processes do not add up.
                 let time = message.time_nanos;
                 if time != 0 && (profile.time_nanos == 0 || time < profile.time_nanos) {
@@ -162,12 +137,9 @@ impl Builder {
             }
             return Ok(columns);
         }
-        self.has_header = true;
         let default = text(message, message.default_sample_type)?;
-        profile.default_type = types
-            .iter()
-            .position(|t| t.kind == default)
-            .unwrap_or(types.len() - 1);
+        profile.default_type =
+            types.iter().position(|t| t.kind == default).unwrap_or(types.len() - 1);
         profile.default_type_name = default.to_owned();
         profile.period_type = match &message.period_type {
             Some(value_type) => Some(value_type_of(message, value_type)?),
@@ -178,230 +150,234 @@ impl Builder {
         profile.duration_nanos = message.duration_nanos;
         profile.drop_frames = text(message, message.drop_frames)?.to_owned();
         profile.keep_frames = text(message, message.keep_frames)?.to_owned();
+        profile.doc_url = text(message, message.doc_url)?.to_owned();
         profile.allocator = message.allocator_stats;
         let columns = (0..types.len()).collect();
         profile.sample_types = types;
         Ok(columns)
     }
 
-    fn row(
+    fn rows(
         &mut self,
-        source: &mut Source<'_>,
-        sample: &schema::Sample,
+        taken: &mut Taken<'_>,
+        parts: Parts,
         side: Side,
+        source: u32,
         columns: &[usize],
-        foreign_period: Option<Label>,
     ) -> Result<(), String> {
-        let types = source.message.sample_type.len();
-        if sample.value.len() != types {
-            return Err(format!(
-                "a sample has {} values for {types} types",
-                sample.value.len()
-            ));
-        }
-        if sample.value.iter().all(|&value| value == 0) {
-            return Ok(());
-        }
-        let start = index(self.profile.frames.len())?;
-        for &id in &sample.location_id {
-            let location = self.location(source, id)?;
-            self.profile.frames.push(location);
-        }
-        let stack = (start, index(self.profile.frames.len())? - start);
-
-        let first_label = self.profile.labels.len();
-        let mut has_period = false;
-        for label in &sample.label {
-            let key = self.string(source, label.key)?;
-            let value = if label.str != 0 {
-                LabelValue::Text(self.string(source, label.str)?)
-            } else if label.num != 0 || label.num_unit != 0 {
-                LabelValue::Number(label.num, self.string(source, label.num_unit)?)
-            } else {
+        let Parts { ends, mut frames, labels, mut values } = parts;
+        let width = taken.message.sample_type.len();
+        let is_same_order = columns.iter().copied().eq(0..width);
+        let base_label = BASE_LABEL.0;
+        // The frames of the first file stay where they are: positions in the message's table become those
+        // in the profile's, and what rows of zeros leave free is closed up.
+        let (mut kept_frames, mut kept_values) = (0, 0);
+        let first_frame = index(self.profile.frames.len())?;
+        self.profile.rows.reserve(ends.len());
+        self.profile.labels.reserve(labels.len());
+        let (mut frame, mut label) = (0, 0);
+        for (row, &(frames_end, labels_end)) in ends.iter().enumerate() {
+            let (frames_end, labels_end) = (frames_end as usize, labels_end as usize);
+            let row_values = row * width..(row + 1) * width;
+            if values[row_values.clone()].iter().all(|&value| value == 0) {
+                (frame, label) = (frames_end, labels_end);
                 continue;
-            };
-            has_period |= self.profile.strings.get(key) == "period";
-            self.profile.labels.push(Label { key, value });
+            }
+            let start = kept_frames;
+            for at in frame..frames_end {
+                let position = frames[at] as usize;
+                let mut location = taken.locations[position];
+                if location == UNSEEN {
+                    location = self.location(taken, position)?;
+                }
+                frames[kept_frames] = location;
+                kept_frames += 1;
+            }
+            let mut side = side;
+            let first_label = self.profile.labels.len();
+            for item in &labels[label..labels_end] {
+                let Some(item) = self.label(taken, item)? else { continue };
+                if side == Side::New && self.profile.text(item.key) == base_label {
+                    if matches!(item.value, LabelValue::Text(text) if self.profile.text(text) == BASE_LABEL.1) {
+                        side = Side::Base;
+                        continue;
+                    }
+                }
+                self.profile.labels.push(item);
+            }
+            // In the order of their keys, texts before numbers, so that equal labels look equal.
+            self.profile.labels[first_label..]
+                .sort_by_key(|label| (label.key, matches!(label.value, LabelValue::Number(..))));
+            if side != self.profile.sources[source as usize].side {
+                // A saved difference has its base's values negated.
+                values[row_values.clone()].iter_mut().for_each(|value| *value = value.saturating_neg());
+            }
+            self.profile.rows.push(Row {
+                stack: (first_frame + start as u32, (kept_frames - start) as u32),
+                labels: (index(first_label)?, index(self.profile.labels.len() - first_label)?),
+                side,
+                source,
+            });
+            if is_same_order {
+                values.copy_within(row_values, kept_values);
+                kept_values += width;
+            } else {
+                self.profile.values.extend(columns.iter().map(|&column| values[row * width + column]));
+            }
+            (frame, label) = (frames_end, labels_end);
         }
-        if let Some(label) = foreign_period.filter(|_| !has_period) {
-            self.profile.labels.push(label);
+        frames.truncate(kept_frames);
+        append(&mut self.profile.frames, frames);
+        index(self.profile.frames.len())?;
+        if is_same_order {
+            values.truncate(kept_values);
+            append(&mut self.profile.values, values);
         }
-        let labels = (
-            index(first_label)?,
-            index(self.profile.labels.len() - first_label)?,
-        );
-        self.profile.rows.push(Row {
-            stack,
-            labels,
-            side,
-        });
-        self.profile
-            .values
-            .extend(columns.iter().map(|&column| sample.value[column]));
         Ok(())
     }
 
-    fn location(&mut self, source: &mut Source<'_>, id: u64) -> Result<u32, String> {
-        if let Some(&known) = source.locations.taken.get(&id) {
-            return Ok(known);
-        }
-        let item = source.locations.get(id, "location")?;
-        let mapping = match item.mapping_id {
-            0 => None,
-            // pprof takes a location of an unknown mapping for one of none; so does this.
-            id if !source.mappings.items.contains_key(&id) => None,
-            id => Some(self.mapping(source, id)?),
+    /// A label, unless it says nothing.
+    fn label(&mut self, taken: &mut Taken<'_>, label: &schema::Label) -> Result<Option<Label>, String> {
+        let key = self.string(taken, label.key)?;
+        let value = if label.str != 0 {
+            LabelValue::Text(self.string(taken, label.str)?)
+        } else if label.num != 0 || label.num_unit != 0 {
+            LabelValue::Number(label.num, self.string(taken, label.num_unit)?)
+        } else {
+            return Ok(None);
         };
-        let moved = source.moved.get(&item.mapping_id).copied().unwrap_or(0);
-        let mut lines = Vec::with_capacity(item.line.len());
-        for line in &item.line {
-            lines.push(Line {
-                function: self.function(source, line.function_id)?,
-                line: line.line,
-            });
-        }
-        let address = item.address.wrapping_add(moved);
-        let start = mapping.map_or(0, |m| self.profile.mappings[m as usize].start);
-        let key = LocationKey {
-            address: address.wrapping_sub(start),
-            mapping,
-            lines: lines.clone(),
-            is_folded: item.is_folded,
-        };
-        let new = index(self.profile.locations.len())?;
-        let taken = *self.locations.entry(key).or_insert(new);
-        if taken == new {
-            let is_folded = item.is_folded;
-            self.profile.locations.push(Location {
-                mapping,
-                address,
-                lines,
-                is_folded,
-            });
-        }
-        source.locations.taken.insert(id, taken);
-        Ok(taken)
+        Ok(Some(Label { key, value }))
     }
 
-    fn mapping(&mut self, source: &mut Source<'_>, id: u64) -> Result<u32, String> {
-        if let Some(&known) = source.mappings.taken.get(&id) {
-            return Ok(known);
+    #[cold]
+    fn location(&mut self, taken: &mut Taken<'_>, position: usize) -> Result<u32, String> {
+        let item = &taken.message.location[position];
+        // pprof takes a location of an unknown mapping for one of none; so does this.
+        let (mut mapping, mut moved, mut start) = (None, 0, 0);
+        if item.mapping_id != 0
+            && let Some(position) = taken.mapping_positions.get(item.mapping_id)
+        {
+            let index = self.mapping(taken, position)?;
+            (mapping, moved) = (Some(index), taken.moved[position]);
+            start = self.profile.mappings[index as usize].start;
         }
-        let item = source.mappings.get(id, "mapping")?;
+        let mut lines = Vec::with_capacity(item.line.len());
+        for line in &item.line {
+            let position = taken
+                .function_positions
+                .get(line.function_id)
+                .ok_or_else(|| format!("there is no function with id {}", line.function_id))?;
+            lines.push(Line { function: self.function(taken, position)?, line: line.line });
+        }
+        let location = Location {
+            mapping,
+            address: item.address.wrapping_add(moved),
+            lines,
+            is_folded: item.is_folded,
+        };
+        let Self { locations, hasher, profile, .. } = self;
+        // Where a mapping starts differs from process to process.
+        let hash_of = |location: &Location, start: u64| {
+            let Location { mapping, address, lines, is_folded } = location;
+            hasher.hash_one((address.wrapping_sub(start), mapping, lines, is_folded))
+        };
+        let hash = hash_of(&location, start);
+        let known = locations.find(hash, |&other| profile.locations[other as usize] == location);
+        let index = match known {
+            Some(&known) => known,
+            None => {
+                let new = index(profile.locations.len())?;
+                profile.locations.push(location);
+                locations.insert_unique(hash, new, |&other| {
+                    let other = &profile.locations[other as usize];
+                    let start = other.mapping.map_or(0, |m| profile.mappings[m as usize].start);
+                    hash_of(other, start)
+                });
+                new
+            }
+        };
+        taken.locations[position] = index;
+        Ok(index)
+    }
+
+    fn mapping(&mut self, taken: &mut Taken<'_>, position: usize) -> Result<u32, String> {
+        if taken.mappings[position] != UNSEEN {
+            return Ok(taken.mappings[position]);
+        }
+        let item = &taken.message.mapping[position];
         let mapping = Mapping {
             start: item.memory_start,
             limit: item.memory_limit,
             offset: item.file_offset,
-            file: self.string(source, item.filename)?,
-            build_id: self.string(source, item.build_id)?,
+            file: self.string(taken, item.filename)?,
+            build_id: self.string(taken, item.build_id)?,
             has_functions: item.has_functions,
             has_filenames: item.has_filenames,
             has_line_numbers: item.has_line_numbers,
             has_inline_frames: item.has_inline_frames,
         };
         const PAGE: u64 = 4096;
-        let name = if mapping.build_id.is_empty() {
-            mapping.file
-        } else {
-            mapping.build_id
-        };
-        let size = mapping
-            .limit
-            .wrapping_sub(mapping.start)
-            .wrapping_add(PAGE - 1)
-            / PAGE;
-        let key = MappingKey {
-            size,
-            offset: mapping.offset,
-            name,
-        };
+        let name = if mapping.build_id.is_empty() { mapping.file } else { mapping.build_id };
+        let size = mapping.limit.wrapping_sub(mapping.start).wrapping_add(PAGE - 1) / PAGE;
+        let key = MappingKey { size, offset: mapping.offset, name };
         let new = index(self.profile.mappings.len())?;
-        let taken = *self.mappings.entry(key).or_insert(new);
-        if taken == new {
+        let index = *self.mappings.entry(key).or_insert(new);
+        if index == new {
             self.profile.mappings.push(mapping);
         } else {
-            let start = self.profile.mappings[taken as usize].start;
-            source.moved.insert(id, start.wrapping_sub(mapping.start));
+            let start = self.profile.mappings[index as usize].start;
+            taken.moved[position] = start.wrapping_sub(mapping.start);
         }
-        source.mappings.taken.insert(id, taken);
-        Ok(taken)
+        taken.mappings[position] = index;
+        Ok(index)
     }
 
-    fn function(&mut self, source: &mut Source<'_>, id: u64) -> Result<u32, String> {
-        if let Some(&known) = source.functions.taken.get(&id) {
-            return Ok(known);
+    fn function(&mut self, taken: &mut Taken<'_>, position: usize) -> Result<u32, String> {
+        if taken.functions[position] != UNSEEN {
+            return Ok(taken.functions[position]);
         }
-        let item = source.functions.get(id, "function")?;
+        let item = &taken.message.function[position];
         let function = Function {
-            name: self.string(source, item.name)?,
-            system_name: self.string(source, item.system_name)?,
-            file: self.string(source, item.filename)?,
+            name: self.string(taken, item.name)?,
+            system_name: self.string(taken, item.system_name)?,
+            file: self.string(taken, item.filename)?,
             start_line: item.start_line,
         };
-        let new = index(self.profile.functions.len())?;
-        let taken = *self.functions.entry(function.clone()).or_insert(new);
-        if taken == new {
-            self.profile.functions.push(function);
-        }
-        source.functions.taken.insert(id, taken);
-        Ok(taken)
+        let Self { functions, hasher, profile, .. } = self;
+        let hash = hasher.hash_one(&function);
+        let known = functions.find(hash, |&other| profile.functions[other as usize] == function);
+        let index = match known {
+            Some(&known) => known,
+            None => {
+                let new = index(profile.functions.len())?;
+                profile.functions.push(function);
+                functions
+                    .insert_unique(hash, new, |&other| hasher.hash_one(&profile.functions[other as usize]));
+                new
+            }
+        };
+        taken.functions[position] = index;
+        Ok(index)
     }
 
-    fn string(&mut self, source: &mut Source<'_>, index: i64) -> Result<Str, String> {
-        if let Some(&known) = source.strings.get(&index) {
-            return Ok(known);
+    fn string(&mut self, taken: &mut Taken<'_>, string: i64) -> Result<Str, String> {
+        let position = usize::try_from(string).unwrap_or(usize::MAX);
+        if let Some(&seen) = taken.strings.get(position).filter(|&&seen| seen != UNSEEN) {
+            return Ok(taken.handles[seen as usize]);
         }
-        let handle = self.profile.strings.intern(text(source.message, index)?);
-        source.strings.insert(index, handle);
+        let handle = self.profile.strings.intern(text(taken.message, string)?);
+        taken.strings[position] = index(taken.handles.len())?;
+        taken.handles.push(handle);
         Ok(handle)
     }
 }
 
-impl Profile {
-    /// Sums rows of the same side, stack and labels into the first of them, and leaves out what is zero
-    /// afterwards.
-    pub fn merge_rows(&mut self) {
-        let width = self.sample_types.len();
-        let hasher = RandomState::new();
-        let mut first: HashMap<u64, u32> = HashMap::with_capacity(self.rows.len());
-        // Rows of equal hash form a chain; what is equal is decided on the rows themselves.
-        let mut chain: Vec<u32> = vec![u32::MAX; self.rows.len()];
-        let mut merged_into: Vec<u32> = (0..self.rows.len() as u32).collect();
-        let sorted_labels = |profile: &Self, row: usize| {
-            let mut labels = profile.labels(row).to_vec();
-            labels.sort_unstable();
-            labels
-        };
-        for row in 0..self.rows.len() {
-            let labels = sorted_labels(self, row);
-            let hash = hasher.hash_one((self.side(row), self.stack(row), &labels));
-            let mut candidate = first.get(&hash).copied().unwrap_or(u32::MAX);
-            while candidate != u32::MAX {
-                let other = candidate as usize;
-                if self.side(other) == self.side(row)
-                    && self.stack(other) == self.stack(row)
-                    && sorted_labels(self, other) == labels
-                {
-                    break;
-                }
-                candidate = chain[other];
-            }
-            if candidate == u32::MAX {
-                chain[row] = first.insert(hash, row as u32).unwrap_or(u32::MAX);
-                continue;
-            }
-            merged_into[row] = candidate;
-            for column in 0..width {
-                let value = self.values[row * width + column];
-                let sum = &mut self.values[candidate as usize * width + column];
-                *sum = sum.saturating_add(value);
-            }
-        }
-        self.retain_rows(|profile, row| {
-            let keep =
-                merged_into[row] as usize == row && profile.values(row).iter().any(|&v| v != 0);
-            keep.then(|| profile.stack(row).to_vec())
-        });
+/// Appends a list, or takes it over where there is nothing yet.
+fn append<T>(to: &mut Vec<T>, mut list: Vec<T>) {
+    if to.is_empty() {
+        *to = list;
+    } else {
+        to.append(&mut list);
     }
 }
 
@@ -414,12 +390,7 @@ fn text(message: &schema::Profile, index: i64) -> Result<&str, String> {
         .ok()
         .and_then(|index| message.string_table.get(index))
         .map(String::as_str)
-        .ok_or_else(|| {
-            format!(
-                "string {index} is outside its table of {}",
-                message.string_table.len()
-            )
-        })
+        .ok_or_else(|| format!("string {index} is outside its table of {}", message.string_table.len()))
 }
 
 fn value_type_of(

@@ -117,12 +117,12 @@ impl Profile {
             for (depth, &location) in stack.iter().enumerate().rev() {
                 match cuts[location as usize] {
                     Cut::Nothing => seen_other = true,
-                    Cut::Whole if seen_other => return Some(stack[depth + 1..].to_vec()),
-                    Cut::Below if seen_other => return Some(stack[depth..].to_vec()),
+                    Cut::Whole if seen_other => return Some(depth + 1..stack.len()),
+                    Cut::Below if seen_other => return Some(depth..stack.len()),
                     Cut::Whole | Cut::Below => {}
                 }
             }
-            Some(stack.to_vec())
+            Some(0..stack.len())
         });
     }
 
@@ -188,13 +188,11 @@ impl Profile {
             {
                 return None;
             }
-            let kept: Vec<u32> = stack
-                .iter()
-                .copied()
-                .filter(|&l| !gone[l as usize])
-                .collect();
-            (!kept.is_empty()).then_some(kept)
+            Some(0..stack.len())
         });
+        if gone.contains(&true) {
+            self.remove_locations(&gone);
+        }
         [
             ("focus", filters.focus.is_some() && !focused),
             ("ignore", filters.ignore.is_some() && !ignored),

@@ -11,6 +11,7 @@
 
 mod build;
 mod filter;
+mod merge;
 mod sampling;
 mod strings;
 mod total;
@@ -123,6 +124,18 @@ struct Row {
     stack: (u32, u32),
     labels: (u32, u32),
     side: Side,
+    source: u32,
+}
+
+/// A file that rows came from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Source {
+    /// Mean distance of two samples in it; 0 if unknown.
+    pub period: i64,
+    /// When it was made, in nanoseconds since 1970; 0 if unknown.
+    pub time_nanos: i64,
+    /// The side it was added to.
+    pub side: Side,
 }
 
 /// The allocator's own numbers at the instant of the dump, in bytes.
@@ -153,6 +166,10 @@ pub struct Profile {
     pub drop_frames: String,
     /// Exceptions from `drop_frames`.
     pub keep_frames: String,
+    /// Where the producer explains itself.
+    pub doc_url: String,
+    /// The files, in the order in which they were added.
+    pub sources: Vec<Source>,
     /// The allocator's numbers.
     pub allocator: Option<AllocatorStats>,
     /// Mappings; the main binary first.
@@ -196,6 +213,16 @@ impl Profile {
         self.rows[row].side
     }
 
+    /// Index of the file that a row came from.
+    pub fn source(&self, row: usize) -> usize {
+        self.rows[row].source as usize
+    }
+
+    /// Whether there are rows to compare with.
+    pub fn has_base(&self) -> bool {
+        self.rows.iter().any(|row| row.side == Side::Base)
+    }
+
     /// The text behind a handle.
     pub fn text(&self, handle: Str) -> &str {
         self.strings.get(handle)
@@ -230,24 +257,44 @@ impl Profile {
         base_name(self.text(mapping.file))
     }
 
-    /// Drops every row for which `keep` says no, and lets `keep` shorten the stack it is given.
-    fn retain_rows(&mut self, mut keep: impl FnMut(&Self, usize) -> Option<Vec<u32>>) {
+    /// Drops every row for which `keep` says no, and lets `keep` name the part of the stack that stays.
+    fn retain_rows(&mut self, mut keep: impl FnMut(&Self, usize) -> Option<core::ops::Range<usize>>) {
         let width = self.sample_types.len();
-        let (mut rows, mut frames) = (Vec::with_capacity(self.rows.len()), Vec::new());
-        let mut values = Vec::with_capacity(self.values.len());
+        let mut kept = 0;
         for index in 0..self.rows.len() {
-            let Some(stack) = keep(self, index) else {
+            let Some(part) = keep(self, index) else {
                 continue;
             };
-            let start = frames.len() as u32;
-            frames.extend_from_slice(&stack);
-            rows.push(Row {
-                stack: (start, stack.len() as u32),
-                ..self.rows[index]
-            });
-            values.extend_from_slice(&self.values[index * width..(index + 1) * width]);
+            let row = &mut self.rows[index];
+            row.stack = (row.stack.0 + part.start as u32, (part.end - part.start) as u32);
+            self.rows[kept] = self.rows[index];
+            self.values.copy_within(index * width..(index + 1) * width, kept * width);
+            kept += 1;
         }
-        (self.rows, self.frames, self.values) = (rows, frames, values);
+        self.rows.truncate(kept);
+        self.values.truncate(kept * width);
+    }
+
+    /// Takes locations out of all stacks; rows without any left are dropped, those that had none are kept.
+    fn remove_locations(&mut self, is_gone: &[bool]) {
+        let Self { rows, frames, .. } = self;
+        let mut emptied = Vec::new();
+        for row in rows.iter_mut() {
+            let (start, length) = (row.stack.0 as usize, row.stack.1 as usize);
+            let mut kept = start;
+            for at in start..start + length {
+                let location = frames[at];
+                if !is_gone[location as usize] {
+                    frames[kept] = location;
+                    kept += 1;
+                }
+            }
+            row.stack.1 = (kept - start) as u32;
+            emptied.push(kept == start && length > 0);
+        }
+        if emptied.contains(&true) {
+            self.retain_rows(|profile, row| (!emptied[row]).then(|| 0..profile.stack(row).len()));
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Text, stored once and handed out as small handles.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// A handle of a text; 0 is the empty one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,44 +18,87 @@ impl Str {
     }
 }
 
-/// All texts of a profile.
+/// All texts of a profile, one behind the other.
 #[derive(Debug)]
 pub struct Strings {
-    texts: Vec<Arc<str>>,
-    known: HashMap<Arc<str>, u32>,
+    all: String,
+    /// Where each text ends; it begins where the one before it ends.
+    ends: Vec<usize>,
+    known: HashTable<u32>,
+    hasher: DefaultHashBuilder,
 }
 
 impl Default for Strings {
     fn default() -> Self {
-        let empty: Arc<str> = Arc::from("");
+        // The empty text is never looked up in the table.
         Self {
-            texts: vec![empty.clone()],
-            known: HashMap::from([(empty, 0)]),
+            all: String::new(),
+            ends: vec![0],
+            known: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
         }
     }
 }
 
+fn span(ends: &[usize], handle: u32) -> core::ops::Range<usize> {
+    let handle = handle as usize;
+    let start = handle.checked_sub(1).map_or(0, |before| ends[before]);
+    start..ends[handle]
+}
+
 impl Strings {
+    /// Makes room for `more` texts.
+    pub fn reserve(&mut self, more: usize) {
+        let Self { all, ends, known, hasher } = self;
+        ends.reserve(more);
+        known.reserve(more, |&handle| hasher.hash_one(&all[span(ends, handle)]));
+    }
+
     /// The handle of `text`, new or known.
     pub fn intern(&mut self, text: &str) -> Str {
-        if let Some(&known) = self.known.get(text) {
-            return Str(known);
+        if text.is_empty() {
+            return Str::EMPTY;
+        }
+        let Self { all, ends, known, hasher } = self;
+        let hash = hasher.hash_one(text);
+        if let Some(&handle) = known.find(hash, |&handle| &all[span(ends, handle)] == text) {
+            return Str(handle);
         }
         // The reader bounds the number of strings far below 2^32.
-        let handle = self.texts.len() as u32;
-        let text: Arc<str> = Arc::from(text);
-        self.texts.push(text.clone());
-        self.known.insert(text, handle);
+        let handle = ends.len() as u32;
+        all.push_str(text);
+        ends.push(all.len());
+        known.insert_unique(hash, handle, |&handle| hasher.hash_one(&all[span(ends, handle)]));
         Str(handle)
     }
 
     /// The handle of `text` if it is known.
     pub fn find(&self, text: &str) -> Option<Str> {
-        self.known.get(text).copied().map(Str)
+        if text.is_empty() {
+            return Some(Str::EMPTY);
+        }
+        let hash = self.hasher.hash_one(text);
+        self.known.find(hash, |&handle| self.get(Str(handle)) == text).map(|&handle| Str(handle))
     }
 
     /// The text of a handle.
     pub fn get(&self, handle: Str) -> &str {
-        &self.texts[handle.0 as usize]
+        &self.all[span(&self.ends, handle.0)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_has_one_handle() {
+        let mut strings = Strings::default();
+        let handles: Vec<Str> = (0..1000).map(|number| strings.intern(&format!("text {}", number % 500))).collect();
+        assert_eq!(handles[..500], handles[500..]);
+        assert_eq!(strings.get(handles[7]), "text 7");
+        assert_eq!(strings.find("text 499"), Some(handles[499]));
+        assert_eq!((strings.find("text 500"), strings.find("")), (None, Some(Str::EMPTY)));
+        assert_eq!((strings.intern(""), strings.get(Str::EMPTY)), (Str::EMPTY, ""));
     }
 }

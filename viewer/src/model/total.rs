@@ -1,7 +1,5 @@
 //! What 100 % is: pprof's rule for one profile, a difference, and a comparison.
 
-use std::collections::HashMap;
-
 use super::{Profile, Side};
 
 /// How a base is used.
@@ -38,19 +36,15 @@ impl Profile {
 
     /// Sum of the sizes of all changes, row by row: equal stacks with equal labels cancel.
     fn net_size(&self, column: usize) -> i128 {
-        let mut changes: HashMap<_, i128> = HashMap::new();
-        for row in 0..self.row_count() {
-            let mut labels = self.labels(row).to_vec();
-            labels.sort_unstable();
-            let change = changes.entry((self.stack(row), labels)).or_default();
+        let mut changes = vec![0i128; self.row_count()];
+        for (row, first) in self.groups(true).into_iter().enumerate() {
+            let change = &mut changes[first as usize];
             let value = i128::from(self.values(row)[column]);
             *change = match self.side(row) {
                 Side::New => change.saturating_add(value),
                 Side::Base => change.saturating_sub(value),
             };
         }
-        changes.values().fold(0i128, |sum, change| {
-            sum.saturating_add(change.saturating_abs())
-        })
+        changes.into_iter().fold(0i128, |sum, change| sum.saturating_add(change.saturating_abs()))
     }
 }
