@@ -13,6 +13,7 @@ compile_error!("heapsift runs on Linux on x86-64 with the GNU C library; other s
 pub mod arena;
 pub mod base;
 pub mod bin;
+mod census;
 pub mod conf;
 pub mod ctl;
 pub mod decay;
@@ -35,6 +36,7 @@ pub mod sys;
 pub mod thread;
 mod tls;
 
+pub use census::ClassTotal;
 pub use heap::{Heap, Request, TcacheChoice};
 pub use introspect::{ArenaSelection, Suppressed};
 pub use observer::{Block, Observer, OptionVerdict, ThreadSlot};

@@ -231,15 +231,14 @@ impl Thread {
         true
     }
 
+    /// Blocks in the cache of `class`, as another thread may ask: a moment's picture.
+    pub(crate) fn cached_by_anybody(&self, class: usize) -> usize {
+        self.top[class].addr().saturating_sub(self.bottom[class].addr()) / core::mem::size_of::<*mut u8>()
+    }
+
     /// Bytes in the caches, as another thread may ask: a moment's picture.
     pub(crate) fn cached_bytes(&self) -> usize {
-        (1..=NHBINS)
-            .map(|class| {
-                let top = self.top[class].addr();
-                let bottom = self.bottom[class].addr();
-                top.saturating_sub(bottom) / core::mem::size_of::<*mut u8>() * size::class_bytes(class)
-            })
-            .sum()
+        (1..=NHBINS).map(|class| self.cached_by_anybody(class) * size::class_bytes(class)).sum()
     }
 
     /// Adds to a counter that other threads read; only its own thread writes it.

@@ -32,6 +32,6 @@ pub mod reader;
 #[cfg(feature = "reader")]
 pub mod schema;
 
-pub use allocator_stats::AllocatorStats;
+pub use allocator_stats::{AllocatorStats, ClassTotal};
 #[cfg(feature = "reader")]
 pub use encode::encode_gzip;

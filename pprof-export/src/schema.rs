@@ -4,7 +4,7 @@
 //! first entry is the empty string. The comments say what a field means; the format's own rules (which
 //! ids must exist, how many values a sample has) are the reader's to check.
 
-pub use crate::allocator_stats::AllocatorStats;
+pub use crate::allocator_stats::{AllocatorStats, ClassTotal};
 use alloc::string::String;
 use alloc::vec::Vec;
 

@@ -126,7 +126,7 @@ pub struct Writer<S> {
     last_stack: Vec<(u64, u64)>,
     /// The message being put together; reused.
     message: Vec<u8>,
-    /// The labels of a sample being put together; reused.
+    /// The labels of a sample (or another inner message) being put together; reused.
     label_bytes: Vec<u8>,
 }
 
@@ -304,11 +304,24 @@ impl<S: Sink> Writer<S> {
     /// Adds the allocator's own numbers; once.
     ///
     /// # Errors
-    /// The sink failed.
+    /// Memory is used up, or the sink failed.
     pub fn allocator_stats(&mut self, stats: &AllocatorStats) -> Result<(), SinkError> {
-        self.message.clear();
+        let Self { message, label_bytes, .. } = self;
+        message.clear();
+        // A number takes at most 12 bytes with its tag.
+        let room = 12 * (stats.fields().len() + 6 * stats.classes.len());
+        message.try_reserve(room).map_err(|_| SinkError::OUT_OF_MEMORY)?;
         for (number, value) in stats.fields() {
-            put_uint(&mut self.message, number, value);
+            put_uint(message, number, value);
+        }
+        for class in &stats.classes {
+            label_bytes.clear();
+            for (number, value) in class.fields() {
+                put_uint(label_bytes, number, value);
+            }
+            put_tag(message, crate::allocator_stats::CLASSES, BYTES);
+            put_varint(message, label_bytes.len() as u64);
+            message.extend_from_slice(label_bytes);
         }
         self.put_message(field::ALLOCATOR_STATS)
     }

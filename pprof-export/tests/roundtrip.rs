@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{STATS, TIME, dump};
+use common::{TIME, dump, stats};
 use pprof_export::reader::{Limits, decode, inflate};
 use pprof_export::schema::Profile;
 use pprof_export::writer::{Header, Row, Sink, SinkError, Writer};
@@ -48,7 +48,7 @@ fn every_field_arrives() {
             .collect::<Vec<_>>(),
         ["heapsift 0.1.0"]
     );
-    assert_eq!(profile.allocator_stats, Some(STATS));
+    assert_eq!(profile.allocator_stats, Some(stats()));
 
     let [app, vdso] = &profile.mapping[..] else {
         panic!("{:?}", profile.mapping)

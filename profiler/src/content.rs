@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use alloc_core::message::Decimal;
 use alloc_core::sys;
-use pprof_export::AllocatorStats;
+use pprof_export::{AllocatorStats, ClassTotal};
 use pprof_export::unsample::Estimator;
 use pprof_export::writer::{Header, Label, LabelValue, Row as Sample, Sink, SinkError, Writer};
 
@@ -19,7 +19,7 @@ use crate::{HEAP, maps, memory};
 pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     let profiler = HEAP.observer();
     // First of all: what the dump itself allocates is none of it.
-    let stats = allocator_stats();
+    let stats = allocator_stats()?;
     let period = profiler.settings.interval.load(Ordering::Relaxed);
     // Samples from here on belong to the next interval, and are left out of this dump.
     let epoch = profiler.next_epoch();
@@ -114,13 +114,23 @@ fn write_rows<S: Sink>(
 }
 
 /// The heap's own numbers, and what the kernel says of the process.
-fn allocator_stats() -> AllocatorStats {
+pub fn allocator_stats() -> Result<AllocatorStats, SinkError> {
     let stats = HEAP.stats();
     let rss = memory::resident_bytes().unwrap_or(0);
     // The kernel walks all pages for it and holds up changes of the address space meanwhile.
     const PSS_MAX: u64 = 4 << 30;
     let pss = if rss <= PSS_MAX { memory::shared_bytes().unwrap_or(0) } else { 0 };
-    AllocatorStats {
+    let totals = HEAP.class_totals();
+    let mut classes = Vec::new();
+    classes.try_reserve_exact(totals.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+    classes.extend(totals.iter().filter(|class| class.active > 0).map(|class| ClassTotal {
+        size: class.size as u64,
+        blocks: class.blocks as u64,
+        bytes: class.bytes as u64,
+        active: class.active as u64,
+        tcache: class.cached as u64,
+    }));
+    Ok(AllocatorStats {
         allocated: stats.allocated as u64,
         active: stats.active as u64,
         metadata: stats.metadata as u64,
@@ -132,5 +142,7 @@ fn allocator_stats() -> AllocatorStats {
         muzzy: stats.muzzy as u64,
         rss,
         pss,
-    }
+        classes,
+        allocated_max: 0,
+    })
 }

@@ -232,5 +232,6 @@ pub static NODES: &[Node] = &[
     read_only!("opt.prof_signal", |p, c| c.read(p.settings.triggers.signal.load(Ordering::Relaxed))),
     read_only!("opt.prof_keep", |p, c| c.read(p.settings.triggers.newest_kept())),
     read_only!("opt.prof_keep_largest", |p, c| c.read(p.settings.triggers.largest_kept())),
+    read_only!("opt.prof_seed", |p, c| c.read(p.settings.seed().unwrap_or(u64::MAX))),
     read_only!("opt.prof_unwind", |p, c| c.read_text(p.settings.method_name())),
 ];

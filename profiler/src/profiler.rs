@@ -126,7 +126,7 @@ impl Profiler {
     }
 
     fn prepare(&self) {
-        sampler::reseed();
+        sampler::seed(self.settings.seed());
     }
 
     /// Has the end of the process told, once.
@@ -318,7 +318,8 @@ impl Observer for Profiler {
     fn thread_exit(&'static self, _slot: &mut ThreadSlot) {}
 
     fn fork_child(&'static self) {
-        sampler::reseed();
+        let chosen = self.settings.seed();
+        HEAP.with_slot(|slot| sampler::seed_child(chosen, Some(slot))).unwrap_or_else(|| sampler::seed_child(chosen, None));
         self.stacks.after_fork();
         self.records.after_fork();
         self.buckets.after_fork();

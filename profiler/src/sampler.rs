@@ -40,9 +40,16 @@ pub mod choice {
 
 static SEED: AtomicU64 = AtomicU64::new(0);
 
-/// A new seed for the process: at start, and in the child of a fork.
-pub fn reseed() {
-    SEED.store(extra::random() | 1, Ordering::Relaxed);
+/// A new seed for the process when profiling is switched on: `chosen` (`prof_seed`), or a random one.
+pub fn seed(chosen: Option<u64>) {
+    SEED.store(chosen.map_or_else(extra::random, mix) | 1, Ordering::Relaxed);
+}
+
+/// A new seed in the child of a fork, whose only thread has `slot`. A chosen one gives the same child the same waits
+/// in each run, others than its parent's, and others than those of children forked at other moments.
+pub fn seed_child(chosen: Option<u64>, slot: Option<&mut ThreadSlot>) {
+    let drawn = slot.map_or(0, |slot| slot.words[word::RANDOM] as u64);
+    seed(chosen.map(|_| mix(SEED.load(Ordering::Relaxed) ^ drawn)));
 }
 
 /// The next 64 random bits of a thread (splitmix64).
@@ -80,6 +87,9 @@ pub fn wait(slot: &mut ThreadSlot, interval: u64) -> u64 {
 mod tests {
     use super::*;
 
+    /// The process has one seed: tests that set it take turns.
+    static SEEDS: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
     fn slot(seed: usize) -> ThreadSlot {
         let mut slot = ThreadSlot { uid: 1, words: [0; 7] };
         slot.words[word::RANDOM] = seed;
@@ -100,11 +110,34 @@ mod tests {
 
     #[test]
     fn a_new_seed_changes_the_numbers() {
+        let _guard = SEEDS.lock().unwrap();
         let (mut parent, mut child) = (slot(7), slot(7));
         SEED.store(1, Ordering::Relaxed);
         let before = wait(&mut parent, 1 << 40);
         SEED.store(2, Ordering::Relaxed);
         assert_ne!(before, wait(&mut child, 1 << 40));
+    }
+
+    #[test]
+    fn a_chosen_seed_gives_the_same_numbers() {
+        let draw = |chosen: u64, uid: u64| {
+            seed(Some(chosen));
+            let mut slot = ThreadSlot { uid, ..slot(0) };
+            [(); 4].map(|()| wait(&mut slot, 1 << 40))
+        };
+        // Other tests use the same seed of the process: only this one thread's draws are compared.
+        let _guard = SEEDS.lock().unwrap();
+        assert_eq!(draw(5, 1), draw(5, 1));
+        assert_ne!(draw(5, 1), draw(5, 2));
+        assert_ne!(draw(5, 1), draw(6, 1));
+        let child = |chosen: u64, drawn: usize| {
+            seed(Some(chosen));
+            seed_child(Some(chosen), Some(&mut slot(drawn)));
+            SEED.load(Ordering::Relaxed)
+        };
+        assert_eq!(child(5, 7), child(5, 7));
+        assert_ne!(child(5, 7), child(5, 8));
+        assert_ne!(child(5, 7), mix(5) | 1);
     }
 
     #[test]

@@ -123,6 +123,8 @@ pub struct Settings {
     pub triggers: Triggers,
     /// `prof_bt_max`.
     pub depth: AtomicU32,
+    /// `prof_seed`: where the random numbers start; [`NO_SEED`]: anywhere.
+    seed: AtomicU64,
     /// `prof_unwind`.
     method: AtomicU8,
     /// `prof_prefix`, `prof.prefix`.
@@ -133,6 +135,7 @@ pub struct Settings {
 // SAFETY: `configured` is written by `freeze` alone, before the heap is booted; all else is atomic or locked.
 unsafe impl Sync for Settings {}
 
+const NO_SEED: u64 = u64::MAX;
 const PREFIX: Path = Path::from_const(b"heapsift");
 
 impl Settings {
@@ -153,6 +156,7 @@ impl Settings {
             system_names: AtomicBool::new(false),
             triggers: Triggers::new(),
             depth: AtomicU32::new(128),
+            seed: AtomicU64::new(NO_SEED),
             method: AtomicU8::new(0),
             prefix: Mutex::new(Rank::Stacks, PREFIX),
             configured: UnsafeCell::new(Configured {
@@ -189,6 +193,11 @@ impl Settings {
     pub fn configured(&self) -> &Configured {
         // SAFETY: not written any more once the heap is booted.
         unsafe { &*self.configured.get() }
+    }
+
+    /// `prof_seed`: the same samples in each run of a program that allocates the same in each run.
+    pub fn seed(&self) -> Option<u64> {
+        Some(self.seed.load(Ordering::Relaxed)).filter(|&seed| seed != NO_SEED)
     }
 
     /// How stacks are captured.
@@ -242,6 +251,7 @@ impl Settings {
                 self.dump_interval.store(bytes, Ordering::Relaxed);
             }
             b"prof_interval" => self.dump_interval.store(positive_bytes(value)?, Ordering::Relaxed),
+            b"prof_seed" => self.seed.store(clipped(value, 0, NO_SEED - 1, false)?, Ordering::Relaxed),
             b"prof_bt_max" => {
                 let depth = clipped(value, 1, DEPTH_MAX.into(), true)?;
                 self.depth.store(depth as u32, Ordering::Relaxed);
@@ -346,6 +356,8 @@ mod tests {
             ("lg_prof_interval", "-2", OutOfRange),
             ("lg_prof_interval", "-1", Accepted),
             ("lg_prof_interval", "20", Accepted),
+            ("prof_seed", "18446744073709551615", OutOfRange),
+            ("prof_seed", "5", Accepted),
             ("prof_bt_max", "0", Accepted),
             ("prof_unwind", "magic", Invalid),
             ("prof_unwind", "fp", Accepted),
@@ -359,6 +371,7 @@ mod tests {
         assert_eq!(settings.interval.load(Ordering::Relaxed), 1000);
         assert_eq!(settings.dump_interval.load(Ordering::Relaxed), 1 << 20);
         assert_eq!(settings.depth.load(Ordering::Relaxed), 1);
+        assert_eq!(settings.seed(), Some(5));
         assert_eq!(settings.method(), Method::FramePointer);
         settings.set(b"lg_prof_sample", b"99");
         assert_eq!(lg(settings.interval.load(Ordering::Relaxed)), 63);

@@ -106,7 +106,7 @@ fn estimates_are_right() {
     let libc = dump.0.mapping.iter().find(|m| dump.text(m.filename).ends_with("libc.so.6")).unwrap();
     assert_eq!(dump.text(libc.build_id).len(), 40);
     assert!(dump.0.function.iter().all(|f| !dump.text(f.name).contains("callers")));
-    let stats = dump.0.allocator_stats.unwrap();
+    let stats = dump.0.allocator_stats.as_ref().unwrap();
     assert!(stats.allocated > 20 << 20 && stats.active >= stats.allocated && stats.rss > 20 << 20);
     for row in &dump.0.sample {
         let in_use = row.value[2] != 0;

@@ -1,4 +1,5 @@
-/* sites: four call sites of known sizes, all live at the end. Writes the truth to standard output as JSON.
+/* sites: four call sites of known sizes, all live at the end. Writes the truth, and where each site's code begins, to
+ * standard output as JSON.
  *
  * Built without frame pointers, as distributions build: its stacks must come from the unwind tables. */
 #include <malloc.h>
@@ -8,13 +9,17 @@
 
 struct site {
     const char *name;
+    void (*code)(void);
     unsigned long count;
     unsigned long long requested, usable;
     struct { unsigned long long size; unsigned long count; } sizes[8];
 };
 
-static struct site small = {.name = "site_16"}, page = {.name = "site_4k"}, large = {.name = "site_300k"},
-                   mixed = {.name = "site_mix"};
+static void site_16(void), site_4k(void), site_300k(void), site_mix(unsigned);
+
+static struct site small = {.name = "site_16", .code = site_16}, page = {.name = "site_4k", .code = site_4k},
+                   large = {.name = "site_300k", .code = site_300k},
+                   mixed = {.name = "site_mix", .code = (void (*)(void))site_mix};
 static void *volatile last;
 
 static void book(struct site *site, char *block, size_t size)
@@ -65,9 +70,9 @@ __attribute__((noinline)) static void site_mix(unsigned turn)
 
 static void print(const struct site *site, const char *end)
 {
-    printf("{\"name\": \"%s\", \"live_count\": %lu, \"live_bytes_requested\": %llu, \"live_bytes_usable\": %llu, "
+    printf("{\"name\": \"%s\", \"code\": %lu, \"live_count\": %lu, \"live_bytes_requested\": %llu, \"live_bytes_usable\": %llu, "
            "\"allocated_count\": %lu, \"allocated_bytes_usable\": %llu, \"live_sizes\": [",
-           site->name, site->count, site->requested, site->usable, site->count, site->usable);
+           site->name, (unsigned long)site->code, site->count, site->requested, site->usable, site->count, site->usable);
     for (int i = 0; i < 8 && site->sizes[i].count; i++)
         printf("%s[%llu, %lu]", i ? ", " : "", site->sizes[i].size, site->sizes[i].count);
     printf("]}%s\n", end);

@@ -41,6 +41,14 @@ pub fn failures_allowed(trials: u32, chance: f64, doubt: f64) -> u32 {
     0
 }
 
+/// Mean and standard deviation (of the sample, n − 1) of some numbers.
+pub fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+    (mean, (squares / (n - 1.0)).sqrt())
+}
+
 /// The middle of some numbers.
 pub fn median(mut values: Vec<f64>) -> f64 {
     assert!(!values.is_empty(), "nothing has no middle");
@@ -76,6 +84,12 @@ mod tests {
         assert_eq!(failures_allowed(20, 0.05, 0.001), 5);
         assert_eq!(failures_allowed(20, 0.05, 0.0001), 6);
         assert_eq!(failures_allowed(1, 0.05, 0.1), 0);
+    }
+
+    #[test]
+    fn deviations() {
+        let (mean, deviation) = mean_and_deviation(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]);
+        assert!((mean - 5.0).abs() < 1e-12 && (deviation - (32.0f64 / 7.0).sqrt()).abs() < 1e-12);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::statistics::{expected_samples, variance};
 pub struct Site {
     /// The function's name, as it appears in a profile.
     pub name: String,
+    /// Where its code begins in the process; 0 if the fixture doesn't say.
+    pub code: u64,
     /// Live usable bytes.
     pub live_bytes: u64,
     /// Live blocks.
@@ -52,6 +54,7 @@ pub fn parse(text: &[u8]) -> Vec<Site> {
         .iter()
         .map(|site| Site {
             name: site["name"].as_str().expect("a name").to_owned(),
+            code: site["code"].as_u64().unwrap_or(0),
             live_bytes: number(&site["live_bytes_usable"]),
             live_count: number(&site["live_count"]),
             allocated_bytes: number(&site["allocated_bytes_usable"]),

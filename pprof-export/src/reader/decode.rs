@@ -6,7 +6,7 @@
 
 use super::cursor::{Cursor, Field, Value};
 use super::{Error, Limits, Positions, Rows, check};
-use crate::schema::{AllocatorStats, Function, Label, Line, Location, Mapping, Profile, ValueType};
+use crate::schema::{AllocatorStats, ClassTotal, Function, Label, Line, Location, Mapping, Profile, ValueType};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -408,10 +408,28 @@ fn function(mut cursor: Cursor<'_>) -> Result<Function, Error> {
 }
 
 fn allocator_stats(mut cursor: Cursor<'_>) -> Result<AllocatorStats, Error> {
+    /// A class for each size that there can be is fewer.
+    const CLASSES_MAX: usize = 1024;
     let mut item = AllocatorStats::default();
     while let Some(field) = cursor.next("allocator_stats")? {
-        if let Some(place) = item.field_mut(field.number) {
+        if field.number == crate::allocator_stats::CLASSES {
+            if item.classes.len() == CLASSES_MAX {
+                let limit = CLASSES_MAX as u64;
+                return Err(Error::Limit { what: "size classes", limit, offset: field.offset });
+            }
+            item.classes.push(class_total(field.bytes("allocator_stats.classes")?)?);
+        } else if let Some(place) = item.field_mut(field.number) {
             *place = field.uint("allocator_stats")?;
+        }
+    }
+    Ok(item)
+}
+
+fn class_total(mut cursor: Cursor<'_>) -> Result<ClassTotal, Error> {
+    let mut item = ClassTotal::default();
+    while let Some(field) = cursor.next("allocator_stats.classes")? {
+        if let Some(place) = item.field_mut(field.number) {
+            *place = field.uint("allocator_stats.classes")?;
         }
     }
     Ok(item)

@@ -1,12 +1,18 @@
 //! A small heap profile with everything in it that the writer can write.
 
-use pprof_export::AllocatorStats;
+use pprof_export::{AllocatorStats, ClassTotal};
 use pprof_export::writer::{Header, Label, LabelValue, Mapping, Row, Writer};
 
 /// Time of the dump.
 pub const TIME: i64 = 1_700_000_000_123_456_789;
 
-pub const STATS: AllocatorStats = AllocatorStats {
+/// The allocator's numbers in it.
+pub fn stats() -> AllocatorStats {
+    let class = |size, blocks| ClassTotal { size, blocks, bytes: 8 * blocks, active: 4096, tcache: 16 };
+    AllocatorStats { classes: vec![class(8, 3), class(0, 1)], ..STATS }
+}
+
+const STATS: AllocatorStats = AllocatorStats {
     allocated: 1,
     active: 2,
     metadata: 3,
@@ -18,6 +24,8 @@ pub const STATS: AllocatorStats = AllocatorStats {
     muzzy: 0,
     rss: 1 << 40,
     pss: 11,
+    classes: Vec::new(),
+    allocated_max: 12,
 };
 
 /// The file.
@@ -99,6 +107,6 @@ pub fn dump() -> Vec<u8> {
         writer.sample(&row).unwrap();
     }
     writer.comment(b"heapsift 0.1.0").unwrap();
-    writer.allocator_stats(&STATS).unwrap();
+    writer.allocator_stats(&stats()).unwrap();
     writer.finish().unwrap()
 }

@@ -151,7 +151,7 @@ impl Builder {
         profile.drop_frames = text(message, message.drop_frames)?.to_owned();
         profile.keep_frames = text(message, message.keep_frames)?.to_owned();
         profile.doc_url = text(message, message.doc_url)?.to_owned();
-        profile.allocator = message.allocator_stats;
+        profile.allocator = message.allocator_stats.clone();
         let columns = (0..types.len()).collect();
         profile.sample_types = types;
         Ok(columns)
