@@ -148,11 +148,11 @@ impl Profiler {
 
     /// Captures the caller's stack into a buffer of `FRAMES` and interns it.
     #[inline(never)]
-    fn capture<const FRAMES: usize>(&self, stack_high: usize, cut: &Cut) -> StackId {
+    fn capture<const FRAMES: usize>(&self, stack: unwind::Stack, cut: &Cut) -> StackId {
         let settings = &self.settings;
         let mut frames = [0usize; FRAMES];
         let depth = (settings.depth.load(Ordering::Relaxed) as usize).min(FRAMES);
-        let capture = unwind::capture(settings.method(), stack_high, cut, &mut frames[..depth]);
+        let capture = unwind::capture(settings.method(), stack, cut, &mut frames[..depth]);
         if capture.end != unwind::End::Complete {
             self.incomplete.fetch_add(1, Ordering::Relaxed);
         }
@@ -256,18 +256,17 @@ impl Observer for Profiler {
         if slot.words[word::DRAWN] & 1 != 0 || !self.samples_now(slot) {
             return false;
         }
-        if slot.words[word::STACK_HIGH] == 0 {
-            // 1 stands for "not found": memory is probed then.
-            slot.words[word::STACK_HIGH] = unwind::stack_high().max(1);
+        if slot.words[word::STACK] == 0 {
+            slot.words[word::STACK] = unwind::stack().word();
         }
         let own = self.own_start.load(Ordering::Relaxed)..self.own_end.load(Ordering::Relaxed);
         let cut = Cut { entry_sp: block.entry_sp, own };
-        let stack_high = slot.words[word::STACK_HIGH];
+        let own_stack = unwind::Stack::from_word(slot.words[word::STACK]);
         // The usual depth needs a kilobyte of the program's stack, the greatest four.
         let stack = if self.settings.depth.load(Ordering::Relaxed) <= DEPTH_USUAL {
-            self.capture::<{ DEPTH_USUAL as usize }>(stack_high, &cut)
+            self.capture::<{ DEPTH_USUAL as usize }>(own_stack, &cut)
         } else {
-            self.capture::<{ DEPTH_MAX as usize }>(stack_high, &cut)
+            self.capture::<{ DEPTH_MAX as usize }>(own_stack, &cut)
         };
         if self.samples.fetch_add(1, Ordering::Relaxed) == MANY_SAMPLES {
             unwind::pretouch();

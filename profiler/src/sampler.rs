@@ -13,8 +13,8 @@ pub const NEVER: u64 = i64::MAX as u64;
 pub mod word {
     /// State of the random numbers; 0: not seeded.
     pub const RANDOM: usize = 0;
-    /// End of the thread's stack; 0: not asked yet.
-    pub const STACK_HIGH: usize = 1;
+    /// The thread's stack (`unwind::Stack`); 0: not asked yet.
+    pub const STACK: usize = 1;
     /// Ticks of the processor when the thread's name and the clock were last read.
     pub const READ: usize = 2;
     /// What the clock said.

@@ -2,52 +2,90 @@
 
 use alloc_core::sys;
 
-/// The end (highest address) of the mapping that the calling thread's stack pointer lies in, from `/proc/self/maps`,
-/// read by system calls into a buffer on the stack. 0 when it can't be found. Costs tens of microseconds: callers keep
-/// the answer for each thread.
-pub fn stack_high() -> usize {
+/// The stack of a thread, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stack(usize);
+
+/// Bits of the number of an OS page in user space.
+const PAGE_BITS: u32 = 47 - sys::LG_PAGE;
+/// The main thread's stack grows. The kernel keeps more than that free below its end, whatever else is mapped.
+const MAIN_BYTES: usize = 64 << 20;
+
+impl Stack {
+    /// One that wasn't found. Memory is probed then.
+    pub const UNKNOWN: Stack = Stack(1);
+
+    fn new(start: usize, end: usize) -> Stack {
+        let (end, pages) = (end >> sys::LG_PAGE, end.saturating_sub(start) >> sys::LG_PAGE);
+        Stack(end & ((1 << PAGE_BITS) - 1) | pages.min(usize::MAX >> PAGE_BITS) << PAGE_BITS)
+    }
+
+    /// From [`Stack::word`].
+    pub fn from_word(word: usize) -> Stack {
+        Stack(word)
+    }
+
+    /// Never 0.
+    pub fn word(self) -> usize {
+        self.0
+    }
+
+    fn range(self) -> core::ops::Range<usize> {
+        let end = (self.0 & ((1 << PAGE_BITS) - 1)) << sys::LG_PAGE;
+        end.saturating_sub((self.0 >> PAGE_BITS) << sys::LG_PAGE)..end
+    }
+}
+
+/// The stack that the calling thread's stack pointer lies in: its mapping in `/proc/self/maps`, read by system calls into
+/// a buffer on the stack. Costs tens of microseconds: callers keep the answer for each thread.
+pub fn stack() -> Stack {
     let sp = sys::stack_pointer();
-    let Ok(fd) = sys::open_read(c"/proc/self/maps") else { return 0 };
+    let Ok(fd) = sys::open_read(c"/proc/self/maps") else { return Stack::UNKNOWN };
     let mut lines = Lines::default();
     let mut buffer = [0u8; 4096];
-    let high = loop {
+    let stack = loop {
         match sys::read(fd, &mut buffer) {
-            Ok(0) | Err(_) => break 0,
+            Ok(0) | Err(_) => break Stack::UNKNOWN,
             Ok(n) => {
-                if let Some(high) = lines.feed(&buffer[..n], sp) {
-                    break high;
+                if let Some(stack) = lines.feed(&buffer[..n], sp) {
+                    break stack;
                 }
             }
         }
     };
     sys::close(fd);
-    high
+    stack
 }
 
-/// Reads `START-END …` lines byte by byte.
+/// Reads `START-END … PATH` lines byte by byte.
 #[derive(Default)]
 struct Lines {
     start: usize,
     end: usize,
     /// 0: in START, 1: in END, 2: in the rest.
     field: u8,
+    /// The last 8 bytes.
+    tail: u64,
 }
 
 impl Lines {
-    fn feed(&mut self, bytes: &[u8], address: usize) -> Option<usize> {
+    fn feed(&mut self, bytes: &[u8], address: usize) -> Option<Stack> {
         for &byte in bytes {
             match (self.field, byte) {
-                (_, b'\n') => *self = Lines::default(),
-                (0, b'-') => self.field = 1,
-                (1, b' ') => {
+                (_, b'\n') => {
                     if (self.start..self.end).contains(&address) {
-                        return Some(self.end);
+                        let is_main = self.tail.to_be_bytes()[1..] == *b"[stack]";
+                        let grown = self.end.saturating_sub(MAIN_BYTES);
+                        let start = if is_main { self.start.min(grown) } else { self.start };
+                        return Some(Stack::new(start, self.end));
                     }
-                    self.field = 2;
+                    *self = Lines::default();
                 }
+                (0, b'-') => self.field = 1,
+                (1, b' ') => self.field = 2,
                 (0, _) => self.start = self.start << 4 | digit(byte),
                 (1, _) => self.end = self.end << 4 | digit(byte),
-                _ => {}
+                _ => self.tail = self.tail << 8 | u64::from(byte),
             }
         }
         None
@@ -67,13 +105,11 @@ pub(super) struct Readable {
 }
 
 impl Readable {
-    /// `sp`: the stack pointer now; `stack_high`: the end of the thread's stack, 0 if not known.
-    pub(super) fn new(sp: usize, stack_high: usize) -> Self {
-        // A thread on another stack (signal stack, coroutine) is anywhere else. The known stack counts only if the
-        // stack pointer is within a sane distance below its end.
-        const STACK_BYTES_MAX: usize = 1 << 30;
-        let known = stack_high > sp && stack_high - sp < STACK_BYTES_MAX;
-        Readable { low: sp, high: if known { stack_high } else { 0 }, page: 0 }
+    /// `sp`: the stack pointer now; `stack`: the thread's own.
+    pub(super) fn new(sp: usize, stack: Stack) -> Self {
+        // A thread on another stack (signal stack, coroutine) is anywhere else, and between the two there may be holes.
+        let range = stack.range();
+        Readable { low: sp, high: if range.contains(&sp) { range.end } else { 0 }, page: 0 }
     }
 
     /// The word at `address`, if it is aligned, above the stack pointer, and mapped.
@@ -125,23 +161,37 @@ mod tests {
     #[test]
     fn finds_the_stack() {
         let here = sys::stack_pointer();
-        let high = stack_high();
-        assert!(high > here && high - here < 64 << 20);
+        let range = stack().range();
+        assert!(range.contains(&here) && range.end - here < 64 << 20);
         std::thread::spawn(|| {
             let here = sys::stack_pointer();
-            let high = stack_high();
-            assert!(high > here && high - here < 4 << 20);
+            let range = stack().range();
+            assert!(range.contains(&here) && range.end - range.start < 8 << 20);
         })
         .join()
         .unwrap();
     }
 
     #[test]
+    fn the_main_stack_may_grow() {
+        let feed = |text: &str, address| Lines::default().feed(text.as_bytes(), address).map(Stack::range);
+        let maps = "7000000-7100000 rw-p 0 00:00 0 \n7ff0000000-7ff0100000 rw-p 0 00:00 0   [stack]\n7ff1000000-7ff1001000 r-xp 0 00:00 0  [vdso]\n";
+        assert_eq!(feed(maps, 0x700_0010), Some(0x700_0000..0x710_0000));
+        assert_eq!(feed(maps, 0x7f_f000_0010), Some(0x7f_f010_0000 - MAIN_BYTES..0x7f_f010_0000));
+        assert_eq!(feed(maps, 0x7f_f100_0010), Some(0x7f_f100_0000..0x7f_f100_1000));
+        assert_eq!(feed(maps, 0x10), None);
+        assert!(Stack::UNKNOWN.range().is_empty() && Stack::UNKNOWN.word() != 0);
+        assert_eq!(Stack::new(0, (1 << 47) - 4096).range().end, (1 << 47) - 4096);
+    }
+
+    #[test]
     fn probes_unknown_memory() {
         let sp = sys::stack_pointer();
-        let mut readable = Readable::new(sp, 0);
-        assert!(readable.word((sp + 64) & !7).is_some());
-        assert!(readable.word(usize::MAX & !4095).is_none());
-        assert!(readable.word(sp - 4096).is_none());
+        for stack in [Stack::UNKNOWN, Stack::new(sp + (1 << 20), sp + (2 << 20))] {
+            let mut readable = Readable::new(sp, stack);
+            assert!(readable.word((sp + 64) & !7).is_some());
+            assert!(readable.word(usize::MAX & !4095).is_none());
+            assert!(readable.word(sp - 4096).is_none());
+        }
     }
 }

@@ -10,7 +10,7 @@ mod resolve;
 mod rules;
 mod walker;
 
-pub use bounds::stack_high;
+pub use bounds::{Stack, stack};
 pub use rules::pretouch;
 
 use core::ops::Range;
@@ -60,14 +60,14 @@ pub struct Capture {
 
 /// Writes the return addresses of the calling thread's stack into `frames`, leaf first, the allocator's own cut off.
 ///
-/// `stack_high` is the end of the thread's stack ([`stack_high`]); with 0, or when the thread runs on another stack,
-/// memory is probed before it is read.
+/// `stack` is the thread's own ([`stack()`]); where it isn't known, or the thread runs on another one, memory is probed
+/// before it is read.
 #[inline(never)]
-pub fn capture(method: Method, stack_high: usize, cut: &Cut, frames: &mut [usize]) -> Capture {
+pub fn capture(method: Method, stack: Stack, cut: &Cut, frames: &mut [usize]) -> Capture {
     match method {
         Method::Libgcc => walker::libgcc(cut, frames),
         _ if !resolve::available() => walker::libgcc(cut, frames),
-        _ => walker::own(method, stack_high, cut, frames),
+        _ => walker::own(method, stack, cut, frames),
     }
 }
 

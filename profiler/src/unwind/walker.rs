@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use super::bounds::Readable;
+use super::bounds::{Readable, Stack};
 use super::resolve::{self, Module};
 use super::rules::{self, Kind, Rule};
 use super::{Capture, Cut, End, Method};
@@ -69,9 +69,9 @@ const STEPS_MAX: usize = 4096;
 
 /// Walks by unwind tables and frame pointers.
 #[inline(never)]
-pub(super) fn own(method: Method, stack_high: usize, cut: &Cut, out: &mut [usize]) -> Capture {
+pub(super) fn own(method: Method, stack: Stack, cut: &Cut, out: &mut [usize]) -> Capture {
     let mut at = here();
-    let mut memory = Readable::new(at.sp, stack_high);
+    let mut memory = Readable::new(at.sp, stack);
     let mut frames = Frames { cut, out, depth: 0, outside: false };
     let mut module: Option<Module> = None;
     // The first address is where this function is; later ones are where calls return to, one past the call.
@@ -199,13 +199,13 @@ pub(super) fn libgcc(cut: &Cut, out: &mut [usize]) -> Capture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unwind::{capture, stack_high};
+    use crate::unwind::{capture, stack};
 
     fn both(own: &mut [usize], reference: &mut [usize]) -> (Capture, Capture) {
         let cut = Cut { entry_sp: 0, own: 0..0 };
         (
-            capture(Method::Auto, stack_high(), &cut, own),
-            capture(Method::Libgcc, 0, &cut, reference),
+            capture(Method::Auto, stack(), &cut, own),
+            capture(Method::Libgcc, Stack::UNKNOWN, &cut, reference),
         )
     }
 
@@ -252,7 +252,7 @@ mod tests {
     fn truncation_is_told() {
         let cut = Cut { entry_sp: 0, own: 0..0 };
         let mut frames = [0; 3];
-        let capture = capture(Method::Auto, stack_high(), &cut, &mut frames);
+        let capture = capture(Method::Auto, stack(), &cut, &mut frames);
         assert_eq!((capture.depth, capture.end), (3, End::Truncated));
     }
 
@@ -261,7 +261,7 @@ mod tests {
         #[inline(never)]
         fn slow_path(frames: &mut [usize]) -> Capture {
             let cut = Cut { entry_sp: alloc_core::sys::stack_pointer(), own: 0..0 };
-            let captured = capture(Method::Auto, stack_high(), &cut, frames);
+            let captured = capture(Method::Auto, stack(), &cut, frames);
             std::hint::black_box(captured)
         }
         #[inline(never)]
