@@ -3,15 +3,42 @@
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::bin::{Bin, EmptySlabs};
+use crate::bin::{Bin, EmptySlabs, Visit};
 use crate::conf::Options;
 use crate::extent::{Extent, LARGE};
 use crate::pages::{Pages, Shared};
-use crate::size::{self, NBINS, NHBINS};
+use crate::size::{self, NBINS, NHBINS, NLEXTENTS};
 use crate::sys::{self, PAGE};
 
 /// Largest index of an arena, exclusive (jemalloc's limit).
 pub const ARENAS_MAX: usize = 4095;
+
+/// Counters of a large class.
+#[derive(Debug)]
+pub struct LargeCounts {
+    /// Blocks handed to thread caches or callers.
+    pub nmalloc: AtomicU64,
+    /// Blocks that came back.
+    pub ndalloc: AtomicU64,
+    /// Requests that were served, by thread caches too.
+    pub nrequests: AtomicU64,
+    /// Fills of thread caches.
+    pub nfills: AtomicU64,
+    /// Flushes of thread caches.
+    pub nflushes: AtomicU64,
+}
+
+impl LargeCounts {
+    const fn new() -> Self {
+        LargeCounts {
+            nmalloc: AtomicU64::new(0),
+            ndalloc: AtomicU64::new(0),
+            nrequests: AtomicU64::new(0),
+            nfills: AtomicU64::new(0),
+            nflushes: AtomicU64::new(0),
+        }
+    }
+}
 
 /// An arena.
 #[derive(Debug)]
@@ -22,12 +49,10 @@ pub struct Arena {
     pub pages: Pages,
     /// Threads bound to the arena.
     pub threads: AtomicU32,
-    /// Large blocks (not from slabs): bytes out, calls.
+    /// Large blocks (not from slabs): bytes out.
     pub large_bytes: AtomicUsize,
-    /// Large allocations.
-    pub large_nmalloc: AtomicU64,
-    /// Large deallocations.
-    pub large_ndalloc: AtomicU64,
+    /// Large blocks by class.
+    pub large: [LargeCounts; NLEXTENTS],
     /// When the arena was made.
     pub created_ns: u64,
 }
@@ -48,8 +73,7 @@ impl Arena {
             ),
             threads: AtomicU32::new(0),
             large_bytes: AtomicUsize::new(0),
-            large_nmalloc: AtomicU64::new(0),
-            large_ndalloc: AtomicU64::new(0),
+            large: [const { LargeCounts::new() }; NLEXTENTS],
             created_ns: sys::clock_coarse_ns(),
         };
         // SAFETY: fresh memory of the right size and alignment, which is never given back.
@@ -80,13 +104,15 @@ impl Arena {
         shared: &Shared,
         out: *mut *mut u8,
         want: usize,
-        is_fill: bool,
+        visit: Visit,
     ) -> usize {
         if class <= NBINS {
             // SAFETY: the caller provides the room.
-            return unsafe { self.bin(class).fill(class, &self.pages, shared, out, want, is_fill) };
+            return unsafe { self.bin(class).fill(class, &self.pages, shared, out, want, visit) };
         }
-        let extent = self.allocate_large(shared, size::class_bytes(class), PAGE, class);
+        let bytes = size::class_bytes(class);
+        let extent = self.allocate_large(shared, bytes, PAGE, class, visit.requests);
+        self.large[size::large_index(bytes)].nfills.fetch_add(u64::from(visit.by_cache), Ordering::Relaxed);
         if extent.is_null() {
             return 0;
         }
@@ -105,17 +131,20 @@ impl Arena {
         shared: &Shared,
         blocks: *mut *mut u8,
         count: usize,
-        is_flush: bool,
+        visit: Visit,
     ) -> usize {
         if class <= NBINS {
             let mut empty = EmptySlabs::new();
             // SAFETY: the caller hands over the blocks.
             let left = unsafe {
-                self.bin(class).flush(class, self.index, shared, blocks, count, &mut empty, is_flush)
+                self.bin(class).flush(class, self.index, shared, blocks, count, &mut empty, visit)
             };
             empty.release(&self.pages, shared);
             return left;
         }
+        let counts = &self.large[size::large_index(size::class_bytes(class))];
+        counts.nflushes.fetch_add(u64::from(visit.by_cache), Ordering::Relaxed);
+        counts.nrequests.fetch_add(visit.requests, Ordering::Relaxed);
         let mut left = 0;
         for i in 0..count {
             // SAFETY: the caller passes `count` live blocks, each the start of an extent.
@@ -133,12 +162,32 @@ impl Arena {
         left
     }
 
-    /// A large extent of `bytes` (whole pages). `class`: a cached large class, or 0. Null: no memory.
-    pub fn allocate_large(&self, shared: &Shared, bytes: usize, align: usize, class: usize) -> *mut Extent {
+    /// Counts requests of a cached class that a cache has served.
+    pub fn count_requests(&self, class: usize, requests: u64) {
+        if class <= NBINS {
+            self.bin(class).count_requests(requests);
+        } else {
+            let counts = &self.large[size::large_index(size::class_bytes(class))];
+            counts.nrequests.fetch_add(requests, Ordering::Relaxed);
+        }
+    }
+
+    /// A large extent of `bytes` (whole pages). `class`: a cached large class, or 0; `requests`: how many of that size
+    /// were served since the last one. Null: no memory.
+    pub fn allocate_large(
+        &self,
+        shared: &Shared,
+        bytes: usize,
+        align: usize,
+        class: usize,
+        requests: u64,
+    ) -> *mut Extent {
         let extent = self.pages.allocate(shared, bytes / PAGE, align.max(PAGE), class, false);
         if !extent.is_null() {
             self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
-            self.large_nmalloc.fetch_add(1, Ordering::Relaxed);
+            let counts = &self.large[size::large_index(bytes)];
+            counts.nmalloc.fetch_add(1, Ordering::Relaxed);
+            counts.nrequests.fetch_add(requests, Ordering::Relaxed);
         }
         extent
     }
@@ -150,8 +199,9 @@ impl Arena {
     pub unsafe fn deallocate_large(&self, shared: &Shared, extent: *mut Extent) {
         // SAFETY: the caller gives up the extent.
         unsafe {
-            self.large_bytes.fetch_sub((*extent).bytes(), Ordering::Relaxed);
-            self.large_ndalloc.fetch_add(1, Ordering::Relaxed);
+            let bytes = (*extent).bytes();
+            self.large_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.large[size::large_index(bytes)].ndalloc.fetch_add(1, Ordering::Relaxed);
             self.pages.deallocate(shared, extent, false);
         }
     }
@@ -174,6 +224,10 @@ impl Arena {
                 self.pages.expand(shared, extent, bytes / PAGE)?
             };
             self.large_bytes.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
+            self.large[size::large_index(before)].ndalloc.fetch_add(1, Ordering::Relaxed);
+            let counts = &self.large[size::large_index(bytes)];
+            counts.nmalloc.fetch_add(1, Ordering::Relaxed);
+            counts.nrequests.fetch_add(1, Ordering::Relaxed);
             let class = if bytes <= size::CACHED_MAX { size::class_of(bytes) } else { LARGE as usize };
             (*extent).set_class(class);
             let flag = if (*extent).samples.load(Ordering::Relaxed) > 0 { crate::pagemap::FLAG } else { 0 };

@@ -19,6 +19,8 @@ pub struct BinCounts {
     pub nmalloc: u64,
     /// Regions that came back.
     pub ndalloc: u64,
+    /// Requests that were served, most of them out of thread caches; a cache tells when it is filled or flushed.
+    pub nrequests: u64,
     /// Fills of thread caches.
     pub nfills: u64,
     /// Flushes of thread caches.
@@ -46,6 +48,27 @@ struct Inner {
 
 // SAFETY: the raw pointers lead to slabs of this bin, which the lock around `Inner` protects.
 unsafe impl Send for Inner {}
+
+/// Who comes to a bin, or to the large blocks of a class.
+#[derive(Clone, Copy, Debug)]
+pub struct Visit {
+    /// Requests served since the last visit.
+    pub requests: u64,
+    /// Whether a cache is filled or flushed.
+    pub by_cache: bool,
+}
+
+impl Visit {
+    /// A request that no cache serves.
+    pub const REQUEST: Visit = Visit { requests: 1, by_cache: false };
+    /// A free that no cache takes.
+    pub const FREE: Visit = Visit { requests: 0, by_cache: false };
+
+    /// A cache that has served so many requests.
+    pub fn cache(requests: u64) -> Self {
+        Visit { requests, by_cache: true }
+    }
+}
 
 /// A bin.
 #[derive(Debug)]
@@ -203,6 +226,7 @@ impl Bin {
                     counts: BinCounts {
                         nmalloc: 0,
                         ndalloc: 0,
+                        nrequests: 0,
                         nfills: 0,
                         nflushes: 0,
                         nslabs: 0,
@@ -228,7 +252,7 @@ impl Bin {
         shared: &Shared,
         out: *mut *mut u8,
         want: usize,
-        is_fill: bool,
+        visit: Visit,
     ) -> usize {
         let mut taken = 0;
         let mut fresh: *mut Extent = null_mut();
@@ -274,7 +298,8 @@ impl Bin {
         }
         inner.counts.nmalloc += taken as u64;
         inner.counts.curregs = inner.counts.curregs.wrapping_add(taken);
-        inner.counts.nfills += u64::from(is_fill);
+        inner.counts.nfills += u64::from(visit.by_cache);
+        inner.counts.nrequests += visit.requests;
         drop(inner);
         if !fresh.is_null() {
             // Another thread brought regions meanwhile.
@@ -316,7 +341,7 @@ impl Bin {
         blocks: *mut *mut u8,
         count: usize,
         empty: &mut EmptySlabs,
-        is_flush: bool,
+        visit: Visit,
     ) -> usize {
         let mut left = 0;
         let mut inner = self.inner.lock();
@@ -333,7 +358,8 @@ impl Bin {
                 }
             }
         }
-        inner.counts.nflushes += u64::from(is_flush);
+        inner.counts.nflushes += u64::from(visit.by_cache);
+        inner.counts.nrequests += visit.requests;
         left
     }
 
@@ -365,9 +391,20 @@ impl Bin {
         unsafe { (*slab).free_regions as usize }
     }
 
-    /// The counters as they are now.
-    pub fn counts(&self) -> BinCounts {
-        self.inner.lock().counts
+    /// Counts requests that a cache has served.
+    pub fn count_requests(&self, requests: u64) {
+        self.inner.lock().counts.nrequests += requests;
+    }
+
+    /// The counters as they are now, and those of the lock.
+    pub fn counts(&self) -> (BinCounts, crate::lock::Counts) {
+        let inner = self.inner.lock();
+        (inner.counts, inner.counts())
+    }
+
+    /// Has the lock count afresh.
+    pub fn reset_lock_counts(&self) {
+        self.inner.reset_counts();
     }
 
     /// In the child of a fork: when another thread was inside, all slabs are forgotten; each is adopted again when a

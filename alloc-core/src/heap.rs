@@ -8,12 +8,14 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::arena::{ARENAS_MAX, ArenaTable};
+use crate::caches::Caches;
 use crate::conf::{Options, UNSET};
+use crate::events::SharedEvents;
 use crate::lock::{Mutex, Rank};
 use crate::observer::Observer;
 use crate::pages::Shared;
 use crate::registry::ThreadList;
-use crate::{size, sys, tls};
+use crate::{arenas, size, sys, tls};
 
 /// The index of the arena that the library's own allocations come from.
 pub(crate) const INTERNAL_ARENA: usize = ARENAS_MAX;
@@ -61,7 +63,9 @@ pub(crate) struct Core {
     /// Counters of threads that ended, and of work done without a thread state.
     pub(crate) gone_allocated: AtomicU64,
     pub(crate) gone_deallocated: AtomicU64,
-    pub(crate) narenas: AtomicU32,
+    pub(crate) counts: arenas::Counts,
+    pub(crate) caches: Caches,
+    pub(crate) events: SharedEvents,
     pub(crate) default_dirty_ms: core::sync::atomic::AtomicI64,
     pub(crate) default_muzzy_ms: core::sync::atomic::AtomicI64,
     pub(crate) zero_reallocs: AtomicUsize,
@@ -95,7 +99,9 @@ impl<O: Observer> Heap<O> {
                 threads: Mutex::new(Rank::Threads, ThreadList::new()),
                 gone_allocated: AtomicU64::new(0),
                 gone_deallocated: AtomicU64::new(0),
-                narenas: AtomicU32::new(0),
+                counts: arenas::Counts::new(),
+                caches: Caches::new(),
+                events: SharedEvents::new(),
                 default_dirty_ms: core::sync::atomic::AtomicI64::new(0),
                 default_muzzy_ms: core::sync::atomic::AtomicI64::new(0),
                 zero_reallocs: AtomicUsize::new(0),
@@ -204,6 +210,8 @@ impl<O: Observer> Heap<O> {
                 }
             }
             (*thread).allocated = (*thread).allocated.wrapping_add(usable);
+            let requests = (&raw mut (*thread).requests).cast::<u64>().add(class);
+            *requests = (*requests).wrapping_add(1);
             *top_slot = top.sub(1);
             block
         }

@@ -7,10 +7,10 @@ use crate::decay::Tier;
 use crate::extent::Extent;
 use crate::heap::{Heap, INTERNAL_ARENA};
 use crate::observer::Observer;
-use crate::size::{self, NBINS};
+use crate::size::{self, NBINS, NHBINS};
 use crate::stats::{ArenaStats, BinStats, Stats};
 use crate::sys::{self, LG_PAGE};
-use crate::thread::{Kind, read_counter};
+use crate::thread::{Kind, Thread, read_counter};
 use crate::tls;
 
 /// Which arenas an operation is for.
@@ -60,7 +60,7 @@ impl<O: Observer> Heap<O> {
     /// Totals. `allocated` comes from the threads' own counters and is exact when no thread allocates meanwhile.
     pub fn stats(&'static self) -> Stats {
         self.ensure_booted();
-        let mut stats = Stats::default();
+        let mut stats = Stats { tcache_bytes: self.explicit_cache_stats(&mut [0; NHBINS + 1]), ..Stats::default() };
         {
             let threads = self.core.threads.lock();
             let mut allocated = self.core.gone_allocated.load(Ordering::Relaxed);
@@ -108,8 +108,11 @@ impl<O: Observer> Heap<O> {
         let mut bins = [BinStats::default(); NBINS];
         let mut small_allocated = 0;
         for (i, bin) in bins.iter_mut().enumerate() {
-            *bin = arena.bin(i + 1).counts();
+            *bin = arena.bin(i + 1).counts().0;
             small_allocated += bin.curregs * size::class_size(i);
+        }
+        for (class, requests) in self.untold_requests(arena).iter().enumerate().skip(1).take(NBINS) {
+            bins[class - 1].nrequests += requests;
         }
         Some(ArenaStats {
             nthreads: arena.threads.load(Ordering::Relaxed),
@@ -129,10 +132,33 @@ impl<O: Observer> Heap<O> {
             internal: if arena.index() == INTERNAL_ARENA { pages.active << LG_PAGE } else { 0 },
             small_allocated,
             large_allocated: arena.large_bytes.load(Ordering::Relaxed),
-            large_nmalloc: arena.large_nmalloc.load(Ordering::Relaxed),
-            large_ndalloc: arena.large_ndalloc.load(Ordering::Relaxed),
+            large_nmalloc: arena.large.iter().map(|counts| counts.nmalloc.load(Ordering::Relaxed)).sum(),
+            large_ndalloc: arena.large.iter().map(|counts| counts.ndalloc.load(Ordering::Relaxed)).sum(),
             bins,
         })
+    }
+
+    /// Requests by class that threads and caches have served out of an arena and not told its bins yet.
+    fn untold_requests(&'static self, arena: &Arena) -> [u64; NHBINS + 1] {
+        let mut requests = [0; NHBINS + 1];
+        if arena.index() == 0 {
+            // A program's own cache belongs to no arena.
+            self.explicit_cache_stats(&mut requests);
+        }
+        let threads = self.core.threads.lock();
+        let mut thread = threads.first;
+        while !thread.is_null() {
+            // SAFETY: the list holds live states, and its lock is held.
+            unsafe {
+                if (*thread).arena.is_some_and(|bound| core::ptr::eq(bound, arena)) {
+                    for (class, sum) in requests.iter_mut().enumerate() {
+                        *sum += read_counter((&raw mut (*thread).requests).cast::<u64>().add(class));
+                    }
+                }
+                thread = (*thread).next;
+            }
+        }
+        requests
     }
 
     /// Whether the arena exists.
@@ -218,10 +244,7 @@ impl<O: Observer> Heap<O> {
             if (*thread).kind == Kind::Live {
                 // Blocks in the caches keep their arena; only new ones come from the other.
                 self.flush_all(thread);
-                arena.threads.fetch_add(1, Ordering::Relaxed);
-                if let Some(old) = (*thread).arena.replace(arena) {
-                    old.threads.fetch_sub(1, Ordering::Relaxed);
-                }
+                self.bind(thread, arena);
             }
         }
         true
@@ -256,12 +279,7 @@ impl<O: Observer> Heap<O> {
                 return;
             }
             self.flush_all(thread);
-            (*thread).caching = on;
-            let options = self.options();
-            for class in 1..=size::NHBINS {
-                let slots = if on { crate::thread::capacity(class, options) } else { 0 };
-                (*thread).last[class] = (*thread).bottom[class].add(slots);
-            }
+            Thread::set_caching(thread, on, self.options());
         }
     }
 
@@ -279,39 +297,6 @@ impl<O: Observer> Heap<O> {
     /// The calling thread will be idle: its cache is emptied.
     pub fn thread_idle(&'static self) {
         self.thread_tcache_flush();
-    }
-
-    /// After sampling was switched or retuned: this thread draws a new countdown now, each other thread at its next
-    /// allocation.
-    ///
-    /// The others' countdowns are set to 0, so that [`Observer::next_wait`] is asked at once; an observer must not take
-    /// the sample that comes with it for a real one. The store goes behind the other thread's back: a decrement of its
-    /// own at that moment may undo it, and the thread runs on with its old wait.
-    pub fn redraw_waits(&'static self) {
-        self.redraw_wait();
-        let me = tls::thread();
-        let threads = self.core.threads.lock();
-        let mut thread = threads.first;
-        while !thread.is_null() {
-            // SAFETY: the list holds live states, and its lock is held.
-            unsafe {
-                if thread != me {
-                    AtomicU64::from_ptr(&raw mut (*thread).countdown).store(0, Ordering::Relaxed);
-                }
-                thread = (*thread).next;
-            }
-        }
-    }
-
-    /// The calling thread draws a new countdown now.
-    pub fn redraw_wait(&'static self) {
-        let thread = self.thread();
-        // SAFETY: the calling thread's own state; shared states are not written.
-        unsafe {
-            if (*thread).kind == Kind::Live {
-                (*thread).countdown = self.observer.next_wait(&mut (*thread).slot);
-            }
-        }
     }
 
     /// Lets `f` at what the observer keeps with the calling thread; `None` when the thread is ending.

@@ -11,12 +11,15 @@
 compile_error!("heapsift runs on Linux on x86-64 with the GNU C library; other systems are not supported yet");
 
 pub mod arena;
+mod arenas;
 pub mod base;
 pub mod bin;
+mod caches;
 mod census;
 pub mod conf;
 pub mod ctl;
 pub mod decay;
+pub mod events;
 pub mod extent;
 pub mod heap;
 mod introspect;

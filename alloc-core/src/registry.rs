@@ -4,11 +4,9 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::arena::Arena;
-use crate::heap::{Heap, INTERNAL_ARENA};
-use crate::message::{Decimal, warn};
+use crate::heap::Heap;
 use crate::observer::Observer;
 use crate::size::NHBINS;
-use crate::sys;
 use crate::thread::{DEAD, Kind, Thread, read_counter, state_bytes};
 use crate::tls;
 
@@ -162,11 +160,7 @@ impl<O: Observer> Heap<O> {
             (*thread).countdown = u64::MAX >> 1;
             self.core.threads.lock().link(thread);
             tls::set_thread(thread);
-            if O::ENABLED {
-                (*thread).depth += 1;
-                (*thread).countdown = self.observer.next_wait(&mut (*thread).slot);
-                (*thread).depth -= 1;
-            }
+            self.start_events(thread);
         }
         self.start();
         self.set_exit_key(thread);
@@ -202,92 +196,14 @@ impl<O: Observer> Heap<O> {
     pub(crate) unsafe fn flush_all(&'static self, thread: *mut Thread) {
         for class in 1..=NHBINS {
             // SAFETY: the calling thread's own live state.
-            unsafe { self.flush(thread, class, 0) };
-        }
-    }
-
-    /// How many arenas there may be.
-    pub fn narenas(&'static self) -> u32 {
-        self.narenas_auto()
-    }
-
-    /// How many automatic arenas there may be: `narenas`, or `narenas_ratio` for each CPU that this process may use.
-    pub fn narenas_auto(&'static self) -> u32 {
-        let known = self.core.narenas.load(Ordering::Relaxed);
-        if known != 0 {
-            return known;
-        }
-        let options = self.options();
-        let wanted = match (options.narenas, usable_cpus()) {
-            (0, 1) => 1,
-            // A share of an arena counts as one, and so does none at all.
-            (0, cpus) => ((u64::from(cpus) * u64::from(options.narenas_ratio)) >> 16).max(1),
-            (wanted, _) => wanted.into(),
-        };
-        let count = wanted.min(INTERNAL_ARENA as u64 - 1) as u32;
-        let first = self.core.narenas.swap(count, Ordering::Relaxed) == 0;
-        if first && wanted > count.into() {
-            let limit = Decimal::new(count.into());
-            warn(&[b"Reducing narenas to limit (", limit.as_bytes(), b")"]);
-        }
-        count
-    }
-
-    /// Arena `index`, made if need be; `None`: out of range or no memory.
-    pub(crate) fn arena(&'static self, index: usize) -> Option<&'static Arena> {
-        let slot = self.core.arenas.slot(index)?;
-        let known = slot.load(Ordering::Acquire);
-        if !known.is_null() {
-            // SAFETY: arenas are never unmapped once they are in the table.
-            return Some(unsafe { &*known });
-        }
-        if index != INTERNAL_ARENA && index > 0 && index as u32 >= self.narenas() {
-            return None;
-        }
-        let decay_ms = (
-            self.core.default_dirty_ms.load(Ordering::Relaxed),
-            self.core.default_muzzy_ms.load(Ordering::Relaxed),
-        );
-        let made = Arena::create(index, &self.core.shared, self.options(), decay_ms)?;
-        // Release: pairs with the Acquire above. A loser's arena is unused metadata for good: rare and small.
-        match slot.compare_exchange(
-            null_mut(),
-            (&raw const *made).cast_mut(),
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        ) {
-            Ok(_) => Some(made),
-            // SAFETY: the winner's arena, in the table for good.
-            Err(winner) => Some(unsafe { &*winner }),
-        }
-    }
-
-    /// The arena for a new thread: one without threads, else the one with the fewest.
-    fn choose_arena(&'static self) -> Option<&'static Arena> {
-        let first = self.arena(0)?;
-        if first.threads.load(Ordering::Relaxed) == 0 {
-            first.threads.fetch_add(1, Ordering::Relaxed);
-            return Some(first);
-        }
-        let mut best = first;
-        let mut fewest = first.threads.load(Ordering::Relaxed);
-        for index in 1..self.narenas() as usize {
-            let Some(arena) = self.core.arenas.get(index) else {
-                if let Some(fresh) = self.arena(index) {
-                    best = fresh;
+            unsafe {
+                self.flush(thread, thread, class, 0);
+                let requests = (*thread).take_requests(class);
+                if requests > 0 && let Some(arena) = (*thread).arena {
+                    arena.count_requests(class, requests);
                 }
-                break;
-            };
-            let threads = arena.threads.load(Ordering::Relaxed);
-            if threads < fewest {
-                (best, fewest) = (arena, threads);
-            }
-            if fewest == 0 {
-                break;
             }
         }
-        best.threads.fetch_add(1, Ordering::Relaxed);
-        Some(best)
     }
 
     /// In the child of a fork, its only thread: drops what other threads were changing, and forgets those threads.
@@ -296,6 +212,8 @@ impl<O: Observer> Heap<O> {
         let core = &self.core;
         core.shared.base.after_fork();
         crate::ctl::after_fork();
+        core.caches.after_fork();
+        core.events.after_fork();
         core.arenas.iter().for_each(Arena::after_fork);
         core.threads.after_fork(|threads| {
             // The links may be half changed: the other threads' states are given up.
@@ -325,43 +243,5 @@ impl<O: Observer> Heap<O> {
             }
         }
         self.observer.fork_child();
-    }
-}
-
-/// CPUs that this process may use: the affinity mask, or the cgroup's quota when that is lower.
-fn usable_cpus() -> u32 {
-    let cpus = sys::affinity_cpus();
-    let mut text = [0u8; 64];
-    let Ok(fd) = sys::open_read(c"/sys/fs/cgroup/cpu.max") else { return cpus };
-    let length = sys::read(fd, &mut text).unwrap_or(0);
-    sys::close(fd);
-    match quota_cpus(&text[..length]) {
-        Some(quota) => cpus.min(quota),
-        None => cpus,
-    }
-}
-
-/// `cpu.max` of a cgroup: `QUOTA PERIOD` in microseconds, or `max PERIOD`.
-fn quota_cpus(text: &[u8]) -> Option<u32> {
-    let mut fields = text.split(|b| b.is_ascii_whitespace()).filter(|f| !f.is_empty()).map(|field| {
-        field.iter().try_fold(0u64, |n, b| {
-            b.is_ascii_digit().then(|| n.checked_mul(10)?.checked_add(u64::from(b - b'0'))).flatten()
-        })
-    });
-    let (quota, period) = (fields.next()??, fields.next()??);
-    (period > 0).then(|| quota.div_ceil(period).clamp(1, 4096) as u32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quota_cpus;
-
-    #[test]
-    fn cgroup_quota() {
-        assert_eq!(quota_cpus(b"max 100000\n"), None);
-        assert_eq!(quota_cpus(b"150000 100000\n"), Some(2));
-        assert_eq!(quota_cpus(b"10000 100000\n"), Some(1));
-        assert_eq!(quota_cpus(b""), None);
-        assert_eq!(quota_cpus(b"100000 0\n"), None);
     }
 }

@@ -4,10 +4,11 @@ use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
 use crate::arena::Arena;
+use crate::bin::Visit;
 use crate::extent::{Extent, State};
 use crate::heap::{Heap, Request, TcacheChoice};
 use crate::message::{Decimal, fatal};
-use crate::observer::{Block, Observer};
+use crate::observer::Observer;
 use crate::pagemap::FLAG;
 use crate::size::{self, CACHED_MAX, NBINS, SMALL_MAX};
 use crate::sys::{self, PAGE};
@@ -122,41 +123,14 @@ impl<O: Observer> Heap<O> {
                 let (countdown, fired) = (*thread).countdown.overflowing_sub(usable as u64);
                 (*thread).countdown = countdown;
                 if fired || due {
-                    self.sample(thread, block, requested, usable, entry_sp);
+                    self.alarm(thread, block.addr(), requested, usable, entry_sp);
                 }
             }
         }
     }
 
-    /// The countdown ran out at this block.
-    #[cold]
-    #[inline(never)]
-    fn sample(
-        &'static self,
-        thread: *mut Thread,
-        block: *mut u8,
-        requested_bytes: usize,
-        usable_bytes: usize,
-        entry_sp: usize,
-    ) {
-        // SAFETY: called with the thread's own live state.
-        unsafe {
-            (*thread).countdown = self.observer.next_wait(&mut (*thread).slot);
-            if (*thread).depth > 0 {
-                return;
-            }
-            (*thread).depth += 1;
-            let event = Block { address: block.addr(), requested_bytes, usable_bytes, entry_sp };
-            if self.observer.sampled(&mut (*thread).slot, &event) {
-                self.flag(block.addr(), true);
-            }
-            self.observer.deferred(&mut (*thread).slot);
-            (*thread).depth -= 1;
-        }
-    }
-
     /// Notes that a live sample is (no longer) at `address`, a block in use.
-    unsafe fn flag(&'static self, address: usize, sampled: bool) {
+    pub(crate) unsafe fn flag(&'static self, address: usize, sampled: bool) {
         let shared = &self.core.shared;
         let extent = shared.map.extent(address);
         // SAFETY: the block is in use, so its extent is active and stays so.
@@ -189,47 +163,57 @@ impl<O: Observer> Heap<O> {
             return self.obtain_large(thread, size, request);
         };
         let usable = size::class_bytes(class);
-        // SAFETY: the calling thread's state.
-        let cached = unsafe { (*thread).caching }
-            && request.tcache != TcacheChoice::None
-            && request.arena.is_none();
-        if cached {
-            // SAFETY: a thread that caches has a live state of its own.
-            let block = unsafe { (*thread).pop(class) };
-            if !block.is_null() {
-                return Obtained { block, usable, zeroed: false };
-            }
-            // SAFETY: as above.
-            if unsafe { (*thread).capacity(class) } > 0 {
-                let block = self.fill(thread, class);
-                return Obtained { block, usable, zeroed: false };
+        let cache = self.cache_of(thread, request.tcache);
+        let may_cache = request.arena.is_none() || matches!(request.tcache, TcacheChoice::Explicit(_));
+        if !cache.is_null() && may_cache {
+            // SAFETY: the thread's own live state, or a cache that the program lets no other thread use.
+            unsafe {
+                let block = (*cache).pop(class);
+                if !block.is_null() {
+                    (*cache).requests[class] += 1;
+                    return Obtained { block, usable, zeroed: false };
+                }
+                if (*cache).capacity(class) > 0 {
+                    let block = self.fill(thread, cache, class, request.arena);
+                    return Obtained { block, usable, zeroed: false };
+                }
             }
         }
         let Some(arena) = self.arena_for(thread, request.arena) else { return NOTHING };
         let mut block = null_mut();
         // SAFETY: room for one pointer.
-        let n = unsafe { arena.fill(class, &self.core.shared, &raw mut block, 1, false) };
+        let n = unsafe { arena.fill(class, &self.core.shared, &raw mut block, 1, Visit::REQUEST) };
         self.slow_operation(thread, arena);
         if n == 0 { NOTHING } else { Obtained { block, usable, zeroed: false } }
     }
 
     /// Fills the empty cache of `class` and takes a block of it; null: no memory.
-    fn fill(&'static self, thread: *mut Thread, class: usize) -> *mut u8 {
-        let Some(arena) = self.arena_for(thread, None) else { return null_mut() };
-        // SAFETY: the thread's own live state; the cache is empty and has `capacity` slots above its bottom.
+    ///
+    /// # Safety
+    /// `cache` is the thread's own live state, or a cache that no other thread uses.
+    unsafe fn fill(
+        &'static self,
+        thread: *mut Thread,
+        cache: *mut Thread,
+        class: usize,
+        arena: Option<u32>,
+    ) -> *mut u8 {
+        let Some(arena) = self.arena_for(thread, arena) else { return null_mut() };
+        // SAFETY: the caller's promise; the cache is empty and has `capacity` slots above its bottom.
         unsafe {
-            let capacity = (*thread).capacity(class);
-            let want = if class <= NBINS { (capacity >> (*thread).fill_shift[class]).max(1) } else { 1 };
-            let slots = (*thread).bottom[class].add(1);
-            let got = arena.fill(class, &self.core.shared, slots, want, true);
+            let capacity = (*cache).capacity(class);
+            let want = if class <= NBINS { (capacity >> (*cache).fill_shift[class]).max(1) } else { 1 };
+            let slots = (*cache).bottom[class].add(1);
+            let visit = Visit::cache((*cache).take_requests(class) + 1);
+            let got = arena.fill(class, &self.core.shared, slots, want, visit);
             if got == 0 {
                 return null_mut();
             }
             // Lowest address on top: it goes out first, so that the memory in use stays low and dense.
             core::slice::from_raw_parts_mut(slots, got).reverse();
-            (*thread).top[class] = slots.add(got).sub(1);
+            (*cache).top[class] = slots.add(got).sub(1);
             self.slow_operation(thread, arena);
-            (*thread).pop(class)
+            (*cache).pop(class)
         }
     }
 
@@ -238,9 +222,9 @@ impl<O: Observer> Heap<O> {
         if usable == 0 {
             return NOTHING;
         }
-        let Some(arena) = self.arena_for(thread, request.arena) else { return NOTHING };
+        let Some(arena) = self.arena_for_large(thread, usable, request.arena) else { return NOTHING };
         let class = if usable <= CACHED_MAX { size::class_of(usable) } else { 0 };
-        let extent = arena.allocate_large(&self.core.shared, usable, request.align, class);
+        let extent = arena.allocate_large(&self.core.shared, usable, request.align, class, 1);
         self.slow_operation(thread, arena);
         if extent.is_null() {
             return NOTHING;
@@ -258,6 +242,7 @@ impl<O: Observer> Heap<O> {
             if (*thread).kind != Kind::Live {
                 return;
             }
+            Self::note_peak(thread);
             (*thread).ticks = (*thread).ticks.wrapping_sub(1);
             if (*thread).ticks >= TICKS {
                 (*thread).ticks = TICKS;
@@ -332,19 +317,26 @@ impl<O: Observer> Heap<O> {
             } else {
                 self.core.gone_deallocated.fetch_add(usable as u64, Ordering::Relaxed);
             }
-            let cached = class > 0 && (*thread).caching && tcache != TcacheChoice::None;
-            if cached && (*thread).capacity(class) > 0 {
-                if !(*thread).push(class, ptr) {
-                    let keep = (*thread).cached(class) / 2;
-                    self.flush(thread, class, keep);
-                    (*thread).push(class, ptr);
+            if (*thread).deallocated >= (*thread).events.deallocated_at {
+                self.deallocation_events(thread);
+            }
+            let cache = if class > 0 { self.cache_of(thread, tcache) } else { null_mut() };
+            if !cache.is_null() && (*cache).capacity(class) > 0 {
+                if !(*cache).push(class, ptr) {
+                    let cached = (*cache).cached(class);
+                    let options = self.options();
+                    let (small, large) = (options.lg_tcache_flush_small_div, options.lg_tcache_flush_large_div);
+                    // What goes is at least one block.
+                    let gone = (cached >> if class <= NBINS { small } else { large }).max(1);
+                    self.flush(thread, cache, class, cached - gone);
+                    (*cache).push(class, ptr);
                 }
                 return;
             }
             let arena = self.arena_of(extent);
             if class > 0 {
                 let mut block = ptr;
-                arena.flush(class, &self.core.shared, &raw mut block, 1, false);
+                arena.flush(class, &self.core.shared, &raw mut block, 1, Visit::FREE);
             } else {
                 arena.deallocate_large(&self.core.shared, extent);
             }
@@ -375,39 +367,32 @@ impl<O: Observer> Heap<O> {
     }
 
     /// Gives blocks of a cache back, the oldest first, until `keep` are left.
-    pub(crate) unsafe fn flush(&'static self, thread: *mut Thread, class: usize, keep: usize) {
-        // SAFETY: the thread's own live state; the cache holds blocks of `class` that nobody uses.
+    ///
+    /// # Safety
+    /// `cache` is the thread's own live state, or a cache that no other thread uses; `thread` is the calling thread's
+    /// state.
+    pub(crate) unsafe fn flush(&'static self, thread: *mut Thread, cache: *mut Thread, class: usize, keep: usize) {
+        // SAFETY: the caller's promise; the cache holds blocks of `class` that nobody uses.
         unsafe {
-            let cached = (*thread).cached(class);
+            let cached = (*cache).cached(class);
             if cached <= keep {
                 return;
             }
-            let slots = (*thread).bottom[class].add(1);
+            let slots = (*cache).bottom[class].add(1);
             let mut left = cached - keep;
             let mut arena = None;
             while left > 0 {
                 let extent = self.core.shared.map.extent((*slots).addr());
                 let owner = self.arena_of(extent);
-                left = owner.flush(class, &self.core.shared, slots, left, true);
+                let visit = Visit::cache((*cache).take_requests(class));
+                left = owner.flush(class, &self.core.shared, slots, left, visit);
                 arena = Some(owner);
             }
             slots.copy_from(slots.add(cached - keep), keep);
-            (*thread).top[class] = (*thread).bottom[class].add(keep);
+            (*cache).top[class] = (*cache).bottom[class].add(keep);
             if let Some(arena) = arena {
                 self.slow_operation(thread, (*thread).arena.unwrap_or(arena));
             }
-        }
-    }
-
-    /// The arena of a request: the one it names, the thread's, or the first.
-    pub(crate) fn arena_for(&'static self, thread: *mut Thread, wanted: Option<u32>) -> Option<&'static Arena> {
-        if let Some(index) = wanted {
-            return self.arena(index as usize);
-        }
-        // SAFETY: the calling thread's state.
-        match unsafe { (*thread).arena } {
-            Some(arena) => Some(arena),
-            None => self.arena(0),
         }
     }
 
@@ -434,7 +419,7 @@ impl<O: Observer> Heap<O> {
             let class = (*extent).class();
             if class > 0 {
                 let mut block = ptr;
-                self.arena_of(extent).flush(class, &self.core.shared, &raw mut block, 1, false);
+                self.arena_of(extent).flush(class, &self.core.shared, &raw mut block, 1, Visit::FREE);
             } else {
                 self.arena_of(extent).deallocate_large(&self.core.shared, extent);
             }

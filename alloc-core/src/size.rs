@@ -18,6 +18,8 @@ pub const SMALL_MAX: usize = 14336;
 pub const CACHED_MAX: usize = 32768;
 /// The largest request that the table of the fast path covers, in bytes.
 pub const TABLE_MAX: usize = 4096;
+/// Large classes, by which large blocks are counted: those from 16 KiB up, four for each doubling.
+pub const NLEXTENTS: usize = 196;
 /// The largest size class; greater requests fail.
 pub const MAX_SIZE_CLASS: usize = 0x7000_0000_0000_0000;
 /// Most regions that a slab has.
@@ -209,6 +211,27 @@ pub fn usable_size_for(bytes: usize, align: usize) -> usize {
     if align > PAGE && usable.checked_add(align).is_none_or(|total| total > MAX_SIZE_CLASS) { 0 } else { usable }
 }
 
+/// The position of the smallest large class that holds `bytes`, from 0 for 16 KiB and less.
+#[inline]
+pub fn large_index(bytes: usize) -> usize {
+    if bytes <= 16384 {
+        return 0;
+    }
+    // 16 KiB is the last class of its doubling; the next ones are 20, 24, 28, 32 KiB and so on.
+    let lg = (bytes - 1).ilog2() as usize;
+    let quarter = ((bytes - 1) >> (lg - 2)) & 3;
+    (1 + (lg - 14) * 4 + quarter).min(NLEXTENTS - 1)
+}
+
+/// Bytes of the large class at a position.
+pub fn large_class_size(index: usize) -> usize {
+    if index == 0 {
+        return 16384;
+    }
+    let base = 16384usize << ((index - 1) / 4);
+    base + ((index - 1) % 4 + 1) * (base / 4)
+}
+
 /// Pages of a number of bytes, rounded up.
 #[inline]
 pub fn pages_ceil(bytes: usize) -> usize {
@@ -242,6 +265,16 @@ mod tests {
             for region in 0..MAX_REGIONS {
                 assert_eq!(region_index(class, region * class_bytes(class)), region);
             }
+        }
+    }
+
+    #[test]
+    fn large_classes() {
+        assert_eq!([0, 1, 2, 3, 4, 5].map(large_class_size), [16384, 20480, 24576, 28672, 32768, 40960]);
+        assert_eq!(large_class_size(NLEXTENTS - 1), MAX_SIZE_CLASS);
+        for index in 0..NLEXTENTS {
+            let bytes = large_class_size(index);
+            assert_eq!((large_index(bytes), large_index(bytes - 1), large_index(bytes + 1)), (index, index, (index + 1).min(NLEXTENTS - 1)));
         }
     }
 

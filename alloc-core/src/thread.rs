@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicI8, AtomicU64, Ordering};
 
 use crate::arena::Arena;
 use crate::conf::{Options, UNSET};
+use crate::events::Events;
 use crate::observer::ThreadSlot;
 use crate::pagemap::{NO_MAP, NO_MAP_SHIFT};
 use crate::size::{self, NBINS, NHBINS};
@@ -60,6 +61,9 @@ pub struct Thread {
     pub(crate) bottom: [*mut *mut u8; CLASSES],
     /// What a fill asks for is `capacity >> fill_shift`: fewer for classes that are rarely used.
     pub(crate) fill_shift: [u8; CLASSES],
+    /// Allocations by class that no bin has been told of yet.
+    pub(crate) requests: [u64; CLASSES],
+    pub(crate) events: Events,
     pub(crate) slot: ThreadSlot,
     /// Links in the list of threads (or of unused states). Threads lock.
     pub(crate) next: *mut Thread,
@@ -107,6 +111,8 @@ const fn shared(kind: Kind) -> SharedThread {
         arena: None,
         bottom: [none; CLASSES],
         fill_shift: [0; CLASSES],
+        requests: [0; CLASSES],
+        events: Events::NONE,
         slot: ThreadSlot { uid: 0, words: [0; 7] },
         next: null_mut(),
         previous: null_mut(),
@@ -162,9 +168,9 @@ impl Thread {
         unsafe {
             thread.copy_from_nonoverlapping(EMPTY.as_thread(), 1);
             (*thread).kind = Kind::Live;
-            // Only the slow paths fill blocks. Where that is wanted, the fast ones find nothing: the empty state's table
-            // has no class, its map no slab.
-            if !options.junk_free {
+            // Only the slow paths fill and check blocks. Where that is wanted, the fast ones find nothing: the empty state's
+            // table has no class, its map no slab.
+            if !(options.junk_free || options.safety_check) {
                 (*thread).map = map.0;
                 (*thread).map_shift = map.1;
             }
@@ -185,6 +191,27 @@ impl Thread {
             }
         }
         thread
+    }
+
+    /// Switches the cache, which must be empty, on or off.
+    ///
+    /// # Safety
+    /// `thread` is the caller's, laid out under the same options.
+    pub(crate) unsafe fn set_caching(thread: *mut Thread, on: bool, options: &Options) {
+        // SAFETY: the array of each class has room for its capacity.
+        unsafe {
+            (*thread).caching = on;
+            for class in 1..=NHBINS {
+                let slots = if on { capacity(class, options) } else { 0 };
+                (*thread).last[class] = (*thread).bottom[class].add(slots);
+            }
+        }
+    }
+
+    /// Requests of `class` that were served since this was asked last.
+    #[inline]
+    pub(crate) fn take_requests(&mut self, class: usize) -> u64 {
+        core::mem::take(&mut self.requests[class])
     }
 
     /// Blocks in the cache of `class`.

@@ -284,9 +284,4 @@ impl Options {
             sec_max_bytes: 262_144,
         },
     };
-
-    /// Whether every request must pass the slow paths, which fill and check blocks.
-    pub fn needs_slow_paths(&self) -> bool {
-        self.junk_alloc || self.junk_free || self.zero || self.safety_check
-    }
 }

@@ -180,6 +180,14 @@ pub fn affinity_cpus() -> u32 {
     }
 }
 
+/// The CPU that the calling thread runs on, as of a moment ago.
+pub fn cpu() -> Option<u32> {
+    const SYS_GETCPU: usize = 309;
+    let mut cpu = 0u32;
+    // SAFETY: the kernel writes 4 bytes into `cpu`.
+    check(unsafe { syscall(SYS_GETCPU, [(&raw mut cpu).addr(), 0, 0, 0, 0, 0]) }).ok().map(|_| cpu)
+}
+
 /// Opens `path` (which must end in a zero byte) read-only.
 pub fn open_read(path: &core::ffi::CStr) -> Result<usize, Errno> {
     const AT_FDCWD: usize = -100isize as usize;

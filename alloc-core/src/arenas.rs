@@ -1,0 +1,248 @@
+//! Which arenas there are, and which one a thread or a request uses.
+//!
+//! Indices: the automatic arenas come first, then the one for oversize requests, then those that programs make.
+//! Automatic arenas and the oversize one are made when they are first needed.
+
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::arena::Arena;
+use crate::heap::{Heap, INTERNAL_ARENA};
+use crate::message::{Decimal, warn};
+use crate::observer::Observer;
+use crate::sys;
+use crate::thread::{Kind, Thread};
+
+/// How many arenas there may be; 0 until somebody asks.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    /// Automatic arenas.
+    auto: AtomicU32,
+    /// CPUs that `percpu_arena` spreads threads over, 0: it is off.
+    by_cpu: AtomicU32,
+    /// All indices that are taken.
+    pub(crate) total: AtomicU32,
+}
+
+impl Counts {
+    pub(crate) const fn new() -> Self {
+        Counts { auto: AtomicU32::new(0), by_cpu: AtomicU32::new(0), total: AtomicU32::new(0) }
+    }
+}
+
+impl<O: Observer> Heap<O> {
+    /// How many arena indices are taken, by arenas that need not have been made yet.
+    pub fn narenas(&'static self) -> u32 {
+        self.narenas_auto();
+        self.core.counts.total.load(Ordering::Relaxed)
+    }
+
+    /// How many automatic arenas there may be: `narenas`, or `narenas_ratio` for each CPU that this process may use.
+    pub fn narenas_auto(&'static self) -> u32 {
+        let known = self.core.counts.auto.load(Ordering::Relaxed);
+        if known != 0 { known } else { self.count_arenas() }
+    }
+
+    #[cold]
+    fn count_arenas(&'static self) -> u32 {
+        let options = self.options();
+        let cpus = usable_cpus();
+        let mut wanted = match (options.narenas, cpus) {
+            (0, 1) => 1,
+            // A share of an arena counts as one, and so does none at all.
+            (0, cpus) => ((u64::from(cpus) * u64::from(options.narenas_ratio)) >> 16).max(1),
+            (wanted, _) => wanted.into(),
+        };
+        if !options.percpu_arena.is(c"disabled") {
+            // CPU numbers know nothing of a quota.
+            let cpus = sys::affinity_cpus();
+            let by_cpu = if options.percpu_arena.is(c"phycpu") { cpus.div_ceil(2) } else { cpus };
+            wanted = if options.narenas == 0 { by_cpu.into() } else { wanted.max(by_cpu.into()) };
+            self.core.counts.by_cpu.store(by_cpu, Ordering::Relaxed);
+        }
+        let count = wanted.min(INTERNAL_ARENA as u64 - 1) as u32;
+        let oversize = u32::from(options.oversize_threshold != 0);
+        let total = &self.core.counts.total;
+        // Whoever comes second finds what the first has counted.
+        let first = total.compare_exchange(0, count + oversize, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        self.core.counts.auto.store(count, Ordering::Relaxed);
+        if first && wanted > count.into() {
+            let limit = Decimal::new(count.into());
+            warn(&[b"Reducing narenas to limit (", limit.as_bytes(), b")"]);
+        }
+        count
+    }
+
+    /// Whether `index` is that of the arena for oversize requests.
+    pub(crate) fn is_oversize_arena(&'static self, index: usize) -> bool {
+        self.options().oversize_threshold != 0 && index == self.narenas_auto() as usize
+    }
+
+    /// Arena `index`, made if need be; `None`: out of range, made by programs only, or no memory.
+    pub(crate) fn arena(&'static self, index: usize) -> Option<&'static Arena> {
+        let slot = self.core.arenas.slot(index)?;
+        let known = slot.load(Ordering::Acquire);
+        if !known.is_null() {
+            // SAFETY: arenas are never unmapped once they are in the table.
+            return Some(unsafe { &*known });
+        }
+        if index > 0 && index != INTERNAL_ARENA && index >= self.narenas_auto() as usize && !self.is_oversize_arena(index)
+        {
+            return None;
+        }
+        let decay_ms = (
+            self.core.default_dirty_ms.load(Ordering::Relaxed),
+            self.core.default_muzzy_ms.load(Ordering::Relaxed),
+        );
+        let made = Arena::create(index, &self.core.shared, self.options(), decay_ms)?;
+        // Release: pairs with the Acquire above. A loser's arena is unused metadata for good: rare and small.
+        match slot.compare_exchange(null_mut(), (&raw const *made).cast_mut(), Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Some(made),
+            // SAFETY: the winner's arena, in the table for good.
+            Err(winner) => Some(unsafe { &*winner }),
+        }
+    }
+
+    /// The arena of a request: the one it names, the thread's, or the first.
+    pub(crate) fn arena_for(&'static self, thread: *mut Thread, wanted: Option<u32>) -> Option<&'static Arena> {
+        if let Some(index) = wanted {
+            return self.arena(index as usize);
+        }
+        // SAFETY: the calling thread's state.
+        let bound = unsafe { (*thread).arena };
+        let by_cpu = self.core.counts.by_cpu.load(Ordering::Relaxed);
+        if by_cpu != 0
+            && let Some(arena) = self.arena_of_cpu(thread, by_cpu)
+        {
+            return Some(arena);
+        }
+        match bound {
+            Some(arena) => Some(arena),
+            None => self.arena(0),
+        }
+    }
+
+    /// The arena of a large request: oversize ones of threads that use automatic arenas go to an arena of their own,
+    /// so that they don't tear holes into the others.
+    pub(crate) fn arena_for_large(
+        &'static self,
+        thread: *mut Thread,
+        bytes: usize,
+        wanted: Option<u32>,
+    ) -> Option<&'static Arena> {
+        let threshold = self.options().oversize_threshold;
+        if wanted.is_none() && threshold != 0 && bytes >= threshold {
+            let auto = self.narenas_auto();
+            // SAFETY: the calling thread's state.
+            let is_auto = unsafe { (*thread).arena }.is_none_or(|arena| arena.index() < auto as usize);
+            if is_auto && let Some(arena) = self.arena(auto as usize) {
+                return Some(arena);
+            }
+        }
+        self.arena_for(thread, wanted)
+    }
+
+    /// With `percpu_arena`: the arena of the CPU that the thread runs on, to which it is bound from here on. A thread
+    /// that a program has bound to an arena of its own stays there.
+    #[cold]
+    fn arena_of_cpu(&'static self, thread: *mut Thread, by_cpu: u32) -> Option<&'static Arena> {
+        // With `phycpu` the upper half of the CPUs are the second threads of the lower half.
+        let index = sys::cpu()? % by_cpu;
+        // SAFETY: the calling thread's state; shared states are not written.
+        unsafe {
+            if let Some(arena) = (*thread).arena {
+                if arena.index() == index as usize {
+                    return Some(arena);
+                }
+                if arena.index() >= by_cpu as usize {
+                    return None;
+                }
+            }
+            let arena = self.arena(index as usize)?;
+            self.bind(thread, arena);
+            Some(arena)
+        }
+    }
+
+    /// Binds a thread to an arena. Blocks in its caches keep theirs.
+    ///
+    /// # Safety
+    /// `thread` is the calling thread's state.
+    pub(crate) unsafe fn bind(&'static self, thread: *mut Thread, arena: &'static Arena) {
+        // SAFETY: the caller's promise; shared states are not written.
+        unsafe {
+            if (*thread).kind == Kind::Live {
+                arena.threads.fetch_add(1, Ordering::Relaxed);
+                if let Some(old) = (*thread).arena.replace(arena) {
+                    old.threads.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// The arena for a new thread: one without threads, else the one with the fewest.
+    pub(crate) fn choose_arena(&'static self) -> Option<&'static Arena> {
+        let first = self.arena(0)?;
+        if first.threads.load(Ordering::Relaxed) == 0 {
+            first.threads.fetch_add(1, Ordering::Relaxed);
+            return Some(first);
+        }
+        let mut best = first;
+        let mut fewest = first.threads.load(Ordering::Relaxed);
+        for index in 1..self.narenas_auto() as usize {
+            let Some(arena) = self.core.arenas.get(index) else {
+                if let Some(fresh) = self.arena(index) {
+                    best = fresh;
+                }
+                break;
+            };
+            let threads = arena.threads.load(Ordering::Relaxed);
+            if threads < fewest {
+                (best, fewest) = (arena, threads);
+            }
+            if fewest == 0 {
+                break;
+            }
+        }
+        best.threads.fetch_add(1, Ordering::Relaxed);
+        Some(best)
+    }
+}
+
+/// CPUs that this process may use: the affinity mask, or the cgroup's quota when that is lower.
+fn usable_cpus() -> u32 {
+    let cpus = sys::affinity_cpus();
+    let mut text = [0u8; 64];
+    let Ok(fd) = sys::open_read(c"/sys/fs/cgroup/cpu.max") else { return cpus };
+    let length = sys::read(fd, &mut text).unwrap_or(0);
+    sys::close(fd);
+    match quota_cpus(&text[..length]) {
+        Some(quota) => cpus.min(quota),
+        None => cpus,
+    }
+}
+
+/// `cpu.max` of a cgroup: `QUOTA PERIOD` in microseconds, or `max PERIOD`.
+fn quota_cpus(text: &[u8]) -> Option<u32> {
+    let mut fields = text.split(|b| b.is_ascii_whitespace()).filter(|f| !f.is_empty()).map(|field| {
+        field.iter().try_fold(0u64, |n, b| {
+            b.is_ascii_digit().then(|| n.checked_mul(10)?.checked_add(u64::from(b - b'0'))).flatten()
+        })
+    });
+    let (quota, period) = (fields.next()??, fields.next()??);
+    (period > 0).then(|| quota.div_ceil(period).clamp(1, 4096) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quota_cpus;
+
+    #[test]
+    fn cgroup_quota() {
+        assert_eq!(quota_cpus(b"max 100000\n"), None);
+        assert_eq!(quota_cpus(b"150000 100000\n"), Some(2));
+        assert_eq!(quota_cpus(b"10000 100000\n"), Some(1));
+        assert_eq!(quota_cpus(b""), None);
+        assert_eq!(quota_cpus(b"100000 0\n"), None);
+    }
+}

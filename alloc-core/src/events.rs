@@ -1,0 +1,390 @@
+//! What happens to a thread after so many bytes: a sample, a line of statistics, a program's callback, a look at the
+//! thread's peak.
+//!
+//! The fast path counts one number down, to whichever of these comes first ([`Heap::arm`]). When it runs out, the slow
+//! path looks at all of them ([`Heap::alarm`]), by the thread's exact counters of allocated and freed bytes.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crate::heap::Heap;
+use crate::lock::{Mutex, Rank};
+use crate::observer::{Block, Observer};
+use crate::pagemap::{NO_MAP, NO_MAP_SHIFT};
+use crate::thread::{Kind, Thread};
+
+/// Most callbacks of programs (jemalloc's number).
+pub const HOOKS_MAX: usize = 4;
+const NEVER: u64 = u64::MAX;
+/// Bytes between two looks at a thread's peak.
+const PEAK_STEP: u64 = 64 << 10;
+/// Most bytes that a thread counts by itself towards `stats_interval`.
+const STATS_STEP_MAX: u64 = 4 << 20;
+
+/// A program's callback: whether bytes were allocated or freed, and the thread's totals of both.
+pub type Callback = unsafe extern "C" fn(bool, u64, u64);
+
+/// When a thread's events are due, in bytes of its own counters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Events {
+    /// A sample is due when more bytes than this have been allocated.
+    pub(crate) sample_at: u64,
+    stats_at: u64,
+    peak_at: u64,
+    /// Most bytes in use by the thread's own balance, since the start or the last reset.
+    peak: u64,
+    /// How many callbacks the thread knows of.
+    hooks: u32,
+    hook_allocated_at: [u64; HOOKS_MAX],
+    hook_deallocated_at: [u64; HOOKS_MAX],
+    /// The first of the last.
+    pub(crate) deallocated_at: u64,
+}
+
+impl Events {
+    pub(crate) const NONE: Events = Events {
+        sample_at: NEVER,
+        stats_at: NEVER,
+        peak_at: NEVER,
+        peak: 0,
+        hooks: 0,
+        hook_allocated_at: [NEVER; HOOKS_MAX],
+        hook_deallocated_at: [NEVER; HOOKS_MAX],
+        deallocated_at: NEVER,
+    };
+
+    /// The countdown runs out when more bytes than this have been allocated: what is due at a number of bytes is one
+    /// less away.
+    fn next(&self) -> u64 {
+        let hooks = self.hook_allocated_at.iter().fold(NEVER, |first, &at| first.min(at));
+        self.sample_at.min(hooks.min(self.stats_at).min(self.peak_at).saturating_sub(1))
+    }
+}
+
+/// A program's callback and how often it wants to be called.
+#[derive(Debug)]
+struct Hook {
+    callback: AtomicUsize,
+    interval: AtomicU64,
+    alloc_only: AtomicU32,
+}
+
+/// What all threads share of this.
+#[derive(Debug)]
+pub(crate) struct SharedEvents {
+    hooks: [Hook; HOOKS_MAX],
+    /// Callbacks in place; written under `adding`, after the callback's own fields.
+    count: AtomicU32,
+    adding: Mutex<()>,
+    /// Bytes allocated since statistics were printed.
+    stats_bytes: AtomicU64,
+}
+
+impl SharedEvents {
+    pub(crate) const fn new() -> Self {
+        SharedEvents {
+            hooks: [const {
+                Hook { callback: AtomicUsize::new(0), interval: AtomicU64::new(0), alloc_only: AtomicU32::new(0) }
+            }; HOOKS_MAX],
+            count: AtomicU32::new(0),
+            adding: Mutex::new(Rank::Control, ()),
+            stats_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn after_fork(&self) {
+        self.adding.after_fork(|()| {});
+    }
+}
+
+impl<O: Observer> Heap<O> {
+    /// Sets a new thread's events.
+    ///
+    /// # Safety
+    /// `thread` is the calling thread's own live state.
+    pub(crate) unsafe fn start_events(&'static self, thread: *mut Thread) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.options().stats_interval >= 0 {
+                (*thread).events.stats_at = (*thread).allocated + self.stats_step();
+            }
+            self.take_hooks(thread);
+            self.draw_wait(thread);
+        }
+    }
+
+    /// Draws a new wait for the thread's next sample.
+    ///
+    /// # Safety
+    /// `thread` is the calling thread's own live state.
+    pub(crate) unsafe fn draw_wait(&'static self, thread: *mut Thread) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if O::ENABLED {
+                (*thread).depth += 1;
+                let wait = self.observer.next_wait(&mut (*thread).slot);
+                (*thread).depth -= 1;
+                (*thread).events.sample_at = (*thread).allocated.saturating_add(wait);
+            }
+            Self::arm(thread);
+        }
+    }
+
+    /// Sets the countdown of the fast path to the first event.
+    unsafe fn arm(thread: *mut Thread) {
+        // SAFETY: the caller's promise. Waits are below 2^63, which a countdown that has run out is not.
+        unsafe {
+            let left = (*thread).events.next().saturating_sub((*thread).allocated);
+            (*thread).countdown = left.min(i64::MAX as u64);
+        }
+    }
+
+    /// The countdown ran out at this block, which the thread's counter includes already.
+    ///
+    /// # Safety
+    /// `thread` is the calling thread's own live state, `address` a block of its caller's.
+    #[cold]
+    #[inline(never)]
+    pub(crate) unsafe fn alarm(
+        &'static self,
+        thread: *mut Thread,
+        address: usize,
+        requested_bytes: usize,
+        usable_bytes: usize,
+        entry_sp: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let allocated = (*thread).allocated;
+            if O::ENABLED && allocated > (*thread).events.sample_at {
+                self.draw_wait(thread);
+                if (*thread).depth == 0 {
+                    (*thread).depth += 1;
+                    let event = Block { address, requested_bytes, usable_bytes, entry_sp };
+                    if self.observer.sampled(&mut (*thread).slot, &event) {
+                        self.flag(address, true);
+                    }
+                    self.observer.deferred(&mut (*thread).slot);
+                    (*thread).depth -= 1;
+                }
+            }
+            self.other_events(thread);
+            Self::arm(thread);
+        }
+    }
+
+    unsafe fn other_events(&'static self, thread: *mut Thread) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let allocated = (*thread).allocated;
+            if allocated >= (*thread).events.peak_at {
+                (*thread).events.peak_at = allocated + PEAK_STEP;
+                Self::note_peak(thread);
+            }
+            if allocated >= (*thread).events.stats_at {
+                let step = self.stats_step();
+                let bytes = allocated - ((*thread).events.stats_at - step);
+                (*thread).events.stats_at = allocated + step;
+                self.count_towards_stats(thread, bytes);
+            }
+            self.take_hooks(thread);
+            for i in 0..(*thread).events.hooks as usize {
+                if allocated >= (*thread).events.hook_allocated_at[i] {
+                    (*thread).events.hook_allocated_at[i] = allocated + self.core.events.interval(i);
+                    self.call_hook(thread, i, true);
+                }
+            }
+        }
+    }
+
+    /// The thread's counter of freed bytes has come to a callback's next mark.
+    ///
+    /// # Safety
+    /// `thread` is the calling thread's own live state.
+    #[cold]
+    pub(crate) unsafe fn deallocation_events(&'static self, thread: *mut Thread) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let deallocated = (*thread).deallocated;
+            for i in 0..(*thread).events.hooks as usize {
+                if deallocated >= (*thread).events.hook_deallocated_at[i] {
+                    (*thread).events.hook_deallocated_at[i] = deallocated + self.core.events.interval(i);
+                    self.call_hook(thread, i, false);
+                }
+            }
+            let events = &mut (*thread).events;
+            events.deallocated_at = events.hook_deallocated_at.iter().fold(NEVER, |first, &at| first.min(at));
+        }
+    }
+
+    unsafe fn call_hook(&'static self, thread: *mut Thread, i: usize, is_allocation: bool) {
+        let address = self.core.events.hooks[i].callback.load(Ordering::Relaxed);
+        // SAFETY: `add_hook` stores a function of this type, which the program promises to be callable for ever.
+        let callback = unsafe { core::mem::transmute::<usize, Callback>(address) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            (*thread).depth += 1;
+            callback(is_allocation, (*thread).allocated, (*thread).deallocated);
+            (*thread).depth -= 1;
+        }
+    }
+
+    /// Learns of callbacks that were added since the thread looked last.
+    unsafe fn take_hooks(&'static self, thread: *mut Thread) {
+        let shared = &self.core.events;
+        let count = shared.count.load(Ordering::Acquire);
+        // SAFETY: the caller's promise.
+        unsafe {
+            for i in (*thread).events.hooks as usize..count as usize {
+                let interval = shared.interval(i);
+                (*thread).events.hook_allocated_at[i] = (*thread).allocated + interval;
+                if shared.hooks[i].alloc_only.load(Ordering::Relaxed) == 0 {
+                    let at = (*thread).deallocated + interval;
+                    (*thread).events.hook_deallocated_at[i] = at;
+                    (*thread).events.deallocated_at = (*thread).events.deallocated_at.min(at);
+                    // Frees have no countdown: from here on this thread's take the slow path.
+                    (*thread).map = &raw const NO_MAP;
+                    (*thread).map_shift = NO_MAP_SHIFT;
+                }
+            }
+            (*thread).events.hooks = count;
+        }
+    }
+
+    /// Adds a callback for all threads, to be called each `interval` bytes (at least 1) that a thread allocates and,
+    /// unless `alloc_only`, each `interval` bytes that it frees. `false`: no room for one more. It stays for ever.
+    pub fn add_thread_hook(&'static self, callback: Callback, interval: u64, alloc_only: bool) -> bool {
+        let shared = &self.core.events;
+        {
+            let _adding = shared.adding.lock();
+            let count = shared.count.load(Ordering::Relaxed) as usize;
+            let Some(hook) = shared.hooks.get(count) else { return false };
+            hook.callback.store(callback as usize, Ordering::Relaxed);
+            hook.interval.store(interval.max(1), Ordering::Relaxed);
+            hook.alloc_only.store(u32::from(alloc_only), Ordering::Relaxed);
+            // Release: pairs with the Acquire in `take_hooks`.
+            shared.count.store(count as u32 + 1, Ordering::Release);
+        }
+        self.redraw_waits();
+        true
+    }
+
+    /// Bytes that a thread counts by itself: a share of the interval, so that many threads don't make it much longer.
+    fn stats_step(&'static self) -> u64 {
+        ((self.options().stats_interval.max(0) as u64) >> 6).clamp(1, STATS_STEP_MAX)
+    }
+
+    unsafe fn count_towards_stats(&'static self, thread: *mut Thread, bytes: u64) {
+        let interval = (self.options().stats_interval.max(1)) as u64;
+        let sum = &self.core.events.stats_bytes;
+        let mut total = sum.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        while total >= interval {
+            match sum.compare_exchange_weak(total, total % interval, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => total = now,
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            if total >= interval && (*thread).depth == 0 {
+                (*thread).depth += 1;
+                let letters = self.options().stats_interval_opts;
+                crate::report::print(self, letters.as_bytes(), &mut |piece| crate::message::raw(piece));
+                (*thread).depth -= 1;
+            }
+        }
+    }
+
+    /// Brings the peak up to date.
+    ///
+    /// # Safety
+    /// `thread` is the calling thread's own live state.
+    #[inline]
+    pub(crate) unsafe fn note_peak(thread: *mut Thread) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            // A thread that frees what others allocated has a balance below zero.
+            let balance = (*thread).allocated.wrapping_sub((*thread).deallocated).cast_signed().max(0) as u64;
+            (*thread).events.peak = (*thread).events.peak.max(balance);
+        }
+    }
+
+    /// Most bytes that the calling thread had in use by its own balance, allocated less freed, since it began or reset
+    /// the peak; looked at every 64 KiB and at slow operations.
+    pub fn thread_peak(&'static self) -> u64 {
+        let thread = self.thread();
+        // SAFETY: the calling thread's state; shared states are not written.
+        unsafe {
+            if (*thread).kind != Kind::Live {
+                return 0;
+            }
+            self.watch_peak(thread);
+            Self::note_peak(thread);
+            (*thread).events.peak
+        }
+    }
+
+    /// The peak counts from here on.
+    pub fn reset_thread_peak(&'static self) {
+        let thread = self.thread();
+        // SAFETY: the calling thread's state; shared states are not written.
+        unsafe {
+            if (*thread).kind == Kind::Live {
+                self.watch_peak(thread);
+                (*thread).events.peak = 0;
+                Self::note_peak(thread);
+            }
+        }
+    }
+
+    /// From the first question on the peak is looked at every so many bytes.
+    unsafe fn watch_peak(&'static self, thread: *mut Thread) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if (*thread).events.peak_at == NEVER {
+                (*thread).events.peak_at = (*thread).allocated + PEAK_STEP;
+                Self::arm(thread);
+            }
+        }
+    }
+
+    /// After sampling was switched or retuned, or a callback added: this thread draws a new countdown now, each other
+    /// thread at its next allocation.
+    ///
+    /// The others' countdowns are set to 0, so that [`Observer::next_wait`] is asked at once; an observer must not take
+    /// the sample that comes with it for a real one. The store goes behind the other thread's back: a decrement of its
+    /// own at that moment may undo it, and the thread runs on with its old wait.
+    pub fn redraw_waits(&'static self) {
+        self.redraw_wait();
+        let me = crate::tls::thread();
+        let threads = self.core.threads.lock();
+        let mut thread = threads.first;
+        while !thread.is_null() {
+            // SAFETY: the list holds live states, and its lock is held.
+            unsafe {
+                if thread != me {
+                    AtomicU64::from_ptr(&raw mut (*thread).events.sample_at).store(0, Ordering::Relaxed);
+                    AtomicU64::from_ptr(&raw mut (*thread).countdown).store(0, Ordering::Relaxed);
+                }
+                thread = (*thread).next;
+            }
+        }
+    }
+
+    /// The calling thread draws a new countdown now.
+    pub fn redraw_wait(&'static self) {
+        let thread = self.thread();
+        // SAFETY: the calling thread's own state; shared states are not written.
+        unsafe {
+            if (*thread).kind == Kind::Live {
+                self.take_hooks(thread);
+                self.draw_wait(thread);
+            }
+        }
+    }
+}
+
+impl SharedEvents {
+    fn interval(&self, i: usize) -> u64 {
+        self.hooks[i].interval.load(Ordering::Relaxed)
+    }
+}

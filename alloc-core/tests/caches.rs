@@ -1,0 +1,100 @@
+//! Caches of programs' own, requests counted by class, and what happens after so many bytes.
+
+mod common;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use alloc_core::{Heap, Request, TcacheChoice};
+use common::Nobody;
+
+static HEAP: Heap<Nobody> = Heap::new(Nobody);
+
+fn with_cache(index: u32) -> Request {
+    Request { tcache: TcacheChoice::Explicit(index), ..Request::PLAIN }
+}
+
+/// Requests of the class of 64 bytes, over all arenas.
+fn requests() -> u64 {
+    (0..HEAP.narenas()).filter_map(|arena| HEAP.arena_stats(arena)).map(|stats| stats.bins[4].nrequests).sum()
+}
+
+#[test]
+fn a_cache_of_ones_own() {
+    let (one, other) = (HEAP.create_cache().unwrap(), HEAP.create_cache().unwrap());
+    assert_ne!(one, other);
+    let block = HEAP.allocate_with(5000, with_cache(one));
+    // SAFETY: the block is ours.
+    unsafe { HEAP.deallocate_with(block, with_cache(one)) };
+    assert_ne!(HEAP.allocate_with(5000, with_cache(other)), block);
+    assert_ne!(HEAP.allocate(5000), block);
+    // Last in, first out.
+    assert_eq!(HEAP.allocate_with(5000, with_cache(one)), block);
+    let cached = HEAP.stats().tcache_bytes;
+    // SAFETY: the block is ours, and so are the caches.
+    unsafe {
+        HEAP.deallocate_with(block, with_cache(one));
+        assert_eq!(HEAP.stats().tcache_bytes, cached + 5120);
+        HEAP.flush_cache(one);
+        assert!(HEAP.stats().tcache_bytes <= cached - 5120);
+        HEAP.destroy_cache(one);
+    }
+    assert_eq!(HEAP.create_cache(), Some(one));
+}
+
+#[test]
+fn every_request_is_counted() {
+    let count = || {
+        let before = requests();
+        for _ in 0..1000 {
+            // SAFETY: allocated just now.
+            unsafe { HEAP.deallocate(HEAP.allocate(64)) };
+        }
+        requests() - before
+    };
+    assert_eq!(count(), 1000);
+    let before = requests();
+    assert_eq!(std::thread::spawn(count).join().unwrap(), 1000);
+    let cache = HEAP.create_cache().unwrap();
+    for _ in 0..10 {
+        let block = HEAP.allocate_with(64, with_cache(cache));
+        // SAFETY: allocated just now.
+        unsafe { HEAP.deallocate_with(block, with_cache(cache)) };
+        let block = HEAP.allocate_with(64, Request { tcache: TcacheChoice::None, ..Request::PLAIN });
+        // SAFETY: allocated just now.
+        unsafe { HEAP.deallocate_with(block, Request { tcache: TcacheChoice::None, ..Request::PLAIN }) };
+    }
+    assert_eq!(requests() - before, 1020);
+}
+
+static ALLOCATED: AtomicU64 = AtomicU64::new(0);
+static FREED: AtomicU64 = AtomicU64::new(0);
+
+unsafe extern "C" fn count(is_allocation: bool, _allocated: u64, _deallocated: u64) {
+    if is_allocation { &ALLOCATED } else { &FREED }.fetch_add(1, Ordering::Relaxed);
+}
+
+#[test]
+fn callbacks_and_peaks() {
+    HEAP.reset_thread_peak();
+    let blocks: Vec<_> = (0..1000).map(|_| HEAP.allocate(1000)).collect();
+    let peak = HEAP.thread_peak();
+    assert!((1_000_000..1_200_000).contains(&peak), "{peak}");
+    // SAFETY: the blocks are ours.
+    blocks.into_iter().for_each(|block| unsafe { HEAP.deallocate(block) });
+    assert_eq!(HEAP.thread_peak(), peak);
+    HEAP.reset_thread_peak();
+    assert!(HEAP.thread_peak() < 100_000);
+
+    assert!(HEAP.add_thread_hook(count, 10_240, false));
+    let (before, freed_before) = (ALLOCATED.load(Ordering::Relaxed), FREED.load(Ordering::Relaxed));
+    for _ in 0..1000 {
+        // SAFETY: allocated just now.
+        unsafe { HEAP.deallocate(HEAP.allocate(1000)) };
+    }
+    let (after, freed_after) = (ALLOCATED.load(Ordering::Relaxed), FREED.load(Ordering::Relaxed));
+    assert_eq!((after - before, freed_after - freed_before), (100, 100));
+    for _ in 0..3 {
+        assert!(HEAP.add_thread_hook(count, u64::MAX / 2, true));
+    }
+    assert!(!HEAP.add_thread_hook(count, 1, true));
+}
