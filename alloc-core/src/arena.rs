@@ -38,6 +38,13 @@ impl LargeCounts {
             nflushes: AtomicU64::new(0),
         }
     }
+
+    /// Blocks that are out, those in thread caches included.
+    pub fn current(&self) -> usize {
+        // Frees first, so that the difference is never negative.
+        let freed = self.ndalloc.load(Ordering::Relaxed);
+        self.nmalloc.load(Ordering::Relaxed).saturating_sub(freed) as usize
+    }
 }
 
 /// An arena.

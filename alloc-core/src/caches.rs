@@ -40,7 +40,7 @@ impl Caches {
         Caches {
             slots: AtomicPtr::new(null_mut()),
             bound: AtomicU32::new(0),
-            inner: Mutex::new(Rank::Control, Inner { unused: null_mut() }),
+            inner: Mutex::new(Rank::Made, Inner { unused: null_mut() }),
         }
     }
 

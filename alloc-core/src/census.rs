@@ -52,13 +52,11 @@ impl<O: Observer> Heap<O> {
         let [small @ .., large] = &mut totals;
         for arena in self.core.arenas.iter().filter(|arena| arena.index() != INTERNAL_ARENA) {
             for (i, total) in small.iter_mut().enumerate() {
-                let counts = arena.bin(i + 1).counts();
+                let (counts, _) = arena.bin(i + 1).counts();
                 total.blocks += counts.curregs;
                 total.active += counts.curslabs * (size::slab_pages(i) << LG_PAGE);
             }
-            // Frees first, so that the difference is never negative.
-            let freed = arena.large_ndalloc.load(Ordering::Relaxed);
-            large.blocks += arena.large_nmalloc.load(Ordering::Relaxed).saturating_sub(freed) as usize;
+            large.blocks += arena.large.iter().map(crate::arena::LargeCounts::current).sum::<usize>();
             large.active += arena.large_bytes.load(Ordering::Relaxed);
         }
         for (i, total) in small.iter_mut().enumerate() {

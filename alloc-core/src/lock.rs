@@ -17,18 +17,20 @@ pub enum Rank {
     Control = 0,
     /// The profiler's dump, one at a time.
     Dump = 1,
+    /// Which caches and which arenas programs have made.
+    Made = 2,
     /// The list of threads.
-    Threads = 2,
+    Threads = 3,
     /// The profiler's shards of live samples.
-    Records = 3,
+    Records = 4,
     /// The profiler's stack table and names.
-    Stacks = 4,
+    Stacks = 5,
     /// A bin.
-    Bin = 5,
+    Bin = 6,
     /// An arena's pages.
-    Pages = 6,
+    Pages = 7,
     /// The metadata allocator.
-    Base = 7,
+    Base = 8,
 }
 
 const FREE: u32 = 0;

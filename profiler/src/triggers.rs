@@ -205,7 +205,7 @@ mod tests {
             ("prof_interval_ms", "1s", Err(Invalid)),
             ("prof_cgroup_pct", "90", Ok(())),
             ("prof_cgroup_pct", "101", Err(OutOfRange)),
-            ("prof_rss_growth_pct", "-1", Err(Invalid)),
+            ("prof_rss_growth_pct", "-1", Err(OutOfRange)),
             ("prof_signal", "SIGSEGV", Err(Invalid)),
             ("prof_keep", "all", Err(Invalid)),
             ("prof_other", "1", Err(Unknown)),

@@ -35,19 +35,24 @@ fn magnitude(value: &[u8]) -> Option<(u64, bool)> {
     Some((number, negative))
 }
 
-/// An unsigned number; one with a minus sign wraps around, as `strtoumax` has it.
+/// An unsigned number; one with a minus sign is none.
 pub fn number(value: &[u8]) -> Option<u64> {
+    magnitude(value).and_then(|(n, negative)| (!negative).then_some(n))
+}
+
+/// A number of 64 bits; a minus sign wraps it around, as `strtoumax` has it.
+fn wrapped(value: &[u8]) -> Option<u64> {
     magnitude(value).map(|(n, negative)| if negative { n.wrapping_neg() } else { n })
 }
 
 /// A signed number.
 pub fn signed(value: &[u8]) -> Option<i64> {
-    number(value).map(u64::cast_signed)
+    wrapped(value).map(u64::cast_signed)
 }
 
-/// A number within bounds, clipped to them or refused.
+/// A number within bounds, clipped to them or refused. One with a minus sign is a very large one.
 pub fn clipped(value: &[u8], min: u64, max: u64, clip: bool) -> Result<u64, OptionVerdict> {
-    let n = number(value).ok_or(OptionVerdict::Invalid)?;
+    let n = wrapped(value).ok_or(OptionVerdict::Invalid)?;
     if clip {
         Ok(n.clamp(min, max))
     } else if (min..=max).contains(&n) {
@@ -138,7 +143,7 @@ mod tests {
             ("010", Some(8)),
             (" 4", Some(4)),
             ("+4", Some(4)),
-            ("-1", Some(u64::MAX)),
+            ("-1", None),
             ("18446744073709551615", Some(u64::MAX)),
             ("18446744073709551616", None),
             ("", None),
