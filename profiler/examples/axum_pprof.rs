@@ -2,8 +2,9 @@
 //!
 //! ```sh
 //! MALLOC_CONF=prof:true cargo run --release -p heapsift --example axum_pprof
-//! curl 'http://127.0.0.1:3000/work/4096'
-//! go tool pprof -http= http://127.0.0.1:3000/debug/pprof/heap
+//! curl http://127.0.0.1:3000/work/4096
+//! curl -s http://127.0.0.1:3000/debug/pprof/heap | heapsift top --sites -
+//! go tool pprof -top http://127.0.0.1:3000/debug/pprof/heap
 //! ```
 //!
 //! It listens on the loopback interface only: a profile tells a stranger too much.
@@ -43,6 +44,10 @@ async fn heap() -> Response {
     }
 }
 
+async fn no_names() -> &'static str {
+    "num_symbols: 0\n"
+}
+
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     // As with MALLOC_CONF=prof:true, but from here on.
@@ -50,7 +55,10 @@ async fn main() -> std::io::Result<()> {
     let service = Router::new()
         .route("/work/{kib}", get(work))
         .route("/debug/pprof/heap", get(heap))
-        .route("/debug/pprof/allocs", get(heap));
+        .route("/debug/pprof/allocs", get(heap))
+        // `go tool pprof` asks here for names that it doesn't find itself, and gives up where nobody answers. There are
+        // none: names are looked up offline.
+        .route("/debug/pprof/symbol", get(no_names).post(no_names));
     let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(3000u16);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("http://{}/debug/pprof/heap", listener.local_addr()?);
