@@ -168,11 +168,11 @@ impl<O: Observer> Heap<O> {
                 if usable != 0 && self.resize_block(thread, extent, ptr, wanted, usable, zero, entry_sp) {
                     return usable;
                 }
-                if most == size {
+                // What fits behind the block isn't known. A size between the two stays as it is, and isn't cut back.
+                if most == size || old_usable >= size {
                     break;
                 }
             }
-            // Between the two: what fits behind the block isn't known; the old size may do.
             usable_of(extent)
         }
     }
