@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use crate::bin::{Bin, EmptySlabs, Visit};
 use crate::conf::Options;
 use crate::extent::{Extent, LARGE};
-use crate::pages::{Pages, Shared};
+use crate::pages::{Pages, Settings, Shared};
 use crate::size::{self, NBINS, NHBINS, NLEXTENTS};
 use crate::sys::{self, PAGE};
 
@@ -65,19 +65,13 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Makes arena `index` in metadata memory; `None`: no memory.
-    pub fn create(index: usize, shared: &Shared, options: &Options, decay_ms: (i64, i64)) -> Option<&'static Arena> {
+    /// Makes an arena in metadata memory; `None`: no memory.
+    pub fn create(settings: &Settings, shared: &Shared, options: &Options) -> Option<&'static Arena> {
         let memory = shared.base.allocate(core::mem::size_of::<Arena>(), 64)?.cast::<Arena>();
         let arena = Arena {
-            index,
+            index: settings.arena,
             bins: [const { Bin::new() }; NBINS],
-            pages: Pages::new(
-                index,
-                decay_ms.0,
-                decay_ms.1,
-                options.retain,
-                options.lg_extent_max_active_fit.min(64) as u32,
-            ),
+            pages: Pages::new(settings, options),
             threads: AtomicU32::new(0),
             large_bytes: AtomicUsize::new(0),
             large: [const { LargeCounts::new() }; NLEXTENTS],

@@ -10,6 +10,7 @@ use crate::arena::Arena;
 use crate::heap::{Heap, INTERNAL_ARENA};
 use crate::message::{Decimal, warn};
 use crate::observer::Observer;
+use crate::pages::Settings;
 use crate::sys;
 use crate::thread::{Kind, Thread};
 
@@ -90,11 +91,16 @@ impl<O: Observer> Heap<O> {
         {
             return None;
         }
-        let decay_ms = (
-            self.core.default_dirty_ms.load(Ordering::Relaxed),
-            self.core.default_muzzy_ms.load(Ordering::Relaxed),
-        );
-        let made = Arena::create(index, &self.core.shared, self.options(), decay_ms)?;
+        let options = self.options();
+        let settings = Settings {
+            arena: index,
+            dirty_ms: self.core.default_dirty_ms.load(Ordering::Relaxed),
+            muzzy_ms: self.core.default_muzzy_ms.load(Ordering::Relaxed),
+            hooks: null_mut(),
+            tracks: false,
+            huge_pages: options.huge_arena_pac_thp && self.is_oversize_arena(index),
+        };
+        let made = Arena::create(&settings, &self.core.shared, options)?;
         // Release: pairs with the Acquire above. A loser's arena is unused metadata for good: rare and small.
         match slot.compare_exchange(null_mut(), (&raw const *made).cast_mut(), Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Some(made),
@@ -118,6 +124,8 @@ impl<O: Observer> Heap<O> {
         }
         match bound {
             Some(arena) => Some(arena),
+            // A thread without a state may be in the middle of a hook of the first arena's.
+            None if self.core.arenas.get(0).is_some_and(|first| first.pages.has_hooks()) => self.arena(INTERNAL_ARENA),
             None => self.arena(0),
         }
     }

@@ -25,6 +25,20 @@ pub enum State {
     Retained = 4,
     /// On its way between two of these; nobody else's neighbour.
     Transit = 5,
+    /// Free, pages backed for ever: an extent hook said so.
+    Pinned = 6,
+}
+
+/// What is true of all pages of an extent.
+pub(crate) mod flag {
+    /// They read as zero.
+    pub(crate) const ZEROED: u8 = 1;
+    /// They can't be touched before a `commit` hook was called.
+    pub(crate) const UNCOMMITTED: u8 = 2;
+    /// They stay backed for ever.
+    pub(crate) const PINNED: u8 = 4;
+    /// A guard page lies before them and one behind.
+    pub(crate) const GUARDED: u8 = 8;
 }
 
 /// The class of an extent that isn't a slab nor of a cached large class.
@@ -65,7 +79,7 @@ pub struct Extent {
     pub(crate) links: Links,
     state: AtomicU8,
     class: AtomicU8,
-    zeroed: AtomicU8,
+    flags: AtomicU8,
     /// Whether the extent is in its bin's heap of slabs with free regions. Bin lock.
     pub(crate) in_bin_heap: bool,
     arena: AtomicU16,
@@ -120,6 +134,7 @@ impl Extent {
             3 => State::Muzzy,
             4 => State::Retained,
             5 => State::Transit,
+            6 => State::Pinned,
             _ => State::Unused,
         }
     }
@@ -139,7 +154,46 @@ impl Extent {
     /// Whether the pages read as zero.
     #[inline]
     pub fn zeroed(&self) -> bool {
-        self.zeroed.load(Ordering::Relaxed) != 0
+        self.has(flag::ZEROED)
+    }
+
+    /// Whether the pages may be touched: an extent hook may have to be asked first.
+    #[inline]
+    pub fn committed(&self) -> bool {
+        !self.has(flag::UNCOMMITTED)
+    }
+
+    /// Whether the pages stay backed for ever.
+    #[inline]
+    pub fn pinned(&self) -> bool {
+        self.has(flag::PINNED)
+    }
+
+    /// Whether there are guard pages before and behind the extent, which are no part of it.
+    #[inline]
+    pub fn guarded(&self) -> bool {
+        self.has(flag::GUARDED)
+    }
+
+    #[inline]
+    fn has(&self, flag: u8) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    /// All flags, for an extent that is cut in two.
+    pub(crate) fn flags(&self) -> u8 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_flags(&self, flags: u8) {
+        self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// Sets or clears a flag; only the extent's owner does.
+    #[inline]
+    pub(crate) fn set(&self, flag: u8, on: bool) {
+        let flags = self.flags();
+        self.set_flags(if on { flags | flag } else { flags & !flag });
     }
 
     pub(crate) fn set_range(&self, address: usize, bytes: usize) {
@@ -156,7 +210,7 @@ impl Extent {
     }
 
     pub(crate) fn set_zeroed(&self, zeroed: bool) {
-        self.zeroed.store(u8::from(zeroed), Ordering::Relaxed);
+        self.set(flag::ZEROED, zeroed);
     }
 
     pub(crate) fn set_arena(&self, arena: usize) {

@@ -152,6 +152,10 @@ impl<O: Observer> Heap<O> {
             }
         }
         crate::lock::set_spins(options.mutex_max_spin);
+        crate::pages::hooks::RETAIN.store(options.retain, Ordering::Relaxed);
+        if options.trust_madvise {
+            sys::trust_advice();
+        }
         self.core.default_dirty_ms.store(options.dirty_decay_ms, Ordering::Relaxed);
         self.core.default_muzzy_ms.store(options.muzzy_decay_ms, Ordering::Relaxed);
         self.observer.boot();

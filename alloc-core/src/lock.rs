@@ -27,10 +27,22 @@ pub enum Rank {
     Stacks = 5,
     /// A bin.
     Bin = 6,
+    /// The giving back of an arena's pages, one tier at a time.
+    Decay = 7,
+    /// The growing of an arena.
+    Grow = 8,
     /// An arena's pages.
-    Pages = 7,
-    /// The metadata allocator.
-    Base = 8,
+    Pages = 9,
+    /// The metadata allocator, and the end of the data segment.
+    Base = 10,
+}
+
+/// Runs a program's code as if the thread held no lock; see `pages/hooks.rs` for why it can't meet one that it holds.
+pub(crate) fn unranked<R>(code: impl FnOnce() -> R) -> R {
+    let held = ranks::forget();
+    let result = code();
+    ranks::remember(held);
+    result
 }
 
 const FREE: u32 = 0;
@@ -304,6 +316,16 @@ mod ranks {
         }
     }
 
+    pub(super) fn forget() -> u32 {
+        slot().map_or(0, |held| held.swap(0, Ordering::Relaxed))
+    }
+
+    pub(super) fn remember(mask: u32) {
+        if let Some(held) = slot() {
+            held.store(mask, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn gave(rank: Rank) {
         if let Some(held) = slot() {
             held.store(held.load(Ordering::Relaxed) & !(1 << (rank as u32)), Ordering::Relaxed);
@@ -318,6 +340,12 @@ mod ranks {
     pub(super) fn took(_: Rank) {}
     #[inline(always)]
     pub(super) fn gave(_: Rank) {}
+    #[inline(always)]
+    pub(super) fn forget() -> u32 {
+        0
+    }
+    #[inline(always)]
+    pub(super) fn remember(_: u32) {}
 }
 
 #[cfg(test)]

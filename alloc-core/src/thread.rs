@@ -123,6 +123,8 @@ const fn shared(kind: Kind) -> SharedThread {
 pub static EMPTY: SharedThread = shared(Kind::Empty);
 /// The state of threads that are ending.
 pub static DEAD: SharedThread = shared(Kind::Dead);
+/// The state of threads while they run an extent hook.
+pub static HOOKED: SharedThread = shared(Kind::Dead);
 
 impl SharedThread {
     /// The state as the slot holds it.

@@ -2,6 +2,7 @@
 
 use core::ptr::null_mut;
 
+use super::FreeExtents;
 use crate::extent::{Extent, ListLinks, State};
 use crate::pairing::PairingHeap;
 
@@ -46,6 +47,7 @@ pub struct Cache {
     oldest: *mut Extent,
     newest: *mut Extent,
     pages: usize,
+    by_class: [FreeExtents; NPAGE_CLASSES],
     /// Extents of an older generation were in a cache that a fork dropped.
     pub(super) generation: u16,
 }
@@ -58,6 +60,7 @@ impl Cache {
             oldest: null_mut(),
             newest: null_mut(),
             pages: 0,
+            by_class: [FreeExtents { count: 0, bytes: 0 }; NPAGE_CLASSES],
             generation: 0,
         }
     }
@@ -65,6 +68,11 @@ impl Cache {
     /// Pages in the cache.
     pub fn pages(&self) -> usize {
         self.pages
+    }
+
+    /// How many extents there are, by class.
+    pub(super) fn by_class(&self) -> &[FreeExtents; NPAGE_CLASSES] {
+        &self.by_class
     }
 
     /// Adds a free extent, as the newest.
@@ -87,6 +95,8 @@ impl Cache {
             }
             self.newest = extent;
             self.pages += pages;
+            self.by_class[class].count += 1;
+            self.by_class[class].bytes += (*extent).bytes();
         }
     }
 
@@ -115,6 +125,8 @@ impl Cache {
                 (*next).body.list.previous = previous;
             }
             self.pages -= pages;
+            self.by_class[class].count -= 1;
+            self.by_class[class].bytes -= (*extent).bytes();
             (*extent).set_state(State::Transit);
         }
     }

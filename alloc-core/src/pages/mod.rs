@@ -1,26 +1,31 @@
 //! The page layer of an arena: extents cut out of mappings, reused, split, coalesced, and given back over time.
 //!
-//! Everything here lives under one lock by arena. The lock is dropped for system calls that take long (`madvise`);
-//! extents on their way are in [`State::Transit`] meanwhile, so that no neighbour merges with them.
+//! Everything here lives under one lock by arena. The lock is dropped for system calls that take long and for a
+//! program's hooks where that can be; extents on their way are in [`State::Transit`] meanwhile, so that no neighbour
+//! merges with them. `space` has the free extents, `grow` the sources of memory, `purge` the giving back, `hooks` a
+//! program's own sources, `whole` what is done to an arena as a whole.
 
 pub mod cache;
+mod dss;
+mod grow;
+pub mod hooks;
+mod purge;
+mod space;
+mod whole;
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use crate::base::Base;
+use crate::conf::Options;
 use crate::decay::{Decay, Tier};
-use crate::extent::{Extent, LARGE, State};
-use crate::lock::{Guard, Mutex, Rank};
+use crate::extent::{Extent, LARGE, State, flag};
+use crate::lock::{Counts, Mutex, Rank};
 use crate::pagemap::PageMap;
-use crate::sys::{self, Advice, LG_PAGE, PAGE};
-use cache::Cache;
-
-/// The first mapping of an arena, in bytes; later ones grow by an eighth of what the arena has mapped.
-const GROW_BYTES_MIN: usize = 2 << 20;
-const GROW_BYTES_MAX: usize = 1 << 30;
-/// Descriptors taken from the metadata allocator at a time.
-const DESCRIPTOR_BATCH: usize = 32;
+use crate::size::MAX_SIZE_CLASS;
+use crate::sys::{self, LG_PAGE, PAGE};
+use cache::{Cache, NPAGE_CLASSES};
+use hooks::{ExtentHooks, Hooks};
 
 /// What all arenas of a heap share.
 #[derive(Debug)]
@@ -61,7 +66,7 @@ impl Default for Shared {
 pub struct PurgeCounts {
     /// Purge sweeps.
     pub npurge: u64,
-    /// `madvise` calls.
+    /// Extents given back, one system call each.
     pub nmadvise: u64,
     /// Pages given back.
     pub purged: u64,
@@ -72,36 +77,75 @@ struct Inner {
     dirty: Cache,
     muzzy: Cache,
     retained: Cache,
+    pinned: Cache,
     decay_dirty: Decay,
     decay_muzzy: Decay,
     counts_dirty: PurgeCounts,
     counts_muzzy: PurgeCounts,
     unused_descriptors: *mut Extent,
+    unused_count: usize,
+    /// With `tracks`: the descriptors in front of each batch, linked by `child`.
+    batches: *mut Extent,
     mapped_bytes: usize,
     active_pages: usize,
     descriptors: usize,
+    /// Bytes that the child of a fork has lost sight of.
+    abandoned_bytes: usize,
 }
 
 // SAFETY: the raw pointers lead to descriptors of this arena, which the lock around `Inner` protects.
 unsafe impl Send for Inner {}
+
+/// What an arena's page layer is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The arena's index.
+    pub arena: usize,
+    /// Milliseconds until unused pages are given back; 0 at once, -1 never.
+    pub dirty_ms: i64,
+    /// Milliseconds of the second stage.
+    pub muzzy_ms: i64,
+    /// A program's hooks, or null.
+    pub hooks: *mut ExtentHooks,
+    /// Whether all extents can be found, for arenas that are reset or destroyed.
+    pub tracks: bool,
+    /// Whether mappings ask for huge pages whatever `thp` says.
+    pub huge_pages: bool,
+}
 
 /// The pages of one arena.
 #[derive(Debug)]
 pub struct Pages {
     arena: usize,
     inner: Mutex<Inner>,
+    /// One thread grows the arena at a time.
+    growing: Mutex<()>,
+    /// One thread gives pages of a tier back at a time.
+    decaying_dirty: Mutex<()>,
+    decaying_muzzy: Mutex<()>,
     /// When the next decay epoch ends, read without the lock.
     deadline_ns: AtomicU64,
     /// Copies of the decay times, read without the lock.
     dirty_ms: AtomicI64,
     muzzy_ms: AtomicI64,
-    purging: AtomicBool,
+    hooks: AtomicPtr<ExtentHooks>,
+    /// Where `sbrk` stands: an index into [`crate::conf::DSS`].
+    dss: AtomicU8,
+    /// Extents of so many bytes are given back at once when they are freed.
+    purge_from_bytes: AtomicUsize,
+    /// Most bytes by which the arena grows beyond what is needed.
+    grow_limit: AtomicUsize,
+    /// Extents until the next one with guard pages: slabs, large blocks. Unused where there are to be none.
+    until_guard: [AtomicUsize; 2],
+    guard_every: [usize; 2],
     retain: bool,
+    tracks: bool,
+    thp: grow::Thp,
     lg_max_fit: u32,
 }
 
 /// A picture of the page layer's numbers.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct PageStats {
     /// Pages in use by slabs and large blocks.
     pub active: usize,
@@ -111,66 +155,183 @@ pub struct PageStats {
     pub muzzy: usize,
     /// Address space without pages.
     pub retained: usize,
+    /// Unused pages that stay backed for ever.
+    pub pinned: usize,
     /// Bytes mapped, without the retained ones.
     pub mapped_bytes: usize,
     /// Descriptors ever made.
     pub descriptors: usize,
+    /// Descriptors without a use.
+    pub unused_descriptors: usize,
+    /// Bytes that the child of a fork has lost sight of.
+    pub abandoned_bytes: usize,
     /// Purge counters.
     pub counts_dirty: PurgeCounts,
     /// Purge counters.
     pub counts_muzzy: PurgeCounts,
 }
 
+/// Free extents of one state and size class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FreeExtents {
+    /// How many.
+    pub count: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+/// Free extents by class: dirty, muzzy, retained, pinned.
+pub type FreeByClass = [[FreeExtents; NPAGE_CLASSES]; 4];
+
+/// What the locks of an arena's pages have seen.
+#[derive(Clone, Copy, Debug)]
+pub struct PageLocks {
+    /// The lock of all extents.
+    pub extents: Counts,
+    /// Growing.
+    pub growing: Counts,
+    /// Giving dirty pages back.
+    pub decay_dirty: Counts,
+    /// Giving muzzy pages back.
+    pub decay_muzzy: Counts,
+}
+
 impl Pages {
-    /// The page layer of arena `arena`, with nothing mapped.
-    pub const fn new(arena: usize, dirty_ms: i64, muzzy_ms: i64, retain: bool, lg_max_fit: u32) -> Self {
+    /// A page layer with nothing mapped.
+    pub fn new(settings: &Settings, options: &Options) -> Self {
+        let guard_every = [options.san_guard_small, options.san_guard_large];
         Pages {
-            arena,
+            arena: settings.arena,
             inner: Mutex::new(
                 Rank::Pages,
                 Inner {
                     dirty: Cache::new(),
                     muzzy: Cache::new(),
                     retained: Cache::new(),
-                    decay_dirty: Decay::new(dirty_ms),
-                    decay_muzzy: Decay::new(muzzy_ms),
+                    pinned: Cache::new(),
+                    decay_dirty: Decay::new(settings.dirty_ms),
+                    decay_muzzy: Decay::new(settings.muzzy_ms),
                     counts_dirty: PurgeCounts { npurge: 0, nmadvise: 0, purged: 0 },
                     counts_muzzy: PurgeCounts { npurge: 0, nmadvise: 0, purged: 0 },
                     unused_descriptors: null_mut(),
+                    unused_count: 0,
+                    batches: null_mut(),
                     mapped_bytes: 0,
                     active_pages: 0,
                     descriptors: 0,
+                    abandoned_bytes: 0,
                 },
             ),
+            growing: Mutex::new(Rank::Grow, ()),
+            decaying_dirty: Mutex::new(Rank::Decay, ()),
+            decaying_muzzy: Mutex::new(Rank::Decay, ()),
             deadline_ns: AtomicU64::new(0),
-            dirty_ms: AtomicI64::new(dirty_ms),
-            muzzy_ms: AtomicI64::new(muzzy_ms),
-            purging: AtomicBool::new(false),
-            retain,
-            lg_max_fit,
+            dirty_ms: AtomicI64::new(settings.dirty_ms),
+            muzzy_ms: AtomicI64::new(settings.muzzy_ms),
+            hooks: AtomicPtr::new(settings.hooks),
+            dss: AtomicU8::new(options.dss.index as u8),
+            // Never: jemalloc gives extents of `oversize_threshold` back at once, and pays for it again and again.
+            purge_from_bytes: AtomicUsize::new(MAX_SIZE_CLASS + PAGE),
+            grow_limit: AtomicUsize::new(MAX_SIZE_CLASS),
+            until_guard: [AtomicUsize::new(guard_every[0]), AtomicUsize::new(guard_every[1])],
+            guard_every,
+            retain: options.retain,
+            tracks: settings.tracks,
+            thp: grow::Thp::of(options, settings.huge_pages),
+            lg_max_fit: options.lg_extent_max_active_fit.min(64) as u32,
         }
+    }
+
+    fn hooks(&self) -> Option<Hooks> {
+        // Acquire: pairs with the Release in `set_hooks`.
+        let table = self.hooks.load(Ordering::Acquire);
+        (!table.is_null()).then_some(Hooks { table, arena: self.arena as u32 })
+    }
+
+    /// Whether a program's hooks give the memory.
+    pub fn has_hooks(&self) -> bool {
+        !self.hooks.load(Ordering::Relaxed).is_null()
+    }
+
+    /// The table of hooks: a program's, or the default one.
+    pub fn hooks_table(&self) -> *mut ExtentHooks {
+        let table = self.hooks.load(Ordering::Relaxed);
+        if table.is_null() { (&raw const hooks::DEFAULT).cast_mut() } else { table }
+    }
+
+    /// Sets the table of hooks; the default one or null mean none.
+    pub fn set_hooks(&self, table: *mut ExtentHooks) {
+        let is_default = core::ptr::eq(table, &raw const hooks::DEFAULT);
+        self.hooks.store(if is_default { null_mut() } else { table }, Ordering::Release);
     }
 
     /// An active extent of `pages` pages aligned to `align` bytes, registered with class `class` (a slab class, a
     /// cached large class, or [`LARGE`]). Null when there is no memory.
     pub fn allocate(&self, shared: &Shared, pages: usize, align: usize, class: usize, slab: bool) -> *mut Extent {
-        let mut inner = self.inner.lock();
-        let extent = self.find(&mut inner, shared, pages, align);
-        if extent.is_null() {
+        let align = align.max(PAGE);
+        let which = usize::from(!slab);
+        if self.guard_every[which] != 0
+            && align == PAGE
+            && let Some(extent) = self.allocate_guarded(shared, pages, class, slab, which)
+        {
             return extent;
         }
+        let extent = self.obtain(shared, pages, align);
+        if !extent.is_null() {
+            // SAFETY: active now and known to this thread only.
+            unsafe { self.register(shared, extent, class, slab) };
+        }
+        extent
+    }
+
+    /// Finds an extent or grows for it, and makes it active.
+    fn obtain(&self, shared: &Shared, pages: usize, align: usize) -> *mut Extent {
+        let mut inner = self.inner.lock();
+        let mut extent = self.find(&mut inner, shared, pages, align);
+        if extent.is_null() {
+            drop(inner);
+            let _growing = self.growing.lock();
+            inner = self.inner.lock();
+            // Another thread may have grown the arena meanwhile.
+            extent = self.find(&mut inner, shared, pages, align);
+            if extent.is_null() {
+                (inner, extent) = self.grow(inner, shared, pages, align);
+            }
+            if extent.is_null() {
+                return extent;
+            }
+        }
         inner.active_pages += pages;
-        // SAFETY: `find` returns a live descriptor that is in no cache.
+        // SAFETY: a live descriptor that is in no cache, of this thread alone.
         unsafe {
             (*extent).set_state(State::Active);
-            (*extent).set_class(class);
             (*extent).samples.store(0, Ordering::Relaxed);
+            let committed = (*extent).committed();
+            drop(inner);
+            shared.active_bytes.fetch_add(pages << LG_PAGE, Ordering::Relaxed);
+            if !committed {
+                return self.commit(shared, extent);
+            }
         }
-        drop(inner);
-        shared.active_bytes.fetch_add(pages << LG_PAGE, Ordering::Relaxed);
-        // SAFETY: active now and known to this thread only.
-        unsafe { self.register(shared, extent, class, slab) };
         extent
+    }
+
+    /// Asks the program's hook for pages behind an active extent; null: there are none, and the extent is free again.
+    #[cold]
+    unsafe fn commit(&self, shared: &Shared, extent: *mut Extent) -> *mut Extent {
+        // SAFETY: the caller's extent.
+        unsafe {
+            if self.hooks().is_some_and(|hooks| hooks.commit(extent)) {
+                (*extent).set(flag::UNCOMMITTED, false);
+                return extent;
+            }
+            let pages = (*extent).pages();
+            shared.active_bytes.fetch_sub(pages << LG_PAGE, Ordering::Relaxed);
+            let mut inner = self.inner.lock();
+            inner.active_pages -= pages;
+            self.give(&mut inner, shared, extent, State::Retained);
+        }
+        null_mut()
     }
 
     /// Makes an active extent known to the page map.
@@ -179,7 +340,10 @@ impl Pages {
     /// The extent is active and the caller's.
     unsafe fn register(&self, shared: &Shared, extent: *mut Extent, class: usize, slab: bool) {
         // SAFETY: the caller owns the extent.
-        let (address, pages) = unsafe { ((*extent).address(), (*extent).pages()) };
+        let (address, pages) = unsafe {
+            (*extent).set_class(class);
+            ((*extent).address(), (*extent).pages())
+        };
         if slab {
             for page in 1..pages.saturating_sub(1) {
                 shared.map.set_extent(address + page * PAGE, extent);
@@ -190,214 +354,59 @@ impl Pages {
         }
     }
 
-    /// Finds, splits and takes out of its cache an extent.
-    fn find(&self, inner: &mut Inner, shared: &Shared, pages: usize, align: usize) -> *mut Extent {
-        // An aligned start is within `align - PAGE` bytes of any page-aligned one.
-        let Some(slack) = align.checked_sub(PAGE) else { return self.find(inner, shared, pages, PAGE) };
-        let Some(wanted) = pages.checked_add(slack >> LG_PAGE) else { return null_mut() };
-        if wanted > 1 << 35 {
-            return null_mut();
-        }
-        for state in [State::Dirty, State::Muzzy, State::Retained] {
-            let lg_max_fit = if state == State::Retained { u32::MAX } else { self.lg_max_fit };
-            let found = inner.cache(state).first_fit(wanted, lg_max_fit);
-            if !found.is_null() {
-                // SAFETY: the extent is in that cache.
-                unsafe {
-                    inner.cache(state).remove(found);
-                    return self.carve(inner, shared, found, pages, align, state);
-                }
-            }
-        }
-        self.grow(inner, shared, wanted, pages, align)
-    }
-
-    /// Cuts `pages` pages at an aligned address out of a free extent; what is left in front and behind goes (back) to
-    /// the cache of `state`.
-    ///
-    /// # Safety
-    /// `extent` is free, in no cache, large enough for any alignment slack.
-    unsafe fn carve(
+    /// Every so many extents: one with an inaccessible page before and one behind. `None`: it is to be an ordinary one.
+    #[cold]
+    fn allocate_guarded(
         &self,
-        inner: &mut Inner,
         shared: &Shared,
-        extent: *mut Extent,
         pages: usize,
-        align: usize,
-        state: State,
-    ) -> *mut Extent {
-        // SAFETY: the caller hands over the extent.
-        unsafe {
-            let start = (*extent).address();
-            let aligned = (start + align - 1) & !(align - 1);
-            let mut taken = extent;
-            if aligned > start {
-                taken = self.split(inner, shared, extent, (aligned - start) >> LG_PAGE);
-                if taken.is_null() {
-                    self.give(inner, shared, extent, state);
-                    return null_mut();
-                }
-                self.give(inner, shared, extent, state);
-            }
-            if (*taken).pages() > pages {
-                let rest = self.split(inner, shared, taken, pages);
-                if rest.is_null() {
-                    self.give(inner, shared, taken, state);
-                    return null_mut();
-                }
-                self.give(inner, shared, rest, state);
-            }
-            taken
+        class: usize,
+        slab: bool,
+        which: usize,
+    ) -> Option<*mut Extent> {
+        let until = &self.until_guard[which];
+        if until.fetch_sub(1, Ordering::Relaxed) != 1 {
+            return None;
         }
-    }
-
-    /// Maps new memory and takes an extent of it.
-    fn grow(&self, inner: &mut Inner, shared: &Shared, wanted: usize, pages: usize, align: usize) -> *mut Extent {
-        let wanted_bytes = wanted << LG_PAGE;
-        let step = ((inner.mapped_bytes / 8) & !(GROW_BYTES_MIN - 1)).clamp(GROW_BYTES_MIN, GROW_BYTES_MAX);
-        let mut bytes = if self.retain && wanted_bytes < step { step } else { wanted_bytes };
-        let address = match sys::map(bytes, true) {
-            Ok(address) => address,
-            Err(_) if bytes > wanted_bytes => {
-                bytes = wanted_bytes;
-                match sys::map(bytes, true) {
-                    Ok(address) => address,
-                    Err(_) => return null_mut(),
-                }
-            }
-            Err(_) => return null_mut(),
-        };
-        let extent = self.descriptor(inner, shared);
-        if extent.is_null() || !shared.map.prepare(address, bytes) {
-            // SAFETY: mapped just now, and nobody has seen it.
-            let _ = unsafe { sys::unmap(address, bytes) };
-            // SAFETY: the descriptor (if there is one) is unused.
-            unsafe { inner.drop_descriptor(extent) };
-            return null_mut();
+        until.store(self.guard_every[which], Ordering::Relaxed);
+        let extent = self.obtain(shared, pages + 2, PAGE);
+        if extent.is_null() {
+            return None;
         }
-        inner.mapped_bytes += bytes;
-        // SAFETY: a fresh descriptor for a fresh mapping.
+        // SAFETY: an active extent of this thread alone; its outer pages are never handed out.
         unsafe {
-            (*extent).set_range(address, bytes);
-            (*extent).serial = shared.serial.fetch_add(1, Ordering::Relaxed);
-            (*extent).set_zeroed(true);
-            (*extent).set_state(State::Transit);
+            let (address, end) = ((*extent).address(), (*extent).end());
+            if sys::protect(address, PAGE, false).is_err() || sys::protect(end - PAGE, PAGE, false).is_err() {
+                // Too many mappings, most likely.
+                let _ = sys::protect(address, PAGE, true);
+                self.deallocate(shared, extent, false);
+                return None;
+            }
+            shared.map.set_extent(address, null_mut());
+            shared.map.set_extent(end - PAGE, null_mut());
+            (*extent).set_range(address + PAGE, pages << LG_PAGE);
+            (*extent).set(flag::GUARDED, true);
             self.set_boundaries(shared, extent);
-            self.carve(inner, shared, extent, pages, align, State::Retained)
+            shared.active_bytes.fetch_sub(2 * PAGE, Ordering::Relaxed);
+            self.inner.lock().active_pages -= 2;
+            self.register(shared, extent, class, slab);
         }
+        Some(extent)
     }
 
-    /// An unused descriptor, null when there is no memory.
-    fn descriptor(&self, inner: &mut Inner, shared: &Shared) -> *mut Extent {
-        if inner.unused_descriptors.is_null() {
-            let size = core::mem::size_of::<Extent>();
-            let Some(batch) = shared.base.allocate(size * DESCRIPTOR_BATCH, size) else { return null_mut() };
-            let batch = batch.cast::<Extent>();
-            inner.descriptors += DESCRIPTOR_BATCH;
-            // Highest first, so that the lowest is handed out first.
-            for i in (0..DESCRIPTOR_BATCH).rev() {
-                // SAFETY: zeroed memory of the right size and alignment; all fields are valid when zero.
-                unsafe {
-                    let extent = batch.add(i);
-                    (*extent).set_arena(self.arena);
-                    inner.drop_descriptor(extent);
-                }
-            }
-        }
-        let extent = inner.unused_descriptors;
-        // SAFETY: the list holds unused descriptors, linked by `child`.
-        unsafe { inner.unused_descriptors = (*extent).links.child };
-        extent
-    }
-
-    /// Cuts a free extent in two; returns the second part (in no cache), null when there is no descriptor for it.
-    ///
-    /// # Safety
-    /// `extent` is the caller's, in no cache, longer than `pages`.
-    unsafe fn split(&self, inner: &mut Inner, shared: &Shared, extent: *mut Extent, pages: usize) -> *mut Extent {
-        let rest = self.descriptor(inner, shared);
-        if rest.is_null() {
-            return rest;
-        }
-        // SAFETY: the caller owns `extent`, `rest` is fresh.
+    /// Makes the guard pages of a free extent part of it again.
+    #[cold]
+    unsafe fn take_guards_back(&self, shared: &Shared, extent: *mut Extent) {
+        // SAFETY: the caller owns the extent; the guard pages are its own.
         unsafe {
-            let (address, bytes) = ((*extent).address(), (*extent).bytes());
-            let first = pages << LG_PAGE;
-            debug_assert!(first < bytes);
-            (*rest).set_range(address + first, bytes - first);
-            (*rest).serial = (*extent).serial;
-            (*rest).set_zeroed((*extent).zeroed());
-            (*rest).set_state(State::Transit);
-            (*extent).set_range(address, first);
+            let (address, end) = ((*extent).address(), (*extent).end());
+            shared.map.set_extent(address, null_mut());
+            shared.map.set_extent(end - PAGE, null_mut());
+            (*extent).set(flag::GUARDED, false);
+            let _ = sys::protect(address - PAGE, PAGE, true);
+            let _ = sys::protect(end, PAGE, true);
+            (*extent).set_range(address - PAGE, end - address + 2 * PAGE);
             self.set_boundaries(shared, extent);
-            self.set_boundaries(shared, rest);
-        }
-        rest
-    }
-
-    /// Registers the first and the last page of an extent.
-    ///
-    /// # Safety
-    /// The extent is the caller's.
-    unsafe fn set_boundaries(&self, shared: &Shared, extent: *mut Extent) {
-        // SAFETY: the caller owns the extent.
-        unsafe {
-            shared.map.set_extent((*extent).address(), extent);
-            shared.map.set_extent((*extent).end() - PAGE, extent);
-        }
-    }
-
-    /// Puts a free extent in the cache of `state`, merged with its free neighbours of that cache.
-    ///
-    /// # Safety
-    /// The extent is the caller's, in no cache, its boundaries are registered.
-    unsafe fn give(&self, inner: &mut Inner, shared: &Shared, extent: *mut Extent, state: State) {
-        // SAFETY: the caller hands over the extent; neighbours are checked before they are touched.
-        unsafe {
-            let mut whole = extent;
-            let before = shared.map.extent((*whole).address().wrapping_sub(PAGE));
-            if self.mergeable(inner, before, state) && (*before).end() == (*whole).address() {
-                inner.cache(state).remove(before);
-                self.merge(inner, shared, before, whole);
-                whole = before;
-            }
-            let after = shared.map.extent((*whole).end());
-            if self.mergeable(inner, after, state) && (*after).address() == (*whole).end() {
-                inner.cache(state).remove(after);
-                self.merge(inner, shared, whole, after);
-            }
-            (*whole).set_state(state);
-            inner.cache(state).insert(whole);
-        }
-    }
-
-    /// Whether a neighbour lies in this arena's cache of `state`.
-    fn mergeable(&self, inner: &mut Inner, neighbour: *mut Extent, state: State) -> bool {
-        // SAFETY: descriptors are never unmapped, arena and state are atomic. If both match, the lock held here
-        // protects the rest.
-        !neighbour.is_null()
-            && unsafe {
-                (*neighbour).arena() == self.arena
-                    && (*neighbour).state() == state
-                    && (*neighbour).generation == inner.cache(state).generation
-            }
-    }
-
-    /// Makes two adjacent extents one, `low`.
-    ///
-    /// # Safety
-    /// Both are free, in no cache, and adjacent.
-    unsafe fn merge(&self, inner: &mut Inner, shared: &Shared, low: *mut Extent, high: *mut Extent) {
-        // SAFETY: the caller owns both.
-        unsafe {
-            // Inner boundaries must not lead to a descriptor that no longer covers them.
-            shared.map.set_extent((*low).end() - PAGE, null_mut());
-            shared.map.set_extent((*high).address(), null_mut());
-            (*low).set_range((*low).address(), (*low).bytes() + (*high).bytes());
-            (*low).serial = (*low).serial.min((*high).serial);
-            (*low).set_zeroed((*low).zeroed() && (*high).zeroed());
-            self.set_boundaries(shared, low);
-            inner.drop_descriptor(high);
         }
     }
 
@@ -407,7 +416,7 @@ impl Pages {
     /// The extent is active, of this arena, and nobody uses its memory any more.
     pub unsafe fn deallocate(&self, shared: &Shared, extent: *mut Extent, slab: bool) {
         // SAFETY: the caller gives up the extent.
-        let pages = unsafe {
+        unsafe {
             let (address, pages) = ((*extent).address(), (*extent).pages());
             if slab {
                 for page in 1..pages.saturating_sub(1) {
@@ -418,14 +427,19 @@ impl Pages {
                 shared.map.set_class(address, 1, 0);
             }
             (*extent).set_zeroed(false);
-            pages
-        };
-        shared.active_bytes.fetch_sub(pages << LG_PAGE, Ordering::Relaxed);
-        let mut inner = self.inner.lock();
-        inner.active_pages -= pages;
-        // SAFETY: as above; the state changes under the lock.
-        unsafe { self.give(&mut inner, shared, extent, State::Dirty) };
-        drop(inner);
+            (*extent).set_class(LARGE as usize);
+            shared.active_bytes.fetch_sub(pages << LG_PAGE, Ordering::Relaxed);
+            if (*extent).guarded() {
+                self.take_guards_back(shared, extent);
+            }
+            if (*extent).bytes() >= self.purge_from_bytes.load(Ordering::Relaxed) && !(*extent).pinned() {
+                return self.deallocate_to_os(shared, extent, pages);
+            }
+            let state = if (*extent).pinned() { State::Pinned } else { State::Dirty };
+            let mut inner = self.inner.lock();
+            inner.active_pages -= pages;
+            self.give(&mut inner, shared, extent, state);
+        }
         if self.dirty_ms.load(Ordering::Relaxed) == 0 {
             self.decay(shared, sys::clock_coarse_ns());
         }
@@ -439,6 +453,9 @@ impl Pages {
         let mut inner = self.inner.lock();
         // SAFETY: the caller owns the extent.
         unsafe {
+            if (*extent).guarded() {
+                return false;
+            }
             let cut = (*extent).pages() - pages;
             let rest = self.split(&mut inner, shared, extent, pages);
             if rest.is_null() {
@@ -447,7 +464,8 @@ impl Pages {
             (*rest).set_zeroed(false);
             inner.active_pages -= cut;
             shared.active_bytes.fetch_sub(cut << LG_PAGE, Ordering::Relaxed);
-            self.give(&mut inner, shared, rest, State::Dirty);
+            let state = if (*rest).pinned() { State::Pinned } else { State::Dirty };
+            self.give(&mut inner, shared, rest, state);
         }
         true
     }
@@ -461,12 +479,15 @@ impl Pages {
         let mut inner = self.inner.lock();
         // SAFETY: the caller owns the extent; the neighbour is checked before it is touched.
         unsafe {
+            if (*extent).guarded() {
+                return None;
+            }
             let more = pages - (*extent).pages();
             let after = shared.map.extent((*extent).end());
-            let state = [State::Dirty, State::Muzzy, State::Retained]
+            let state = [State::Dirty, State::Pinned, State::Muzzy, State::Retained]
                 .into_iter()
-                .find(|&state| self.mergeable(&mut inner, after, state))?;
-            if (*after).address() != (*extent).end() || (*after).pages() < more {
+                .find(|&state| self.in_cache(&mut inner, after, state))?;
+            if (*after).address() != (*extent).end() || (*after).pages() < more || !self.can_merge(extent, after) {
                 return None;
             }
             inner.cache(state).remove(after);
@@ -486,119 +507,24 @@ impl Pages {
         }
     }
 
-    /// Whether an epoch has ended by `now_ns`.
-    #[inline]
-    pub fn due(&self, now_ns: u64) -> bool {
-        now_ns >= self.deadline_ns.load(Ordering::Relaxed)
+    /// Where `sbrk` stands among the sources of memory: an index into [`crate::conf::DSS`].
+    pub fn dss(&self) -> usize {
+        self.dss.load(Ordering::Relaxed).into()
     }
 
-    /// Gives back what the curves say at `now_ns`.
-    pub fn decay(&self, shared: &Shared, now_ns: u64) {
-        self.purge_tier(shared, Tier::Dirty, Some(now_ns));
-        self.purge_tier(shared, Tier::Muzzy, Some(now_ns));
-        let mut inner = self.inner.lock();
-        let next = inner.decay_dirty.deadline_ns().min(inner.decay_muzzy.deadline_ns());
-        let _ = &mut inner;
-        self.deadline_ns.store(next, Ordering::Relaxed);
+    /// Sets where `sbrk` stands.
+    pub fn set_dss(&self, index: usize) {
+        self.dss.store(index as u8, Ordering::Relaxed);
     }
 
-    /// Gives back all unused pages.
-    pub fn purge(&self, shared: &Shared) {
-        self.purge_tier(shared, Tier::Dirty, None);
-        self.purge_tier(shared, Tier::Muzzy, None);
+    /// From how many bytes on extents are given back at once; and a new number.
+    pub fn purge_from_bytes(&self, new: Option<usize>) -> usize {
+        exchange(&self.purge_from_bytes, new)
     }
 
-    fn purge_tier(&self, shared: &Shared, tier: Tier, now_ns: Option<u64>) {
-        if self.purging.swap(true, Ordering::Acquire) {
-            // Another thread is at it.
-            return;
-        }
-        let mut inner = self.inner.lock();
-        let unused = inner.cache(tier_state(tier)).pages();
-        let limit = match now_ns {
-            Some(now_ns) => inner.decay_of(tier).limit(now_ns, unused),
-            None => 0,
-        };
-        if unused > limit {
-            inner.counts_of(tier).npurge += 1;
-        }
-        // Straight to the OS, unless dirty pages have a second stage before them.
-        let lazily = tier == Tier::Dirty && now_ns.is_some() && inner.decay_muzzy.ms != 0;
-        loop {
-            let unused = inner.cache(tier_state(tier)).pages();
-            let extent = inner.cache(tier_state(tier)).oldest();
-            if unused <= limit || extent.is_null() {
-                break;
-            }
-            inner = self.purge_one(inner, shared, tier, extent, unused - limit, lazily);
-        }
-        let unused = inner.cache(tier_state(tier)).pages();
-        inner.decay_of(tier).purged_to(unused);
-        drop(inner);
-        self.purging.store(false, Ordering::Release);
-    }
-
-    /// Gives back up to `excess` pages of `extent`; the lock is dropped for the system call.
-    fn purge_one<'a>(
-        &'a self,
-        mut inner: Guard<'a, Inner>,
-        shared: &Shared,
-        tier: Tier,
-        extent: *mut Extent,
-        excess: usize,
-        lazily: bool,
-    ) -> Guard<'a, Inner> {
-        let state = tier_state(tier);
-        // SAFETY: the extent is in the cache of `state`, whose lock is held; in transit nobody else touches it.
-        unsafe {
-            inner.cache(state).remove(extent);
-            if (*extent).pages() > excess {
-                let rest = self.split(&mut inner, shared, extent, excess);
-                if !rest.is_null() {
-                    self.give(&mut inner, shared, rest, state);
-                }
-            }
-            let (address, bytes) = ((*extent).address(), (*extent).bytes());
-            drop(inner);
-            let advice = if lazily { Advice::Free } else { Advice::DontNeed };
-            let done = sys::advise(address, bytes, advice).is_ok();
-            let mut inner = self.inner.lock();
-            let counts = inner.counts_of(tier);
-            counts.nmadvise += 1;
-            counts.purged += (bytes >> LG_PAGE) as u64;
-            if !done {
-                // The pages stay backed, so they aren't zero; they are still good for reuse from the last cache.
-                (*extent).set_zeroed(false);
-                self.give(&mut inner, shared, extent, State::Retained);
-            } else if lazily {
-                self.give(&mut inner, shared, extent, State::Muzzy);
-            } else {
-                (*extent).set_zeroed(true);
-                self.give(&mut inner, shared, extent, State::Retained);
-            }
-            inner
-        }
-    }
-
-    /// The decay time of a tier, in milliseconds.
-    pub fn decay_ms(&self, tier: Tier) -> i64 {
-        match tier {
-            Tier::Dirty => self.dirty_ms.load(Ordering::Relaxed),
-            Tier::Muzzy => self.muzzy_ms.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Sets the decay time of a tier.
-    pub fn set_decay_ms(&self, shared: &Shared, tier: Tier, ms: i64) {
-        let now_ns = sys::clock_monotonic_ns();
-        let mut inner = self.inner.lock();
-        inner.decay_of(tier).reset(ms, now_ns);
-        match tier {
-            Tier::Dirty => self.dirty_ms.store(ms, Ordering::Relaxed),
-            Tier::Muzzy => self.muzzy_ms.store(ms, Ordering::Relaxed),
-        }
-        drop(inner);
-        self.decay(shared, now_ns);
+    /// By how many bytes the arena grows at most beyond what is needed; and a new number.
+    pub fn grow_limit(&self, new: Option<usize>) -> usize {
+        exchange(&self.grow_limit, new)
     }
 
     /// The numbers as they are now.
@@ -610,22 +536,67 @@ impl Pages {
             dirty: inner.dirty.pages(),
             muzzy: inner.muzzy.pages(),
             retained,
+            pinned: inner.pinned.pages(),
             mapped_bytes: inner.mapped_bytes.saturating_sub(retained << LG_PAGE),
             descriptors: inner.descriptors,
+            unused_descriptors: inner.unused_count,
+            abandoned_bytes: inner.abandoned_bytes,
             counts_dirty: inner.counts_dirty,
             counts_muzzy: inner.counts_muzzy,
         }
     }
 
+    /// Active pages, of a moment.
+    pub fn active_pages(&self) -> usize {
+        self.inner.lock().active_pages
+    }
+
+    /// Free extents by class.
+    pub fn free_extents(&self, out: &mut FreeByClass) {
+        let inner = self.inner.lock();
+        for (cache, out) in [&inner.dirty, &inner.muzzy, &inner.retained, &inner.pinned].into_iter().zip(out) {
+            *out = *cache.by_class();
+        }
+    }
+
+    /// What the locks have seen.
+    pub fn lock_counts(&self) -> PageLocks {
+        PageLocks {
+            extents: self.inner.counts(),
+            growing: self.growing.counts(),
+            decay_dirty: self.decaying_dirty.counts(),
+            decay_muzzy: self.decaying_muzzy.counts(),
+        }
+    }
+
+    /// Has the locks count afresh.
+    pub fn reset_lock_counts(&self) {
+        self.inner.reset_counts();
+        self.growing.reset_counts();
+        self.decaying_dirty.reset_counts();
+        self.decaying_muzzy.reset_counts();
+    }
+
     /// In the child of a fork.
     pub fn after_fork(&self) {
-        self.purging.store(false, Ordering::Relaxed);
+        dss::after_fork();
+        for lock in [&self.growing, &self.decaying_dirty, &self.decaying_muzzy] {
+            lock.after_fork(|()| {});
+        }
         self.inner.after_fork(|inner| {
-            inner.dirty.abandon();
-            inner.muzzy.abandon();
-            inner.retained.abandon();
+            let caches = [&mut inner.dirty, &mut inner.muzzy, &mut inner.retained, &mut inner.pinned];
+            inner.abandoned_bytes += caches.iter().map(|cache| cache.pages() << LG_PAGE).sum::<usize>();
+            caches.into_iter().for_each(Cache::abandon);
             inner.unused_descriptors = null_mut();
+            inner.unused_count = 0;
         });
+    }
+}
+
+fn exchange(value: &AtomicUsize, new: Option<usize>) -> usize {
+    match new {
+        Some(new) => value.swap(new, Ordering::Relaxed),
+        None => value.load(Ordering::Relaxed),
     }
 }
 
@@ -641,6 +612,7 @@ impl Inner {
         match state {
             State::Dirty => &mut self.dirty,
             State::Muzzy => &mut self.muzzy,
+            State::Pinned => &mut self.pinned,
             _ => &mut self.retained,
         }
     }
@@ -657,22 +629,5 @@ impl Inner {
             Tier::Dirty => &mut self.counts_dirty,
             Tier::Muzzy => &mut self.counts_muzzy,
         }
-    }
-
-    /// Puts a descriptor on the list of unused ones.
-    ///
-    /// # Safety
-    /// Null, or a descriptor of this arena that describes nothing any more.
-    unsafe fn drop_descriptor(&mut self, extent: *mut Extent) {
-        if extent.is_null() {
-            return;
-        }
-        // SAFETY: the caller gives up the descriptor.
-        unsafe {
-            (*extent).set_state(State::Unused);
-            (*extent).set_class(LARGE as usize);
-            (*extent).links.child = self.unused_descriptors;
-        }
-        self.unused_descriptors = extent;
     }
 }

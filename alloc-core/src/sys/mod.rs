@@ -59,6 +59,54 @@ pub fn map(bytes: usize, reserve: bool) -> Result<usize, Errno> {
     check(unsafe { syscall(SYS_MMAP, [0, bytes, PROT_READ_WRITE, flags, usize::MAX, 0]) })
 }
 
+/// As [`map`], at `wanted` if the kernel has room there, anywhere else if not; `wanted` 0 says nothing.
+pub fn map_near(wanted: usize, bytes: usize) -> Result<usize, Errno> {
+    const PROT_READ_WRITE: usize = 3;
+    const MAP_PRIVATE_ANONYMOUS_NORESERVE: usize = 0x4022;
+    // SAFETY: without MAP_FIXED an anonymous mapping touches no existing memory.
+    check(unsafe { syscall(SYS_MMAP, [wanted, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, usize::MAX, 0]) })
+}
+
+/// Moves the end of the data segment (`brk`) to `wanted`, 0: nowhere; where it is then.
+pub fn data_end(wanted: usize) -> usize {
+    const SYS_BRK: usize = 12;
+    // SAFETY: the caller only moves it up, which touches no existing memory.
+    check(unsafe { syscall(SYS_BRK, [wanted, 0, 0, 0, 0, 0]) }).unwrap_or(0)
+}
+
+/// Whether [`Advice::DontNeed`] really leaves zeros: some emulators only pretend. Tried once, unless
+/// [`trust_advice`] was called.
+pub fn dont_need_clears() -> bool {
+    match CLEARS.load(core::sync::atomic::Ordering::Relaxed) {
+        0 => {
+            let clears = try_dont_need();
+            CLEARS.store(if clears { 1 } else { 2 }, core::sync::atomic::Ordering::Relaxed);
+            clears
+        }
+        answer => answer == 1,
+    }
+}
+
+static CLEARS: core::sync::atomic::AtomicU8 = core::sync::atomic::AtomicU8::new(0);
+
+/// Has [`dont_need_clears`] answer yes without a trial (`trust_madvise`).
+pub fn trust_advice() {
+    CLEARS.store(1, core::sync::atomic::Ordering::Relaxed);
+}
+
+fn try_dont_need() -> bool {
+    let Ok(address) = map(PAGE, true) else { return true };
+    let word: *mut u64 = core::ptr::with_exposed_provenance_mut(address);
+    // SAFETY: the page was mapped just now and is this function's alone.
+    unsafe {
+        word.write_volatile(u64::MAX);
+        let done = advise(address, PAGE, Advice::DontNeed).is_ok();
+        let clears = done && word.read_volatile() == 0;
+        let _ = unmap(address, PAGE);
+        clears
+    }
+}
+
 /// Gives a mapped range back to the kernel.
 ///
 /// # Safety

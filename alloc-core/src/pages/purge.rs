@@ -1,0 +1,258 @@
+//! Giving unused pages back: by the decay curves, all at once, or right when they are freed.
+
+use core::ptr::null_mut;
+use core::sync::atomic::Ordering;
+
+use super::{Inner, Pages, Shared, dss, tier_state};
+use crate::decay::Tier;
+use crate::extent::{Extent, State, flag};
+use crate::lock::{Guard, Mutex};
+use crate::sys::{self, Advice, LG_PAGE, PAGE};
+
+/// Where an extent went that was to be given back.
+enum Gone {
+    /// It doesn't exist any more.
+    Unmapped,
+    /// The pages may be taken by the kernel.
+    Muzzy,
+    /// The address space is kept.
+    Retained,
+}
+
+impl Pages {
+    /// Whether an epoch has ended by `now_ns`.
+    #[inline]
+    pub fn due(&self, now_ns: u64) -> bool {
+        now_ns >= self.deadline_ns.load(Ordering::Relaxed)
+    }
+
+    /// Gives back what the curves say at `now_ns`.
+    pub fn decay(&self, shared: &Shared, now_ns: u64) {
+        for tier in [Tier::Dirty, Tier::Muzzy] {
+            // Another thread may be at it.
+            if let Some(_turn) = self.decaying(tier).try_lock() {
+                self.purge_tier(shared, tier, Some(now_ns));
+            }
+        }
+        let inner = self.inner.lock();
+        let next = inner.decay_dirty.deadline_ns().min(inner.decay_muzzy.deadline_ns());
+        self.deadline_ns.store(next, Ordering::Relaxed);
+    }
+
+    /// Gives back all unused pages.
+    pub fn purge(&self, shared: &Shared) {
+        for tier in [Tier::Dirty, Tier::Muzzy] {
+            let _turn = self.decaying(tier).lock();
+            self.purge_tier(shared, tier, None);
+        }
+    }
+
+    fn decaying(&self, tier: Tier) -> &Mutex<()> {
+        match tier {
+            Tier::Dirty => &self.decaying_dirty,
+            Tier::Muzzy => &self.decaying_muzzy,
+        }
+    }
+
+    fn purge_tier(&self, shared: &Shared, tier: Tier, now_ns: Option<u64>) {
+        let mut inner = self.inner.lock();
+        let unused = inner.cache(tier_state(tier)).pages();
+        let limit = match now_ns {
+            Some(now_ns) => inner.decay_of(tier).limit(now_ns, unused),
+            None => 0,
+        };
+        if unused > limit {
+            inner.counts_of(tier).npurge += 1;
+        }
+        // Straight to the OS, unless dirty pages have a second stage before them.
+        let lazily = tier == Tier::Dirty && now_ns.is_some() && inner.decay_muzzy.ms != 0;
+        loop {
+            let unused = inner.cache(tier_state(tier)).pages();
+            let extent = inner.cache(tier_state(tier)).oldest();
+            if unused <= limit || extent.is_null() {
+                break;
+            }
+            inner = self.purge_one(inner, shared, tier, extent, unused - limit, lazily);
+        }
+        let unused = inner.cache(tier_state(tier)).pages();
+        inner.decay_of(tier).purged_to(unused);
+    }
+
+    /// Gives back up to `excess` pages of `extent`; the lock is dropped for the system call.
+    fn purge_one<'a>(
+        &'a self,
+        mut inner: Guard<'a, Inner>,
+        shared: &Shared,
+        tier: Tier,
+        extent: *mut Extent,
+        excess: usize,
+        lazily: bool,
+    ) -> Guard<'a, Inner> {
+        let state = tier_state(tier);
+        // SAFETY: the extent is in the cache of `state`, whose lock is held; in transit nobody else touches it.
+        unsafe {
+            inner.cache(state).remove(extent);
+            if (*extent).pages() > excess {
+                let rest = self.split(&mut inner, shared, extent, excess);
+                if !rest.is_null() {
+                    self.give(&mut inner, shared, rest, state);
+                }
+            }
+            let bytes = (*extent).bytes();
+            drop(inner);
+            let gone = self.let_go(shared, extent, lazily);
+            let mut inner = self.inner.lock();
+            let counts = inner.counts_of(tier);
+            counts.nmadvise += 1;
+            counts.purged += (bytes >> LG_PAGE) as u64;
+            self.put_away(&mut inner, shared, extent, gone);
+            inner
+        }
+    }
+
+    /// Gives an extent back right when it is freed.
+    ///
+    /// # Safety
+    /// The extent is active no more, registered by its boundaries only, and the caller's; `pages` of it were active.
+    #[cold]
+    pub(super) unsafe fn deallocate_to_os(&self, shared: &Shared, extent: *mut Extent, pages: usize) {
+        // SAFETY: the caller gives up the extent.
+        unsafe {
+            (*extent).set_state(State::Transit);
+            let bytes = (*extent).bytes();
+            let gone = self.let_go(shared, extent, false);
+            let mut inner = self.inner.lock();
+            inner.active_pages -= pages;
+            inner.counts_dirty.nmadvise += 1;
+            inner.counts_dirty.purged += (bytes >> LG_PAGE) as u64;
+            self.put_away(&mut inner, shared, extent, gone);
+        }
+    }
+
+    /// Gives the pages of an extent back, with its address space where that is possible and wanted.
+    ///
+    /// # Safety
+    /// The extent is in transit and the caller's; its contents are given up. The lock is not held.
+    unsafe fn let_go(&self, shared: &Shared, extent: *mut Extent, lazily: bool) -> Gone {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (address, bytes) = ((*extent).address(), (*extent).bytes());
+            let Some(hooks) = self.hooks() else {
+                if lazily && sys::advise(address, bytes, Advice::Free).is_ok() {
+                    return Gone::Muzzy;
+                }
+                if !self.retain && !dss::has(address) {
+                    self.forget_boundaries(shared, extent);
+                    if sys::unmap(address, bytes).is_ok() {
+                        return Gone::Unmapped;
+                    }
+                    self.set_boundaries(shared, extent);
+                }
+                let done = sys::advise(address, bytes, Advice::DontNeed).is_ok();
+                // Where that failed the pages stay as they are, still good for reuse from the last cache.
+                (*extent).set_zeroed(done && sys::dont_need_clears());
+                return Gone::Retained;
+            };
+            let committed = (*extent).committed();
+            if lazily && hooks.purge_lazy(extent) {
+                return Gone::Muzzy;
+            }
+            self.forget_boundaries(shared, extent);
+            if hooks.dalloc(address, bytes, committed) {
+                return Gone::Unmapped;
+            }
+            self.set_boundaries(shared, extent);
+            if !committed {
+                return Gone::Retained;
+            }
+            if hooks.decommit(extent) {
+                (*extent).set(flag::UNCOMMITTED, true);
+                (*extent).set_zeroed(true);
+            } else {
+                let purged = hooks.purge_forced(extent);
+                (*extent).set_zeroed(purged);
+                if !purged && !lazily {
+                    hooks.purge_lazy(extent);
+                }
+            }
+            Gone::Retained
+        }
+    }
+
+    /// Before the address space goes: from then on another arena may register what comes there.
+    unsafe fn forget_boundaries(&self, shared: &Shared, extent: *mut Extent) {
+        // SAFETY: the caller owns the extent.
+        unsafe {
+            shared.map.set_extent((*extent).address(), null_mut());
+            shared.map.set_extent((*extent).end() - PAGE, null_mut());
+        }
+    }
+
+    unsafe fn put_away(&self, inner: &mut Inner, shared: &Shared, extent: *mut Extent, gone: Gone) {
+        // SAFETY: the caller hands over the extent, which is in no cache.
+        unsafe {
+            match gone {
+                Gone::Unmapped => {
+                    inner.mapped_bytes -= (*extent).bytes();
+                    inner.drop_descriptor(extent);
+                }
+                Gone::Muzzy => self.give(inner, shared, extent, State::Muzzy),
+                Gone::Retained => self.give(inner, shared, extent, State::Retained),
+            }
+        }
+    }
+
+    /// Gives all free extents up, with their address space: the arena is destroyed.
+    pub(super) fn unmap_all(&self, shared: &Shared) {
+        for state in [State::Retained, State::Pinned] {
+            let mut inner = self.inner.lock();
+            loop {
+                let extent = inner.cache(state).oldest();
+                if extent.is_null() {
+                    break;
+                }
+                // SAFETY: the extent is in that cache, whose lock is held; in transit nobody else touches it.
+                unsafe {
+                    inner.cache(state).remove(extent);
+                    let (address, bytes) = ((*extent).address(), (*extent).bytes());
+                    self.forget_boundaries(shared, extent);
+                    drop(inner);
+                    match self.hooks() {
+                        Some(hooks) => hooks.destroy(address, bytes, (*extent).committed()),
+                        // What can't be unmapped is lost.
+                        None if dss::has(address) => {
+                            let _ = sys::advise(address, bytes, Advice::DontNeed);
+                        }
+                        None => {
+                            let _ = sys::unmap(address, bytes);
+                        }
+                    }
+                    inner = self.inner.lock();
+                    inner.mapped_bytes -= bytes;
+                    inner.drop_descriptor(extent);
+                }
+            }
+        }
+    }
+
+    /// The decay time of a tier, in milliseconds.
+    pub fn decay_ms(&self, tier: Tier) -> i64 {
+        match tier {
+            Tier::Dirty => self.dirty_ms.load(Ordering::Relaxed),
+            Tier::Muzzy => self.muzzy_ms.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Sets the decay time of a tier.
+    pub fn set_decay_ms(&self, shared: &Shared, tier: Tier, ms: i64) {
+        let now_ns = sys::clock_monotonic_ns();
+        let mut inner = self.inner.lock();
+        inner.decay_of(tier).reset(ms, now_ns);
+        match tier {
+            Tier::Dirty => self.dirty_ms.store(ms, Ordering::Relaxed),
+            Tier::Muzzy => self.muzzy_ms.store(ms, Ordering::Relaxed),
+        }
+        drop(inner);
+        self.decay(shared, now_ns);
+    }
+}

@@ -1,0 +1,246 @@
+//! Free extents: finding one, cutting it, joining it with its neighbours; and their descriptors.
+
+use core::ptr::null_mut;
+
+use super::{Inner, Pages, Shared};
+use crate::extent::{Extent, LARGE, State};
+use crate::sys::{LG_PAGE, PAGE};
+
+/// Descriptors taken from the metadata allocator at a time.
+pub(super) const DESCRIPTOR_BATCH: usize = 32;
+
+impl Pages {
+    /// Finds an extent of at least `pages` pages at an aligned address, cuts it to size, and takes it out of its cache.
+    /// Null: there is none.
+    pub(super) fn find(&self, inner: &mut Inner, shared: &Shared, pages: usize, align: usize) -> *mut Extent {
+        // An aligned start is within `align - PAGE` bytes of any page-aligned one.
+        let Some(wanted) = pages.checked_add((align - PAGE) >> LG_PAGE) else { return null_mut() };
+        if wanted > 1 << 35 {
+            return null_mut();
+        }
+        for state in [State::Pinned, State::Dirty, State::Muzzy, State::Retained] {
+            let lg_max_fit = if state == State::Retained { u32::MAX } else { self.lg_max_fit };
+            let found = inner.cache(state).first_fit(wanted, lg_max_fit);
+            if !found.is_null() {
+                // SAFETY: the extent is in that cache.
+                unsafe {
+                    inner.cache(state).remove(found);
+                    return self.carve(inner, shared, found, pages, align, state);
+                }
+            }
+        }
+        null_mut()
+    }
+
+    /// Cuts `pages` pages at an aligned address out of a free extent; what is left in front and behind goes (back) to
+    /// the cache of `state`.
+    ///
+    /// # Safety
+    /// `extent` is free, in no cache, large enough for any alignment slack.
+    pub(super) unsafe fn carve(
+        &self,
+        inner: &mut Inner,
+        shared: &Shared,
+        extent: *mut Extent,
+        pages: usize,
+        align: usize,
+        state: State,
+    ) -> *mut Extent {
+        // SAFETY: the caller hands over the extent.
+        unsafe {
+            let start = (*extent).address();
+            let aligned = (start + align - 1) & !(align - 1);
+            let mut taken = extent;
+            if aligned > start {
+                taken = self.split(inner, shared, extent, (aligned - start) >> LG_PAGE);
+                self.give(inner, shared, extent, state);
+                if taken.is_null() {
+                    return null_mut();
+                }
+            }
+            if (*taken).pages() > pages {
+                let rest = self.split(inner, shared, taken, pages);
+                if rest.is_null() {
+                    self.give(inner, shared, taken, state);
+                    return null_mut();
+                }
+                self.give(inner, shared, rest, state);
+            }
+            taken
+        }
+    }
+
+    /// An unused descriptor, null when there is no memory.
+    pub(super) fn descriptor(&self, inner: &mut Inner, shared: &Shared) -> *mut Extent {
+        if inner.unused_descriptors.is_null() {
+            let size = core::mem::size_of::<Extent>();
+            let Some(batch) = shared.base.allocate(size * DESCRIPTOR_BATCH, size) else { return null_mut() };
+            let batch = batch.cast::<Extent>();
+            inner.descriptors += DESCRIPTOR_BATCH;
+            // The first one is the head of its batch where all extents must be found.
+            let first = usize::from(self.tracks);
+            // Highest first, so that the lowest is handed out first.
+            for i in (first..DESCRIPTOR_BATCH).rev() {
+                // SAFETY: zeroed memory of the right size and alignment; all fields are valid when zero.
+                unsafe {
+                    let extent = batch.add(i);
+                    (*extent).set_arena(self.arena);
+                    inner.drop_descriptor(extent);
+                }
+            }
+            if self.tracks {
+                // SAFETY: as above.
+                unsafe { (*batch).links.child = inner.batches };
+                inner.batches = batch;
+            }
+        }
+        let extent = inner.unused_descriptors;
+        // SAFETY: the list holds unused descriptors, linked by `child`.
+        unsafe { inner.unused_descriptors = (*extent).links.child };
+        inner.unused_count -= 1;
+        extent
+    }
+
+    /// Cuts a free extent in two; returns the second part (in no cache), null when there is no descriptor for it, or the
+    /// program's hook does not allow it.
+    ///
+    /// # Safety
+    /// `extent` is the caller's, in no cache, longer than `pages`.
+    pub(super) unsafe fn split(
+        &self,
+        inner: &mut Inner,
+        shared: &Shared,
+        extent: *mut Extent,
+        pages: usize,
+    ) -> *mut Extent {
+        // SAFETY: the caller owns `extent`.
+        let (address, bytes, committed) = unsafe { ((*extent).address(), (*extent).bytes(), (*extent).committed()) };
+        let first = pages << LG_PAGE;
+        debug_assert!(first < bytes);
+        let rest = self.descriptor(inner, shared);
+        if rest.is_null() {
+            return rest;
+        }
+        if self.hooks().is_some_and(|hooks| !hooks.split(address, bytes, first, committed)) {
+            // SAFETY: the descriptor is unused.
+            unsafe { inner.drop_descriptor(rest) };
+            return null_mut();
+        }
+        // SAFETY: the caller owns `extent`, `rest` is fresh.
+        unsafe {
+            (*rest).set_range(address + first, bytes - first);
+            (*rest).serial = (*extent).serial;
+            (*rest).set_flags((*extent).flags());
+            (*rest).set_state(State::Transit);
+            (*extent).set_range(address, first);
+            self.set_boundaries(shared, extent);
+            self.set_boundaries(shared, rest);
+        }
+        rest
+    }
+
+    /// Registers the first and the last page of an extent.
+    ///
+    /// # Safety
+    /// The extent is the caller's.
+    pub(super) unsafe fn set_boundaries(&self, shared: &Shared, extent: *mut Extent) {
+        // SAFETY: the caller owns the extent.
+        unsafe {
+            shared.map.set_extent((*extent).address(), extent);
+            shared.map.set_extent((*extent).end() - PAGE, extent);
+        }
+    }
+
+    /// Puts a free extent in the cache of `state`, merged with its free neighbours of that cache.
+    ///
+    /// # Safety
+    /// The extent is the caller's, in no cache, its boundaries are registered.
+    pub(super) unsafe fn give(&self, inner: &mut Inner, shared: &Shared, extent: *mut Extent, state: State) {
+        // SAFETY: the caller hands over the extent; neighbours are checked before they are touched.
+        unsafe {
+            let mut whole = extent;
+            let before = shared.map.extent((*whole).address().wrapping_sub(PAGE));
+            if self.in_cache(inner, before, state)
+                && (*before).end() == (*whole).address()
+                && self.can_merge(before, whole)
+            {
+                inner.cache(state).remove(before);
+                self.merge(inner, shared, before, whole);
+                whole = before;
+            }
+            let after = shared.map.extent((*whole).end());
+            if self.in_cache(inner, after, state)
+                && (*after).address() == (*whole).end()
+                && self.can_merge(whole, after)
+            {
+                inner.cache(state).remove(after);
+                self.merge(inner, shared, whole, after);
+            }
+            (*whole).set_state(state);
+            inner.cache(state).insert(whole);
+        }
+    }
+
+    /// Whether a neighbour lies in this arena's cache of `state`.
+    pub(super) fn in_cache(&self, inner: &mut Inner, neighbour: *mut Extent, state: State) -> bool {
+        // SAFETY: descriptors are never unmapped, arena and state are atomic. If both match, the lock held here
+        // protects the rest.
+        !neighbour.is_null()
+            && unsafe {
+                (*neighbour).arena() == self.arena
+                    && (*neighbour).state() == state
+                    && (*neighbour).generation == inner.cache(state).generation
+            }
+    }
+
+    /// Whether two adjacent extents may be made one: both with pages or both without, and the program's hook agrees.
+    ///
+    /// # Safety
+    /// Both are this arena's, and their owners don't change them meanwhile.
+    pub(super) unsafe fn can_merge(&self, low: *const Extent, high: *const Extent) -> bool {
+        // SAFETY: the caller's promise.
+        let (low, high) = unsafe { (&*low, &*high) };
+        low.committed() == high.committed()
+            && low.pinned() == high.pinned()
+            && self.hooks().is_none_or(|hooks| hooks.merge(low, high))
+    }
+
+    /// Makes two adjacent extents one, `low`.
+    ///
+    /// # Safety
+    /// Both are free, in no cache, and adjacent.
+    pub(super) unsafe fn merge(&self, inner: &mut Inner, shared: &Shared, low: *mut Extent, high: *mut Extent) {
+        // SAFETY: the caller owns both.
+        unsafe {
+            // Inner boundaries must not lead to a descriptor that no longer covers them.
+            shared.map.set_extent((*low).end() - PAGE, null_mut());
+            shared.map.set_extent((*high).address(), null_mut());
+            (*low).set_range((*low).address(), (*low).bytes() + (*high).bytes());
+            (*low).serial = (*low).serial.min((*high).serial);
+            (*low).set_zeroed((*low).zeroed() && (*high).zeroed());
+            self.set_boundaries(shared, low);
+            inner.drop_descriptor(high);
+        }
+    }
+}
+
+impl Inner {
+    /// Puts a descriptor on the list of unused ones.
+    ///
+    /// # Safety
+    /// Null, or a descriptor of this arena that describes nothing any more.
+    pub(super) unsafe fn drop_descriptor(&mut self, extent: *mut Extent) {
+        if extent.is_null() {
+            return;
+        }
+        // SAFETY: the caller gives up the descriptor.
+        unsafe {
+            (*extent).set_state(State::Unused);
+            (*extent).set_class(LARGE as usize);
+            (*extent).set_flags(0);
+            (*extent).links.child = self.unused_descriptors;
+        }
+        self.unused_descriptors = extent;
+        self.unused_count += 1;
+    }
+}

@@ -1,0 +1,45 @@
+//! An arena as a whole: all its blocks thrown away, all its memory given up.
+
+use super::{Pages, Shared};
+use crate::extent::{Extent, State};
+
+/// Descriptors of a batch; see `space.rs`.
+const BATCH: usize = super::space::DESCRIPTOR_BATCH;
+
+impl Pages {
+    /// Calls `f` with each active extent. Only for arenas that track their extents.
+    ///
+    /// # Safety
+    /// Nobody else allocates or frees in the arena meanwhile; `f` may free the extent that it gets.
+    pub unsafe fn for_each_active(&self, mut f: impl FnMut(*mut Extent)) {
+        // Batches are added in front only.
+        let mut batch = self.inner.lock().batches;
+        while !batch.is_null() {
+            for i in 1..BATCH {
+                // SAFETY: batches are never given back, and the state is atomic.
+                unsafe {
+                    let extent = batch.add(i);
+                    if (*extent).state() == State::Active {
+                        f(extent);
+                    }
+                }
+            }
+            // SAFETY: as above; the head's link is written once, before the batch can be seen.
+            batch = unsafe { (*batch).links.child };
+        }
+    }
+
+    /// Gives everything that is free to the OS, address space included.
+    ///
+    /// # Safety
+    /// The arena has no active extent, and nobody uses it.
+    pub unsafe fn give_up_all(&self, shared: &Shared) {
+        self.purge(shared);
+        self.unmap_all(shared);
+    }
+
+    /// Bytes of address space that the arena has.
+    pub fn address_space(&self) -> usize {
+        self.inner.lock().mapped_bytes
+    }
+}
