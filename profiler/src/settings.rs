@@ -318,6 +318,10 @@ pub fn bytes(value: &[u8]) -> Option<u64> {
         },
         _ => return None,
     };
+    // As a number, a minus sign is jemalloc's way to write the greatest ones; as a size it is a mistake.
+    if digits.first() == Some(&b'-') {
+        return None;
+    }
     number(digits)?.checked_mul(1 << shift)
 }
 

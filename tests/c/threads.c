@@ -9,6 +9,8 @@ enum { KEPT = 40, WORK = 4000, HELD = 256 };
 
 struct job { unsigned seed; void *kept[KEPT]; };
 
+static pthread_barrier_t together;
+
 static void *work(void *argument)
 {
     struct job *job = argument;
@@ -25,6 +27,8 @@ static void *work(void *argument)
         block[0] = block[size - 1] = (char)i;
         held[slot] = block;
     }
+    /* All threads of a batch hold what they hold at the same moment, in each batch, however they are scheduled. */
+    pthread_barrier_wait(&together);
     for (int i = 0; i < HELD; i++)
         free(held[i]);
     for (int i = 0; i < KEPT; i++)
@@ -47,6 +51,7 @@ int main(int argc, char **argv)
     if (argc != 3)
         return 2;
     int total = atoi(argv[1]), batch = atoi(argv[2]);
+    pthread_barrier_init(&together, NULL, batch);
     struct job *jobs = calloc(batch, sizeof *jobs);
     pthread_t *threads = calloc(batch, sizeof *threads);
     for (int started = 0; started < total; started += batch) {

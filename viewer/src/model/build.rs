@@ -197,11 +197,12 @@ impl Builder {
             let first_label = self.profile.labels.len();
             for item in &labels[label..labels_end] {
                 let Some(item) = self.label(taken, item)? else { continue };
-                if side == Side::New && self.profile.text(item.key) == base_label {
-                    if matches!(item.value, LabelValue::Text(text) if self.profile.text(text) == BASE_LABEL.1) {
-                        side = Side::Base;
-                        continue;
-                    }
+                if side == Side::New
+                    && self.profile.text(item.key) == base_label
+                    && matches!(item.value, LabelValue::Text(text) if self.profile.text(text) == BASE_LABEL.1)
+                {
+                    side = Side::Base;
+                    continue;
                 }
                 self.profile.labels.push(item);
             }
