@@ -306,6 +306,10 @@ pub fn bytes(value: &[u8]) -> Option<u64> {
     // In a hexadecimal number the letter is a digit.
     let length = if value.starts_with(b"0x") || value.starts_with(b"0X") { 0 } else { length };
     let (digits, unit) = value.split_at(value.len() - length);
+    if digits.starts_with(b"-") {
+        // As C reads it, that is a number near 2^64.
+        return None;
+    }
     let shift = match unit.split_first() {
         None => 0,
         Some((b'B' | b'b', [])) => 0,
