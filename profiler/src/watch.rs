@@ -17,6 +17,8 @@ const MS: u64 = 1_000_000;
 const LOOK_AT_GROWTH: u64 = 500 * MS;
 const LOOK_AT_LIMIT: u64 = 250 * MS;
 const LOOK_AT_NEAR_LIMIT: u64 = 100 * MS;
+/// The process may be moved to another group.
+const LOOK_AT_GROUPS: u64 = 5_000 * MS;
 /// The thread looks around at least that often: options may change, and a signal may have come as it fell asleep.
 const LONGEST_SLEEP: u64 = 500 * MS;
 /// After a dump that failed (a full disk), the next is tried after this pause, and each further one after twice the
@@ -201,11 +203,12 @@ impl Pause {
 pub extern "C" fn run(_: *mut c_void) -> *mut c_void {
     extra::set_thread_name(c"heapsift-watch");
     let triggers = &HEAP.observer().settings.triggers;
-    let groups = Groups::of_this_process();
     let mut seen = SIGNALS.load(Ordering::Relaxed);
     // Signals that came before this thread was there count.
     let mut pending = seen != 0;
     let start = sys::clock_monotonic_ns();
+    let mut groups = None;
+    let mut groups_look = Clock { next: start };
     let interval = || triggers.interval_ms.load(Ordering::Relaxed).saturating_mul(MS);
     let mut time = Clock { next: start.saturating_add(interval()) };
     let (mut growth_look, mut limit_look) = (Clock { next: start }, Clock { next: start });
@@ -235,6 +238,9 @@ pub extern "C" fn run(_: *mut c_void) -> *mut c_void {
             wake = wake.min(growth_look.next);
         }
         let percent = u64::from(triggers.limit_percent.load(Ordering::Relaxed));
+        if percent != 0 && groups_look.is_due(now, LOOK_AT_GROUPS) {
+            groups = Groups::of_this_process();
+        }
         if let Some(groups) = groups.filter(|_| percent != 0) {
             if limit_look.is_due(now, LOOK_AT_LIMIT) {
                 let used = groups.usage(percent).map_or(0, |usage| usage.percent());
@@ -272,6 +278,23 @@ mod tests {
         assert!(!clock.is_due(1_009, 10));
         let mut far = Clock { next: u64::MAX };
         assert!(!far.is_due(5, u64::MAX));
+    }
+
+    #[test]
+    fn the_programs_handler_runs_after_ours() {
+        static COUNTED: AtomicU32 = AtomicU32::new(0);
+        extern "C" fn count(_: c_int) {
+            COUNTED.fetch_add(1, Ordering::Relaxed);
+        }
+        let before = SIGNALS.load(Ordering::Relaxed);
+        // SAFETY: a plain function that counts; the signal is used by nothing else here, and sent to this thread.
+        unsafe {
+            libc::signal(libc::SIGURG, count as extern "C" fn(c_int) as usize);
+            install(libc::SIGURG as u32);
+            install(libc::SIGURG as u32);
+            libc::raise(libc::SIGURG);
+        }
+        assert_eq!((COUNTED.load(Ordering::Relaxed), SIGNALS.load(Ordering::Relaxed)), (1, before + 1));
     }
 
     #[test]

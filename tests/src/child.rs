@@ -221,6 +221,11 @@ impl Server {
         self.pid.expect("the server runs")
     }
 
+    /// The file that takes its output.
+    pub fn log_path(&self) -> PathBuf {
+        self.scratch.join("stdout")
+    }
+
     /// What it wrote so far, both streams.
     pub fn log(&self) -> String {
         ["stdout", "stderr"]
