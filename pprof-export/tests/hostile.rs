@@ -5,7 +5,7 @@ mod common;
 use common::dump;
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
-use pprof_export::reader::{Error, Limits, decode, decode_message, inflate, read_bounded};
+use pprof_export::reader::{Error, Limits, decode, inflate, read_bounded};
 use pprof_export::schema::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
 use prost::Message;
 use std::io::Write;
@@ -78,11 +78,11 @@ fn a_dump_cut_anywhere_is_an_error() {
 
 #[test]
 fn a_plain_message_cut_anywhere_does_no_harm() {
-    let message = inflate(&dump(), &LIMITS).unwrap().into_owned();
-    let whole = decode_message(&message, &LIMITS).unwrap();
+    let message = inflate(&dump(), &LIMITS).unwrap();
+    let whole = decode(&message, &LIMITS).unwrap();
     for length in 0..message.len() {
         // Between two fields nothing shows that more should come, unless something is missing.
-        if let Ok(part) = decode_message(&message[..length], &LIMITS) {
+        if let Ok(part) = decode(&message[..length], &LIMITS) {
             assert!(part.sample.len() <= whole.sample.len());
         }
     }
@@ -91,7 +91,7 @@ fn a_plain_message_cut_anywhere_does_no_harm() {
 #[test]
 fn flipped_bytes_do_no_harm() {
     let file = dump();
-    let message = inflate(&file, &LIMITS).unwrap().into_owned();
+    let message = inflate(&file, &LIMITS).unwrap();
     let mut state = 1u64;
     for _ in 0..20_000 {
         let mut random = || {
@@ -105,7 +105,7 @@ fn flipped_bytes_do_no_harm() {
             let at = random() % bytes.len();
             bytes[at] = random() as u8;
         }
-        if let Ok(profile) = decode_message(&bytes, &LIMITS) {
+        if let Ok(profile) = decode(&bytes, &LIMITS) {
             // What passes the checks can be written and read again.
             assert_eq!(
                 decode(&pprof_export::encode_gzip(&profile), &LIMITS).unwrap(),
@@ -234,16 +234,16 @@ fn every_limit_holds() {
     limited(
         &many,
         Limits {
-            decoded_bytes: 300,
+            memory_bytes: 300,
             ..LIMITS
         },
-        "bytes when decoded",
+        "bytes in memory",
     );
 
     let mut deep = small();
     deep.sample[0].location_id = vec![1; 5000];
     deep.string_table.push("x".repeat(70_000));
-    let cut = decode_message(&deep.encode_to_vec(), &LIMITS).unwrap();
+    let cut = decode(&deep.encode_to_vec(), &LIMITS).unwrap();
     let stack = &cut.sample[0].location_id;
     assert_eq!((stack.len(), stack[4095], stack[4096]), (4097, 1, 2));
     let marker = cut
@@ -268,7 +268,7 @@ fn contradictions_are_named() {
     let broken = |change: fn(&mut Profile), message: &str| {
         let mut profile = small();
         change(&mut profile);
-        let error = decode_message(&profile.encode_to_vec(), &LIMITS)
+        let error = decode(&profile.encode_to_vec(), &LIMITS)
             .expect_err(message)
             .to_string();
         assert!(error.contains(message), "{error}");
@@ -313,7 +313,7 @@ fn contradictions_are_named() {
     lenient.location[0].mapping_id = 77;
     lenient.location[0].address = 0;
     assert_eq!(
-        decode_message(&lenient.encode_to_vec(), &LIMITS).unwrap(),
+        decode(&lenient.encode_to_vec(), &LIMITS).unwrap(),
         lenient
     );
 }
@@ -344,7 +344,7 @@ fn malformed_fields_are_named() {
             "more than ten bytes",
         ),
     ] {
-        let error = decode_message(&[&start[..], tail].concat(), &LIMITS)
+        let error = decode(&[&start[..], tail].concat(), &LIMITS)
             .unwrap_err()
             .to_string();
         assert!(error.contains(message), "{error}");
@@ -382,5 +382,5 @@ fn malformed_fields_are_named() {
         message[start.len() + 1] += 2; // The fixed field's last two bytes.
         message
     };
-    assert_eq!(decode_message(&message, &LIMITS).unwrap(), profile);
+    assert_eq!(decode(&message, &LIMITS).unwrap(), profile);
 }

@@ -87,6 +87,44 @@ pub fn csv(text: &str) -> String {
     text.into_owned()
 }
 
+/// For a string of a JSON file, with its quotes. What a viewer does with it is that viewer's concern,
+/// but a file that ends up within HTML must not end the element that it stands in.
+pub fn json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '<' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c if (c as u32) < 0x20 || c == '\u{7f}' => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// For a name or a label of a DOT file, with its quotes: text and line breaks, never one of DOT's own
+/// sequences, which stand for other text.
+pub fn dot(text: &str) -> String {
+    let mut out = String::from("\"");
+    for (index, line) in text.split('\n').enumerate() {
+        if index > 0 {
+            out.push_str("\\n");
+        }
+        for c in visible(line).chars() {
+            if matches!(c, '"' | '\\') {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+    }
+    out.push('"');
+    out
+}
+
 /// Cuts `text` to `width` characters, keeping its end, which tells functions apart.
 pub fn shorten(text: &str, width: usize) -> Cow<'_, str> {
     let length = text.chars().count();
@@ -136,6 +174,21 @@ mod tests {
         assert_eq!(csv("=cmd()"), "\"'=cmd()\"");
         assert_eq!(csv("f(a, \"b\")"), "\"f(a, \"\"b\"\")\"");
         assert_eq!(csv("plain"), "plain");
+    }
+
+    #[test]
+    fn a_json_string_is_one_string() {
+        for text in ["a\"b\\c\n\t\0", "</script><!--", "ä\u{2028}\u{7f}"] {
+            let escaped = json(text);
+            assert!(!escaped.contains('<') && !escaped.contains('\n'));
+            assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_dot_label_is_text() {
+        assert_eq!(dot("a\"];N1\\G"), "\"a\\\"];N1\\\\G\"");
+        assert_eq!(dot("one\ntwo\r"), "\"one\\ntwo\\r\"".replace("\\r", "\\\\r"));
     }
 
     #[test]

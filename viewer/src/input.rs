@@ -1,8 +1,10 @@
-//! Files in: a path, a directory or standard input becomes a checked message; messages become a
-//! [`Profile`].
+//! Files in: a path, a directory, standard input or an address becomes a checked message; messages
+//! become a [`Profile`].
 //!
-//! What a file is is decided by its content, never by its name. Today that is pprof, gzipped or plain;
-//! anything else is refused with one line that says what it looks like.
+//! What a file is is decided by its content, never by its name ([`formats::read`]); what is none of the
+//! known formats is refused with one line that says what it looks like.
+
+pub mod fetch;
 
 use std::fs::{self, File};
 use std::io;
@@ -12,6 +14,7 @@ use pprof_export::reader::{self, Limits, Rows};
 use pprof_export::schema;
 
 use crate::error::{Error, Result};
+use crate::formats;
 use crate::model::{Builder, Profile, Side};
 use crate::run::dumps_in;
 
@@ -46,22 +49,31 @@ impl Input {
     }
 }
 
-/// Reads a file, standard input (`-`), or the newest dump in a directory.
+/// Reads a file, standard input (`-`), the newest dump in a directory, or an `http://` address, within
+/// the usual limits.
 pub fn read(path: &Path) -> Result<Input> {
-    let limits = Limits::DEFAULT;
+    read_within(path, &Limits::DEFAULT)
+}
+
+/// Reads a file, standard input (`-`), the newest dump in a directory, or an `http://` address.
+pub fn read_within(path: &Path, limits: &Limits) -> Result<Input> {
     if path == Path::new("-") {
         return decode(
             path,
-            reader::read_bounded(io::stdin().lock(), &limits),
-            &limits,
+            reader::read_bounded(io::stdin().lock(), limits),
+            limits,
         );
+    }
+    if let Some(url) = path.to_str().filter(|text| fetch::is_url(text)) {
+        let body = fetch::get(url).map_err(|reason| Error::input(path, reason))?;
+        return decode(path, reader::read_bounded(body, limits), limits);
     }
     let failed = |source| Error::io("read", path, source);
     if fs::metadata(path).map_err(failed)?.is_dir() {
-        return read(&newest_in(path)?);
+        return read_within(&newest_in(path)?, limits);
     }
     let file = File::open(path).map_err(failed)?;
-    decode(path, reader::read_bounded(file, &limits), &limits)
+    decode(path, reader::read_bounded(file, limits), limits)
 }
 
 fn decode(
@@ -69,11 +81,10 @@ fn decode(
     bytes: core::result::Result<Vec<u8>, reader::Error>,
     limits: &Limits,
 ) -> Result<Input> {
-    let decoded = bytes.and_then(|bytes| {
-        let message = reader::inflate(&bytes, limits)?;
-        reader::decode_rows(&message, limits)
-    });
-    let (message, rows) = decoded.map_err(|error| Error::input(path, error.to_string()))?;
+    let (message, rows) = bytes
+        .map_err(formats::read::Error::from)
+        .and_then(|bytes| formats::read::decode(&bytes, limits))
+        .map_err(|error| Error::input(path, error.to_string()))?;
     Ok(Input { path: path.to_owned(), message, rows })
 }
 

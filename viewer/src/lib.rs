@@ -14,6 +14,7 @@
 pub mod cli;
 pub mod error;
 pub mod escape;
+pub mod formats;
 pub mod graph;
 pub mod input;
 pub mod measure;

@@ -15,6 +15,12 @@ use std::collections::HashSet;
 /// The name of the frame that stands for a cut root end.
 const TRUNCATED: &str = "[truncated stack]";
 
+/// Bytes that the system's allocator takes for a block of `bytes`.
+#[inline]
+fn block(bytes: usize) -> usize {
+    if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
+}
+
 /// What the file may still use.
 struct Budget<'l> {
     limits: &'l Limits,
@@ -30,8 +36,8 @@ impl Budget<'_> {
                 Ok(())
             }
             None => {
-                let limit = self.limits.decoded_bytes;
-                Err(Error::Limit { what: "bytes when decoded", limit, offset })
+                let limit = self.limits.memory_bytes;
+                Err(Error::Limit { what: "bytes in memory", flag: "memory", limit, offset })
             }
         }
     }
@@ -92,7 +98,9 @@ pub fn foreign(message: &[u8]) -> Option<&'static str> {
 
 /// Decodes a whole message and checks it: everything but its rows, and the rows.
 pub fn message(message: &[u8], limits: &Limits) -> Result<(Profile, Rows), Error> {
-    let mut budget = Budget { limits, bytes_left: limits.decoded_bytes };
+    let mut budget = Budget { limits, bytes_left: limits.memory_bytes };
+    // It is there already, and stays to the end.
+    budget.charge(message.len(), 0)?;
     let (mut profile, found) = tables(message, &mut budget)?;
     let locations = check::tables(&profile)?;
     let width = profile.sample_type.len();
@@ -144,7 +152,7 @@ fn tables(message: &[u8], budget: &mut Budget<'_>) -> Result<(Profile, Found), E
             2 => {
                 if found.number as u64 >= budget.limits.samples {
                     let limit = budget.limits.samples;
-                    return Err(Error::Limit { what: "samples", limit, offset: at });
+                    return Err(Error::Limit { what: "samples", flag: "samples", limit, offset: at });
                 }
                 found.from = found.from.min(at as usize);
                 found.number += 1;
@@ -158,10 +166,11 @@ fn tables(message: &[u8], budget: &mut Budget<'_>) -> Result<(Profile, Found), E
             5 => budget.push(&mut profile.function, function(field.bytes("function")?)?, at)?,
             6 => {
                 if profile.string_table.len() as u64 >= budget.limits.strings {
-                    return Err(Error::Limit { what: "strings", limit: budget.limits.strings, offset: at });
+                    let limit = budget.limits.strings;
+                    return Err(Error::Limit { what: "strings", flag: "strings", limit, offset: at });
                 }
                 let text = text(field.bytes("string_table")?.bytes, budget.limits.name_bytes);
-                budget.charge(text.len(), at)?;
+                budget.charge(block(text.len()), at)?;
                 budget.push(&mut profile.string_table, text, at)?;
             }
             7 => profile.drop_frames = field.int("drop_frames")?,
@@ -225,7 +234,8 @@ impl RowReader<'_> {
                 3 => {
                     if self.rows.labels.len() - labels >= self.budget.limits.labels {
                         let limit = self.budget.limits.labels as u64;
-                        return Err(Error::Limit { what: "labels in a sample", limit, offset: field.offset });
+                        let (what, flag) = ("labels in a sample", "labels");
+                        return Err(Error::Limit { what, flag, limit, offset: field.offset });
                     }
                     let label = label(field.bytes("sample.label")?)?;
                     check::label(self.context.strings, row, &label)?;
@@ -243,7 +253,7 @@ impl RowReader<'_> {
             self.is_cut = true;
         }
         let limit = u64::from(u32::MAX);
-        self.rows.end_row().ok_or(Error::Limit { what: "frames", limit, offset: at })
+        self.rows.end_row().ok_or(Error::Limit { what: "frames", flag: "samples", limit, offset: at })
     }
 
     fn wrong_width(&self, row: usize, values: usize) -> Error {
@@ -370,6 +380,9 @@ fn location(mut cursor: Cursor<'_>, budget: &mut Budget<'_>) -> Result<Location,
             3 => item.address = field.uint("location.address")?,
             4 => {
                 let line = line(field.bytes("location.line")?)?;
+                if item.line.is_empty() {
+                    budget.charge(block(4 * size_of::<Line>()), field.offset)?;
+                }
                 budget.push(&mut item.line, line, field.offset)?;
             }
             5 => item.is_folded = field.bool("location.is_folded")?,
@@ -415,7 +428,7 @@ fn allocator_stats(mut cursor: Cursor<'_>) -> Result<AllocatorStats, Error> {
         if field.number == crate::allocator_stats::CLASSES {
             if item.classes.len() == CLASSES_MAX {
                 let limit = CLASSES_MAX as u64;
-                return Err(Error::Limit { what: "size classes", limit, offset: field.offset });
+                return Err(Error::Limit { what: "size classes", flag: "samples", limit, offset: field.offset });
             }
             item.classes.push(class_total(field.bytes("allocator_stats.classes")?)?);
         } else if let Some(place) = item.field_mut(field.number) {

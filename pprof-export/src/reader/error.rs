@@ -23,10 +23,19 @@ pub enum Error {
         /// What is wrong there.
         reason: &'static str,
     },
+    /// The zstd container is broken.
+    Zstd {
+        /// Offset in the file.
+        offset: u64,
+        /// What is wrong there.
+        reason: &'static str,
+    },
     /// It is larger than the reader was told to accept.
     Limit {
         /// What there is too much of.
         what: &'static str,
+        /// The limit's name, as [`Limits::set`](super::Limits::set) knows it.
+        flag: &'static str,
         /// How much is accepted.
         limit: u64,
         /// Offset, in the file for its own length and in the inflated message for the rest.
@@ -56,15 +65,19 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "cannot be read: {error}"),
-            Self::Empty => f.write_str("not a pprof profile: it is empty"),
-            Self::NotPprof { found } => write!(f, "not a pprof profile: it looks like {found}"),
+            Self::Empty => f.write_str("not a profile: it is empty"),
+            Self::NotPprof { found } => write!(f, "not a profile: it looks like {found}"),
             Self::Gzip { offset, reason } => {
                 write!(f, "broken gzip file: {reason} (byte {offset} of the file)")
+            }
+            Self::Zstd { offset, reason } => {
+                write!(f, "broken zstd file: {reason} (byte {offset} of the file)")
             }
             Self::Limit {
                 what,
                 limit,
                 offset,
+                ..
             } => {
                 write!(f, "too large: more than {limit} {what} (at byte {offset})")
             }

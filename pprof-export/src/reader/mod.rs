@@ -7,14 +7,14 @@
 //! really read, and all of it counts against [`Limits`].
 
 mod check;
+mod content;
 mod cursor;
 mod decode;
 mod error;
-mod inflate;
 mod rows;
 
+pub use content::{Content, Source, Window, check_inflated};
 pub use error::Error;
-pub use inflate::inflate;
 pub use rows::{Parts, Positions, Rows};
 
 use crate::schema::Profile;
@@ -30,8 +30,13 @@ pub struct Limits {
     pub inflated_bytes: u64,
     /// Inflated bytes per byte of the file, once 16 MiB have come out.
     pub ratio: u64,
-    /// Bytes of the decoded message in memory.
-    pub decoded_bytes: u64,
+    /// Bytes in memory, of the inflated message and of what is decoded of it; beside
+    /// [`Self::memory_ratio`].
+    pub memory_bytes: u64,
+    /// And so many more for each byte of the file.
+    pub memory_ratio: u64,
+    /// Bytes of one line of a text format, and of what else is looked at as a whole.
+    pub line_bytes: u64,
     /// Rows.
     pub samples: u64,
     /// Entries of the string table.
@@ -50,13 +55,56 @@ impl Limits {
         compressed_bytes: 256 << 20,
         inflated_bytes: 1 << 30,
         ratio: 200,
-        decoded_bytes: 4 << 30,
+        memory_bytes: 160 << 20,
+        memory_ratio: 32,
+        line_bytes: 16 << 20,
         samples: 4_000_000,
         strings: 16_000_000,
         depth: 4096,
         name_bytes: 64 << 10,
         labels: 100,
     };
+}
+
+impl Limits {
+    /// The names that [`Self::set`] knows, and what they limit.
+    pub const NAMES: [(&'static str, &'static str); 10] = [
+        ("file", "bytes of the file"),
+        ("inflated", "bytes after inflation"),
+        ("ratio", "inflated bytes per byte of the file"),
+        ("memory", "bytes of the profile in memory"),
+        ("line", "bytes of a line"),
+        ("samples", "rows"),
+        ("strings", "texts"),
+        ("depth", "frames of a stack"),
+        ("name", "bytes of one text"),
+        ("labels", "labels of a row"),
+    ];
+
+    /// Sets a limit by its name. Returns whether there is one of that name.
+    pub fn set(&mut self, name: &str, value: u64) -> bool {
+        let length = usize::try_from(value).unwrap_or(usize::MAX);
+        match name {
+            "file" => self.compressed_bytes = value,
+            "inflated" => self.inflated_bytes = value,
+            "ratio" => self.ratio = value,
+            "memory" => (self.memory_bytes, self.memory_ratio) = (value, 0),
+            "line" => self.line_bytes = value,
+            "samples" => self.samples = value,
+            "strings" => self.strings = value,
+            "depth" => self.depth = length,
+            "name" => self.name_bytes = length,
+            "labels" => self.labels = length,
+            _ => return false,
+        }
+        true
+    }
+
+    /// These limits for a file of `length` bytes: what depends on it is decided.
+    pub fn for_file(&self, length: usize) -> Self {
+        let more = self.memory_ratio.saturating_mul(length as u64);
+        Self { memory_bytes: self.memory_bytes.saturating_add(more), memory_ratio: 0, ..*self }
+    }
 }
 
 impl Default for Limits {
@@ -76,12 +124,39 @@ pub fn read_bounded(source: impl Read, limits: &Limits) -> Result<Vec<u8>, Error
     Ok(file)
 }
 
+/// The content of a file, which is inflated if it is a gzip file.
+///
+/// # Errors
+/// The container is broken, or its content passes a limit.
+pub fn inflate(file: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
+    let limits = limits.for_file(file.len());
+    whole(Window::new(Content::new(file, &limits)?), &limits)
+}
+
+/// Everything that is in a window and still comes into it.
+///
+/// # Errors
+/// Those of the source, or there is more than memory allows.
+pub fn whole(window: Window<impl Source>, limits: &Limits) -> Result<Vec<u8>, Error> {
+    let (mut out, mut source) = window.into_parts();
+    loop {
+        if out.len() as u64 > limits.memory_bytes {
+            let (limit, offset) = (limits.memory_bytes, out.len() as u64);
+            return Err(Error::Limit { what: "bytes in memory", flag: "memory", limit, offset });
+        }
+        if !source.more(&mut out)? {
+            return Ok(out);
+        }
+    }
+}
+
 /// Decodes a file, gzip or plain, and checks it.
 ///
 /// # Errors
 /// Says what the file is instead, or what is wrong with it and where.
 pub fn decode(file: &[u8], limits: &Limits) -> Result<Profile, Error> {
-    decode_message(&inflate(file, limits)?, limits)
+    let limits = limits.for_file(file.len());
+    decode_message(&inflate(file, &limits)?, &limits)
 }
 
 /// Decodes a message that is inflated already, and checks it.
@@ -105,13 +180,13 @@ pub fn decode_rows(message: &[u8], limits: &Limits) -> Result<(Profile, Rows), E
     if let Some(found) = decode::foreign(message) {
         return Err(Error::NotPprof { found });
     }
-    decode::message(message, limits)
+    decode::message(message, &limits.for_file(message.len()))
 }
 
 fn check_length(file: &[u8], limits: &Limits) -> Result<(), Error> {
     if file.len() as u64 > limits.compressed_bytes {
         let limit = limits.compressed_bytes;
-        return Err(Error::Limit { what: "bytes of the file", limit, offset: limit });
+        return Err(Error::Limit { what: "bytes of the file", flag: "file", limit, offset: limit });
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pprof_export::reader::Limits;
 
 use crate::graph::Granularity;
 use crate::model::BaseUse;
@@ -11,8 +12,9 @@ use crate::model::BaseUse;
 /// Finds out where a program's memory went.
 ///
 /// `run` starts a program under the allocator; the other commands read heap profiles: this
-/// allocator's, and any other pprof file. A file may be a path, `-` for standard input, or a directory,
-/// which stands for the newest dump in it.
+/// allocator's and any other pprof file, jemalloc's, gperftools', heaptrack's, and folded stacks. A file
+/// may be a path, `-` for standard input, an http:// address, or a directory, which stands for the
+/// newest dump in it.
 #[derive(Debug, Parser)]
 #[command(
     name = "heapsift",
@@ -76,9 +78,55 @@ pub struct Run {
     pub command: Vec<OsString>,
 }
 
+/// How much of a file is believed.
+#[derive(Clone, Debug, Args)]
+pub struct Reading {
+    /// Read more than usual: file, inflated, ratio, memory, line, samples, strings, depth, name or
+    /// labels, such as `memory=4GiB`; may be given several times.
+    #[arg(id = "limit", long = "limit", value_name = "NAME=N", value_parser = limit)]
+    pub limits: Vec<(&'static str, u64)>,
+}
+
+impl Reading {
+    /// The usual limits with what was asked for.
+    pub fn limits(&self) -> Limits {
+        let mut limits = Limits::DEFAULT;
+        for &(name, value) in &self.limits {
+            limits.set(name, value);
+        }
+        limits
+    }
+}
+
+/// `memory=4GiB`: a limit's name and its new value.
+fn limit(word: &str) -> Result<(&'static str, u64), String> {
+    let (name, value) = word.split_once('=').ok_or("it is not NAME=N")?;
+    let Some(&(name, _)) = Limits::NAMES.iter().find(|known| known.0 == name) else {
+        let known: Vec<&str> = Limits::NAMES.iter().map(|known| known.0).collect();
+        return Err(format!("the limits are {}", known.join(", ")));
+    };
+    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (number, unit) = value.split_at(digits);
+    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(format!("{unit} is no unit")),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("{value} is no number"))?;
+    Ok((name, number.saturating_mul(factor)))
+}
+
 /// Whether and where to look for names.
 #[derive(Clone, Debug, Args)]
 pub struct Names {
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would take a comment here for the command's own"
+    )]
+    pub reading: Reading,
     /// Look names up where the profile has none.
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
     pub symbolize: When,
@@ -334,6 +382,8 @@ pub struct Info {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
+    pub reading: Reading,
+    #[command(flatten)]
     pub output: Output,
 }
 
@@ -363,16 +413,33 @@ pub struct Convert {
 /// Formats to convert to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
+    /// This program's own format, and `go tool pprof`'s: gzip pprof.
+    #[value(alias = "proto")]
+    Pprof,
     /// One line per stack, root first, and its value.
     Folded,
     /// One block per row: labels, value, stack.
     Text,
     /// Everything in the file, as `go tool pprof -raw` prints it.
     Raw,
+    /// One line per row: values, labels, stack.
+    Csv,
+    /// For KCachegrind and callgrind_annotate.
+    Callgrind,
+    /// For Graphviz: functions as boxes, calls as arrows.
+    Dot,
+    /// For speedscope.app, every column, inlined frames included.
+    Speedscope,
+    /// For profiler.firefox.com, every column.
+    Firefox,
 }
 
 /// `symbolize`.
 #[derive(Debug, Args)]
+#[allow(
+    missing_docs,
+    reason = "flattened groups must not carry comments of their own"
+)]
 pub struct Symbolize {
     /// The profile.
     pub file: PathBuf,
@@ -390,4 +457,6 @@ pub struct Symbolize {
     /// Replace the file itself.
     #[arg(long, conflicts_with = "output")]
     pub in_place: bool,
+    #[command(flatten)]
+    pub reading: Reading,
 }

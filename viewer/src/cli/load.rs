@@ -29,8 +29,9 @@ pub struct Loaded {
 /// Reads files and names their frames.
 pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
     let mut inputs = Vec::with_capacity(paths.len());
+    let limits = names.reading.limits();
     for path in paths {
-        let mut input = input::read(path)?;
+        let mut input = input::read_within(path, &limits)?;
         if input.path != *path {
             tell(&format!(
                 "{}: the newest dump in it is {}",

@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::graph::Granularity;
 use crate::input::Merge;
 use crate::model::BaseUse;
+use crate::formats::write;
 use crate::output::{self, Style};
 use crate::report::{diff, flame, folded, info, raw, top, traces};
 use crate::{escape, input, symbolize};
@@ -175,7 +176,7 @@ fn info_command(arguments: &args::Info) -> Result<()> {
     let mut reports = Vec::new();
     let mut text = String::new();
     for path in &arguments.files {
-        let input = crate::input::read(path)?;
+        let input = crate::input::read_within(path, &arguments.reading.limits())?;
         let shown = input.path.to_string_lossy().into_owned();
         let profile = crate::input::combine(vec![input], Vec::new(), input::Merge::Nothing)?;
         if arguments.json {
@@ -203,12 +204,19 @@ fn convert_command(arguments: &args::Convert) -> Result<()> {
     } = arguments;
     let mut loaded = load::load(files, (&[], BaseUse::None), column, filter, names, Merge::Sides)?;
     let profile = &mut loaded.profile;
-    let text = match arguments.to {
-        args::Format::Folded => folded::text(profile, loaded.columns.column),
-        args::Format::Text => traces::text(profile, &loaded.columns),
-        args::Format::Raw => raw::text(profile),
+    let column = loaded.columns.column;
+    let bytes = match arguments.to {
+        args::Format::Pprof => pprof_export::encode_gzip(&write::message::message(profile)),
+        args::Format::Folded => folded::text(profile, column).into_bytes(),
+        args::Format::Text => traces::text(profile, &loaded.columns).into_bytes(),
+        args::Format::Raw => raw::text(profile).into_bytes(),
+        args::Format::Csv => write::csv::text(profile).into_bytes(),
+        args::Format::Callgrind => write::callgrind::text(profile, column).into_bytes(),
+        args::Format::Dot => write::dot::text(profile, column).into_bytes(),
+        args::Format::Speedscope => write::speedscope::text(profile, column).into_bytes(),
+        args::Format::Firefox => write::firefox::text(profile).into_bytes(),
     };
-    output::to_path(&arguments.output.output, text.as_bytes())
+    output::to_path(&arguments.output.output, &bytes)
 }
 
 fn is_same_file(a: &Path, b: &Path) -> bool {
@@ -216,7 +224,7 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
 }
 
 fn symbolize_command(arguments: &args::Symbolize) -> Result<()> {
-    let mut input = input::read(&arguments.file)?;
+    let mut input = input::read_within(&arguments.file, &arguments.reading.limits())?;
     // Clap sees to it that one of the two is given.
     let target = match &arguments.output {
         Some(path) if is_same_file(path, &input.path) => {

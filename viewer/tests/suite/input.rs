@@ -45,9 +45,9 @@ fn foreign_files() {
     refused(&scratch.file("empty", b""), "empty");
     refused(
         &scratch.file("text", b"heap profile: but not really\n"),
-        "not a pprof profile",
+        "not a profile",
     );
-    refused(env!("CARGO_BIN_EXE_heapsift"), "not a pprof profile");
+    refused(env!("CARGO_BIN_EXE_heapsift"), "not a profile");
     fs::create_dir(scratch.path().join("bare")).unwrap();
     refused(&scratch.join("bare"), "the directory holds no dump");
 }

@@ -1,5 +1,6 @@
 //! The `heapsift` command, driven as a person drives it.
 
+mod convert;
 mod diff;
 mod flame;
 mod formats;

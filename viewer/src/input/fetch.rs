@@ -1,0 +1,90 @@
+//! Files by HTTP: one plain GET, for `/debug/pprof/heap` of a running process and for debug files.
+//!
+//! There is no TLS: what is fetched is on this machine or behind a tunnel, and nothing is fetched that
+//! the user did not name. The body is read by the caller, who limits it.
+
+use std::io::Read;
+use std::time::Duration;
+
+/// How long a server may take to accept, and to go on with what it has begun.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to begin its answer, beside the seconds that the address asks it to measure.
+const ANSWER: Duration = Duration::from_secs(60);
+/// What is asked for where the address names nothing.
+const DEFAULT_PATH: &str = "/debug/pprof/heap";
+
+/// Whether a word is an address rather than a path.
+pub fn is_url(word: &str) -> bool {
+    word.starts_with("http://") || word.starts_with("https://")
+}
+
+/// The address with a path, and how many seconds it asks the server to measure.
+fn complete(url: &str) -> Result<(String, u64), String> {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return Err(
+            "only http:// is fetched; fetch the file with another program, or use a tunnel".to_owned(),
+        );
+    };
+    if rest.is_empty() || rest.starts_with('/') {
+        return Err("there is no host in this address".to_owned());
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    let path = match path {
+        "" | "/" => DEFAULT_PATH.to_owned(),
+        path if path.starts_with('?') => format!("{DEFAULT_PATH}{path}"),
+        path => path.to_owned(),
+    };
+    let query = path.split_once('?').map_or("", |(_, query)| query);
+    let seconds = query.split('&').find_map(|pair| pair.strip_prefix("seconds=")?.parse().ok());
+    Ok((format!("http://{host}{path}"), seconds.unwrap_or(0)))
+}
+
+/// Asks for the body of an address.
+///
+/// # Errors
+/// One line: the address is unusable, the server is not there or answers something else than success.
+pub fn get(url: &str) -> Result<impl Read + use<>, String> {
+    let (url, seconds) = complete(url)?;
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .proxy(None)
+        .max_redirects(3)
+        .timeout_connect(Some(PATIENCE))
+        .timeout_send_request(Some(PATIENCE))
+        .timeout_recv_response(Some(ANSWER + Duration::from_secs(seconds.min(86_400))))
+        .user_agent(concat!("heapsift/", env!("CARGO_PKG_VERSION")))
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let mut response = agent.get(&url).call().map_err(|error| format!("cannot fetch: {error}"))?;
+    let status = response.status();
+    if !status.is_success() {
+        // Servers of profiles say in the body what is wrong.
+        let mut reason = Vec::new();
+        let _ = response.body_mut().as_reader().take(200).read_to_end(&mut reason);
+        let reason = String::from_utf8_lossy(&reason);
+        let line = reason.lines().next().unwrap_or_default();
+        return Err(format!("the server answers {status}: {line}").trim_end_matches([':', ' ']).to_owned());
+    }
+    // The reader's own limit is the caller's concern.
+    Ok(response.into_body().into_with_config().limit(u64::MAX).reader())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_completed() {
+        let path = |url| complete(url).map(|(url, seconds)| (url, seconds)).unwrap();
+        assert_eq!(path("http://h:1"), ("http://h:1/debug/pprof/heap".to_owned(), 0));
+        assert_eq!(path("http://h:1/"), ("http://h:1/debug/pprof/heap".to_owned(), 0));
+        assert_eq!(
+            path("http://h:1?seconds=5"),
+            ("http://h:1/debug/pprof/heap?seconds=5".to_owned(), 5)
+        );
+        assert_eq!(path("http://h/x?a=b&seconds=7").1, 7);
+        assert!(complete("https://h/").unwrap_err().contains("only http://"));
+        assert!(complete("http:///x").is_err());
+    }
+}
