@@ -6,6 +6,7 @@ use crate::heap::{Heap, INTERNAL_ARENA};
 use crate::observer::Observer;
 use crate::size::{self, NBINS, NHBINS};
 use crate::sys::LG_PAGE;
+use crate::thread::read_counter;
 
 /// What the program holds of one size class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,31 @@ impl ClassTotal {
 }
 
 impl<O: Observer> Heap<O> {
+    /// Usable bytes that the program holds: the sum over all threads.
+    pub fn allocated(&'static self) -> usize {
+        let threads = self.core.threads.lock();
+        let mut freed = self.core.gone_deallocated.load(Ordering::Relaxed);
+        let mut allocated = self.core.gone_allocated.load(Ordering::Relaxed);
+        let mut thread = threads.first;
+        while !thread.is_null() {
+            // SAFETY: the list holds live states, and its lock is held. Frees first, as in `stats`.
+            unsafe {
+                freed = freed.wrapping_add(read_counter(&raw mut (*thread).deallocated));
+                allocated = allocated.wrapping_add(read_counter(&raw mut (*thread).allocated));
+                thread = (*thread).next;
+            }
+        }
+        (allocated.wrapping_sub(freed) as i64).max(0) as usize
+    }
+
+    /// Usable bytes that the calling thread has allocated less those that it has freed, of whichever thread; 0 when it
+    /// is ending. Negative for threads that free what others allocate.
+    pub fn thread_allocated_less_freed(&'static self) -> i64 {
+        let thread = self.thread();
+        // SAFETY: the calling thread's own state, or a shared one, whose counters are 0.
+        unsafe { (*thread).allocated.wrapping_sub((*thread).deallocated) as i64 }
+    }
+
     /// Exact totals by class, the large blocks last; the library's own blocks are left out. One moment's picture of a
     /// heap that nobody changes meanwhile; else the numbers of a class may be a few blocks apart.
     pub fn class_totals(&'static self) -> [ClassTotal; NBINS + 1] {

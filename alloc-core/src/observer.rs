@@ -72,6 +72,12 @@ pub trait Observer: Sync + 'static {
     /// A block out of a flagged slab or extent is going away. Returns whether it had a record (now removed).
     fn freed(&'static self, slot: &mut ThreadSlot, address: usize) -> bool;
 
+    /// The owner of a block out of a flagged slab or extent asks for another number of bytes, and the block stays as it
+    /// is: its usable size fits.
+    fn resized(&'static self, address: usize, requested_bytes: usize) {
+        let _ = (address, requested_bytes);
+    }
+
     /// The pages in use by active extents passed their previous maximum (called only while
     /// [`Observer::wants_maxima`] is true, outside of any heap lock).
     fn new_maximum(&'static self, active_bytes: usize);

@@ -111,6 +111,9 @@ impl<O: Observer> Heap<O> {
         unsafe {
             let old_usable = usable_of(extent);
             if new_usable == old_usable {
+                if O::ENABLED && (*extent).samples.load(Ordering::Relaxed) != 0 {
+                    self.observer.resized(ptr.addr(), new_size);
+                }
                 return true;
             }
             let small = (1..=NBINS).contains(&(*extent).class());

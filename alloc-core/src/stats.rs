@@ -28,6 +28,22 @@ pub struct Stats {
     pub zero_reallocs: usize,
 }
 
+impl Stats {
+    /// All zero.
+    pub const NONE: Stats = Stats {
+        allocated: 0,
+        active: 0,
+        metadata: 0,
+        resident: 0,
+        mapped: 0,
+        retained: 0,
+        tcache_bytes: 0,
+        dirty: 0,
+        muzzy: 0,
+        zero_reallocs: 0,
+    };
+}
+
 /// Numbers of a bin, as jemalloc names them.
 pub type BinStats = BinCounts;
 

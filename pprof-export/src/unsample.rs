@@ -81,12 +81,18 @@ impl Estimator {
 
     /// The estimated blocks and bytes behind `seen` recorded blocks of `size` bytes each.
     pub fn estimate(&mut self, seen: u64, size: u64, period: u64) -> (i64, i64) {
+        self.estimate_of(seen, size, period, size as f64)
+    }
+
+    /// As [`Estimator::estimate`], of something else than the blocks' size, of which each has `amount` bytes on
+    /// average: what is wasted of them, what is unused beside them.
+    pub fn estimate_of(&mut self, seen: u64, size: u64, period: u64, amount: f64) -> (i64, i64) {
         if seen == 0 {
             return (0, 0);
         }
         let p = probability(size, period);
         let objects = self.round_objects(seen as f64, p);
-        let exact = seen as f64 / p * size as f64;
+        let exact = seen as f64 / p * amount;
         let bytes = libm::round(exact + self.bytes).max(0.0);
         self.bytes += exact - bytes;
         (objects as i64, bytes as i64)

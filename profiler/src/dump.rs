@@ -13,8 +13,10 @@ use alloc_core::sys::{self, Errno};
 use pprof_export::unsample::Estimator;
 
 use crate::file::{self, PartFile, SignalsBlocked};
+use crate::kind::Kind;
 use crate::naming::{Numbers, Trigger};
 use crate::profiler::Profiler;
+use crate::records::Moment;
 use crate::retention::Retention;
 use crate::settings::Path;
 use crate::snapshot::Snapshot;
@@ -57,7 +59,7 @@ fn allowed() -> Result<(), Errno> {
 }
 
 /// Writes a dump to a file of the caller's choice.
-pub fn to_path(path: &[u8]) -> Result<(), Errno> {
+pub fn to_path(kind: Kind, path: &[u8]) -> Result<(), Errno> {
     let _suppressed = HEAP.suppress();
     let result = Path::new(path).ok_or(ENAMETOOLONG).and_then(|path| {
         allowed()?;
@@ -68,7 +70,7 @@ pub fn to_path(path: &[u8]) -> Result<(), Errno> {
         let _signals = SignalsBlocked::new();
         let _turn = TURN.lock();
         let mut part = PartFile::create(&path)?;
-        fill(&mut part)?;
+        fill(kind, &mut part)?;
         part.commit(&path, true)
     });
     if let Err(errno) = result {
@@ -78,11 +80,11 @@ pub fn to_path(path: &[u8]) -> Result<(), Errno> {
 }
 
 /// Writes a dump under a name made of the prefix, the process and numbers.
-pub fn to_numbered(trigger: Trigger) -> Result<(), Errno> {
+pub fn to_numbered(kind: Kind, trigger: Trigger) -> Result<(), Errno> {
     let _suppressed = HEAP.suppress();
     let prefix = *HEAP.observer().settings.prefix.lock();
     if prefix.as_bytes().is_empty() {
-        return if trigger == Trigger::Manual { Err(ENOENT) } else { Ok(()) };
+        return if trigger.is_for_a_caller() { Err(ENOENT) } else { Ok(()) };
     }
     if TURN.held_by_me() {
         return Err(EDEADLK);
@@ -94,11 +96,11 @@ pub fn to_numbered(trigger: Trigger) -> Result<(), Errno> {
             None if trigger.is_asked_for() => TURN.lock(),
             None => return Ok(()),
         };
-        if helpers::ending() && trigger != Trigger::Final && trigger != Trigger::Manual {
+        if helpers::ending() && trigger != Trigger::Final && !trigger.is_for_a_caller() {
             // The process ends: what begins now might not be finished.
             return Ok(());
         }
-        write_numbered(&mut turn, &prefix, trigger)
+        write_numbered(&mut turn, &prefix, kind, trigger)
     });
     if let Err(errno) = result
         && (trigger.is_asked_for() || may_complain_again())
@@ -108,14 +110,16 @@ pub fn to_numbered(trigger: Trigger) -> Result<(), Errno> {
     result
 }
 
-fn write_numbered(turn: &mut Turn, prefix: &Path, trigger: Trigger) -> Result<(), Errno> {
+fn write_numbered(turn: &mut Turn, prefix: &Path, kind: Kind, trigger: Trigger) -> Result<(), Errno> {
     let settings = &HEAP.observer().settings;
     let with_namespace = settings.pid_namespace.load(Ordering::Relaxed);
-    let next_name = |numbers: &mut Numbers| numbers.name(prefix, with_namespace, trigger).ok_or(ENAMETOOLONG);
+    let next_name = |numbers: &mut Numbers| {
+        numbers.name(prefix, with_namespace, trigger, kind.ending()).ok_or(ENAMETOOLONG)
+    };
     let mut name = next_name(&mut turn.numbers)?;
     let mut part = PartFile::create(&name)?;
     let allocated = HEAP.stats().allocated as u64;
-    fill(&mut part)?;
+    fill(kind, &mut part)?;
     // Another process of the same number (in a container, all are 1) may have left dumps: none is lost, and many are
     // passed over in few steps.
     let mut taken = 0;
@@ -127,8 +131,9 @@ fn write_numbered(turn: &mut Turn, prefix: &Path, trigger: Trigger) -> Result<()
         taken += 1;
         name = next_name(&mut turn.numbers)?;
     }
-    // The final one is out of the reckoning: there is one, and it is what most look for.
+    // The final ones are out of the reckoning: there is one of each, and they are what most look for.
     if trigger != Trigger::Final
+        && kind != Kind::Peak
         && let Some(keep) = settings.triggers.keep()
         && let Ok(identity) = part.identity()
     {
@@ -146,21 +151,21 @@ pub fn automatic(trigger: Trigger) -> Result<(), Errno> {
         warn(&[b"a signal asks for a heap profile, but profiling is off"]);
     }
     if enabled && (settings.active.load(Ordering::Relaxed) || trigger == Trigger::Signal) {
-        to_numbered(trigger)
+        to_numbered(Kind::Heap, trigger)
     } else {
         Ok(())
     }
 }
 
 /// Writes a dump into memory.
-pub fn to_vec() -> Result<Vec<u8>, Errno> {
+pub fn to_vec(kind: Kind) -> Result<Vec<u8>, Errno> {
     let _suppressed = HEAP.suppress();
     if TURN.held_by_me() {
         return Err(EDEADLK);
     }
     let _signals = SignalsBlocked::new();
     let _turn = TURN.lock();
-    content::write(Vec::new()).map_err(|error| Errno(error.0))
+    content::write(kind, Vec::new()).map_err(|error| Errno(error.0))
 }
 
 /// The process ends by `exit` or by returning from `main`.
@@ -172,7 +177,10 @@ pub extern "C" fn at_exit() {
         return;
     }
     if settings.final_dump.load(Ordering::Relaxed) {
-        let _ = to_numbered(Trigger::Final);
+        let _ = to_numbered(Kind::Heap, Trigger::Final);
+        if profiler.peak.is_found() {
+            let _ = to_numbered(Kind::Peak, Trigger::Peak);
+        }
     }
     if settings.leak.load(Ordering::Relaxed) {
         let _suppressed = HEAP.suppress();
@@ -201,14 +209,14 @@ fn may_complain_again() -> bool {
         && LAST_NS.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
-fn fill(part: &mut PartFile) -> Result<(), Errno> {
-    content::write(&mut *part).map_err(|error| Errno(error.0))?;
+fn fill(kind: Kind, part: &mut PartFile) -> Result<(), Errno> {
+    content::write(kind, &mut *part).map_err(|error| Errno(error.0))?;
     part.flush()
 }
 
 /// Prints what is still in use. Returns whether there is anything.
 fn tell_leaks(profiler: &'static Profiler) -> bool {
-    let Ok(snapshot) = Snapshot::take(profiler, profiler.next_epoch()) else { return false };
+    let Ok(snapshot) = Snapshot::take(profiler, Moment::Now, profiler.next_epoch()) else { return false };
     let (mut objects, mut bytes, mut contexts) = (0u64, 0u64, 0u64);
     let mut estimator = Estimator::new();
     let mut current = None;
@@ -218,7 +226,8 @@ fn tell_leaks(profiler: &'static Profiler) -> bool {
             contexts += 1;
             estimator.next_stack();
         }
-        let (row_objects, row_bytes) = estimator.estimate(row.count, row.usable, row.period);
+        let origin = snapshot.origins.get(row.bucket);
+        let (row_objects, row_bytes) = estimator.estimate(row.count, origin.usable, origin.period);
         objects = objects.saturating_add(row_objects as u64);
         bytes = bytes.saturating_add(row_bytes as u64);
     }

@@ -3,8 +3,8 @@
 //! For Rust programs: [`Heapsift`] is the allocator, [`profile`] what it knows. The C libraries wrap [`HEAP`].
 //!
 //! The heap is `alloc_core`'s; this crate watches it. One allocation in every 512 KiB on average is sampled: its stack
-//! is captured (`unwind`) and kept once (`stacks`), counted by size (`records::Buckets`), and the live block is
-//! remembered by its address (`records::Records`) until it is freed. A dump (`dump`) copies these tables piece by
+//! is captured (`unwind`) and kept once (`stacks`), counted by size (`buckets`), and the live block is
+//! remembered by its address (`records`) until it is freed. A dump (`dump`) copies these tables piece by
 //! piece (`snapshot`) and writes them as pprof, without stopping anybody.
 //!
 //! Everything up to the return from `malloc` runs without allocating and without locks of libc or the loader. Only
@@ -21,6 +21,8 @@ mod global;
 mod unobserved;
 
 #[cfg(feature = "profiling")]
+mod buckets;
+#[cfg(feature = "profiling")]
 mod content;
 #[cfg(feature = "profiling")]
 mod dump;
@@ -28,6 +30,8 @@ mod dump;
 mod file;
 #[cfg(feature = "profiling")]
 mod helpers;
+#[cfg(feature = "profiling")]
+mod kind;
 #[cfg(feature = "profiling")]
 mod maps;
 #[cfg(feature = "profiling")]
@@ -39,6 +43,8 @@ mod naming;
 #[cfg(feature = "profiling")]
 mod nodes;
 #[cfg(feature = "profiling")]
+mod peak;
+#[cfg(feature = "profiling")]
 pub mod profile;
 #[cfg(feature = "profiling")]
 mod profiler;
@@ -46,6 +52,8 @@ mod profiler;
 mod records;
 #[cfg(feature = "profiling")]
 mod retention;
+#[cfg(feature = "profiling")]
+mod rows;
 #[cfg(feature = "profiling")]
 mod sampler;
 #[cfg(feature = "profiling")]
@@ -62,6 +70,8 @@ mod table;
 mod triggers;
 #[cfg(feature = "profiling")]
 pub mod unwind;
+#[cfg(feature = "profiling")]
+mod waste;
 #[cfg(feature = "profiling")]
 mod watch;
 

@@ -44,8 +44,8 @@ impl Names {
     }
 
     /// The number of the name that was found last.
-    pub fn current(slot: &ThreadSlot) -> u32 {
-        slot.words[word::NAME_ID].saturating_sub(1) as u32
+    pub fn current(slot: &ThreadSlot) -> u16 {
+        slot.words[word::NAME_ID].saturating_sub(1) as u16
     }
 
     /// Gives the calling thread a name of the program's choice.
@@ -66,23 +66,23 @@ impl Names {
         CStr::from_bytes_until_nul(unsafe { &*name }).unwrap_or(c"")
     }
 
-    fn intern(&self, name: Name) -> u32 {
+    fn intern(&self, name: Name) -> u16 {
         let mut inner = self.inner.lock();
         let count = inner.count;
         if let Some(known) = inner.names[1..count].iter().position(|n| *n == name) {
-            return known as u32 + 1;
+            return known as u16 + 1;
         }
         if count == NAMES_MAX {
             return 0;
         }
         inner.names[count] = name;
         inner.count += 1;
-        count as u32
+        count as u16
     }
 
     /// The name of a number.
-    pub fn get(&self, id: u32) -> Name {
-        self.inner.lock().names.get(id as usize).copied().unwrap_or(OTHER)
+    pub fn get(&self, id: u16) -> Name {
+        self.inner.lock().names.get(usize::from(id)).copied().unwrap_or(OTHER)
     }
 
     /// In the child of a fork: a name is complete before it is counted.

@@ -1,4 +1,5 @@
-//! Names of numbered dumps: `<prefix>[.<namespace>].<pid>.<number>.<kind>[<number>].heap.pb.gz`.
+//! Names of numbered dumps: `<prefix>[.<namespace>].<pid>.<number>.<kind>[<number>]` and an ending, `.heap.pb.gz` for
+//! most.
 
 use alloc_core::message::Decimal;
 use alloc_core::sys::{self, extra};
@@ -22,6 +23,8 @@ pub enum Trigger {
     Resident,
     /// The memory limit of the cgroup is near.
     Limit,
+    /// A dump of the peak: when it is asked for, or when the process ends.
+    Peak,
     /// The process ends.
     Final,
 }
@@ -40,13 +43,19 @@ impl Trigger {
             Trigger::Signal => b"s",
             Trigger::Resident => b"r",
             Trigger::Limit => b"c",
+            Trigger::Peak => b"p",
             Trigger::Final => b"f",
         }
     }
 
+    /// Whether the program itself waits for the dump, and hears of a failure.
+    pub const fn is_for_a_caller(self) -> bool {
+        matches!(self, Trigger::Manual | Trigger::Peak)
+    }
+
     /// Whether somebody asked for this very dump: then it waits for one that is being written.
     pub const fn is_asked_for(self) -> bool {
-        matches!(self, Trigger::Manual | Trigger::Signal | Trigger::Final)
+        matches!(self, Trigger::Manual | Trigger::Signal | Trigger::Peak | Trigger::Final)
     }
 }
 
@@ -67,7 +76,13 @@ impl Numbers {
     }
 
     /// The next name, whose numbers are used up with it; `None` if it is too long.
-    pub fn name(&mut self, prefix: &Path, with_namespace: bool, trigger: Trigger) -> Option<Path> {
+    pub fn name(
+        &mut self,
+        prefix: &Path,
+        with_namespace: bool,
+        trigger: Trigger,
+        ending: &[u8],
+    ) -> Option<Path> {
         let mut name = expand(prefix)?;
         let mut put = |text: &[u8]| name.push(text).then_some(());
         if with_namespace {
@@ -85,7 +100,7 @@ impl Numbers {
             put(Decimal::new(*number).as_bytes())?;
             *number += 1;
         }
-        put(b".heap.pb.gz")?;
+        put(ending)?;
         Some(name)
     }
 }
@@ -152,7 +167,7 @@ mod tests {
         let prefix = Path::new(b"/tmp/p").unwrap();
         let mut numbers = Numbers::NONE;
         let pid = sys::getpid();
-        let mut next = |trigger| text(numbers.name(&prefix, false, trigger).unwrap());
+        let mut next = |trigger| text(numbers.name(&prefix, false, trigger, b".heap.pb.gz").unwrap());
         assert_eq!(next(Trigger::Manual), std::format!("/tmp/p.{pid}.0.m0.heap.pb.gz"));
         assert_eq!(next(Trigger::Interval), std::format!("/tmp/p.{pid}.1.i0.heap.pb.gz"));
         assert_eq!(next(Trigger::Interval), std::format!("/tmp/p.{pid}.2.i1.heap.pb.gz"));
@@ -160,8 +175,10 @@ mod tests {
         assert_eq!(next(Trigger::Manual), std::format!("/tmp/p.{pid}.4.m1.heap.pb.gz"));
         assert_eq!(next(Trigger::Limit), std::format!("/tmp/p.{pid}.5.c0.heap.pb.gz"));
         assert_eq!(next(Trigger::Final), std::format!("/tmp/p.{pid}.6.f.heap.pb.gz"));
-        numbers.skip(10);
-        let name = text(numbers.name(&prefix, true, Trigger::Time).unwrap());
+        let waste = text(numbers.name(&prefix, false, Trigger::Manual, b".waste.pb.gz").unwrap());
+        assert_eq!(waste, std::format!("/tmp/p.{pid}.7.m2.waste.pb.gz"));
+        numbers.skip(9);
+        let name = text(numbers.name(&prefix, true, Trigger::Time, b".heap.pb.gz").unwrap());
         assert_eq!(name, std::format!("/tmp/p.{}.{pid}.17.t0.heap.pb.gz", pid_namespace()));
         assert!(pid_namespace() > 0);
     }

@@ -8,6 +8,7 @@ use alloc_core::ctl::{Call, Code, Node};
 
 use crate::HEAP;
 use crate::dump;
+use crate::kind::Kind;
 use crate::naming::Trigger;
 use crate::names::Name;
 use crate::profiler::Profiler;
@@ -70,15 +71,42 @@ fn enable(call: &mut Call<'_>) -> Answer {
 }
 
 fn dump(call: &mut Call<'_>) -> Answer {
+    dump_of(call, Kind::Heap, Trigger::Manual)
+}
+
+fn peak_dump(call: &mut Call<'_>) -> Answer {
+    if !enabled()?.peak.is_found() {
+        return Err(Code::ENOENT);
+    }
+    dump_of(call, Kind::Peak, Trigger::Peak)
+}
+
+fn waste_dump(call: &mut Call<'_>) -> Answer {
+    dump_of(call, Kind::Waste, Trigger::Manual)
+}
+
+/// Writes a dump to the path that is written, or under the next number.
+fn dump_of(call: &mut Call<'_>, kind: Kind, trigger: Trigger) -> Answer {
     enabled()?;
     call.write_only()?;
     let name = call.written::<*const c_char>()?.unwrap_or(core::ptr::null());
     // SAFETY: the caller passes null or a C string.
     let result = match unsafe { text(name) } {
-        Some(path) => dump::to_path(path),
-        None => dump::to_numbered(Trigger::Manual),
+        Some(path) => dump::to_path(kind, path),
+        None => dump::to_numbered(kind, trigger),
     };
     result.map_err(|_| Code::EFAULT)
+}
+
+fn peak(call: &mut Call<'_>) -> Answer {
+    let written = call.written_bool()?;
+    HEAP.ensure_booted();
+    let before = profiler().peak.is_on();
+    match written {
+        Some(on) if on != before => profiler().watch_peak(on),
+        _ => {}
+    }
+    call.read_bool(before)
 }
 
 fn prefix(call: &mut Call<'_>) -> Answer {
@@ -196,6 +224,9 @@ fn on(flag: &AtomicBool) -> bool {
 pub static NODES: &[Node] = &[
     Node { name: "prof.active", handler: active },
     Node { name: "prof.dump", handler: dump },
+    Node { name: "prof.peak_dump", handler: peak_dump },
+    Node { name: "prof.waste_dump", handler: waste_dump },
+    Node { name: "prof.peak", handler: peak },
     Node { name: "prof.prefix", handler: prefix },
     Node { name: "prof.reset", handler: reset },
     Node { name: "prof.gdump", handler: gdump },
@@ -232,6 +263,7 @@ pub static NODES: &[Node] = &[
     read_only!("opt.prof_signal", |p, c| c.read(p.settings.triggers.signal.load(Ordering::Relaxed))),
     read_only!("opt.prof_keep", |p, c| c.read(p.settings.triggers.newest_kept())),
     read_only!("opt.prof_keep_largest", |p, c| c.read(p.settings.triggers.largest_kept())),
+    read_only!("opt.prof_peak", |p, c| c.read_bool(on(&p.settings.peak))),
     read_only!("opt.prof_seed", |p, c| c.read(p.settings.seed().unwrap_or(u64::MAX))),
     read_only!("opt.prof_unwind", |p, c| c.read_text(p.settings.method_name())),
 ];

@@ -23,6 +23,7 @@ use alloc_core::sys::Errno;
 
 use crate::HEAP;
 use crate::dump;
+pub use crate::kind::Kind;
 use crate::naming::Trigger;
 use crate::settings::Path;
 
@@ -62,7 +63,15 @@ const ENAMETOOLONG: i32 = 36;
 /// # Errors
 /// Memory is used up, or a dump is being written by this very thread.
 pub fn dump_to_vec() -> Result<Vec<u8>, Error> {
-    Ok(dump::to_vec()?)
+    Ok(dump::to_vec(Kind::Heap)?)
+}
+
+/// As [`dump_to_vec`], of any kind.
+///
+/// # Errors
+/// As there; or there is nothing of that kind, as no peak while `prof_peak` is off.
+pub fn dump_kind_to_vec(kind: Kind) -> Result<Vec<u8>, Error> {
+    Ok(dump::to_vec(kind)?)
 }
 
 /// Writes the profile to `path`, whole or not at all. A regular file that is there is replaced; nothing else is.
@@ -70,7 +79,15 @@ pub fn dump_to_vec() -> Result<Vec<u8>, Error> {
 /// # Errors
 /// The file can't be written; a line on the standard error output says so, too.
 pub fn dump_to_file(path: &str) -> Result<(), Error> {
-    Ok(dump::to_path(path.as_bytes())?)
+    Ok(dump::to_path(Kind::Heap, path.as_bytes())?)
+}
+
+/// As [`dump_to_file`], of any kind.
+///
+/// # Errors
+/// As there; or there is nothing of that kind.
+pub fn dump_kind_to_file(kind: Kind, path: &str) -> Result<(), Error> {
+    Ok(dump::to_path(kind, path.as_bytes())?)
 }
 
 /// Writes the profile to the next numbered file, `<prefix>.<pid>.<number>.m<number>.heap.pb.gz`.
@@ -78,7 +95,20 @@ pub fn dump_to_file(path: &str) -> Result<(), Error> {
 /// # Errors
 /// The prefix is empty, or the file can't be written.
 pub fn dump() -> Result<(), Error> {
-    Ok(dump::to_numbered(Trigger::Manual)?)
+    Ok(dump::to_numbered(Kind::Heap, Trigger::Manual)?)
+}
+
+/// Whether the set of samples at the moment of most allocated memory is kept (`prof_peak`).
+pub fn is_watching_peak() -> bool {
+    HEAP.ensure_booted();
+    HEAP.observer().peak.is_on()
+}
+
+/// Begins to keep the samples of the moment of most allocated memory, or stops. Costs a record for each sampled block
+/// that was freed since that moment. What was kept before is forgotten.
+pub fn set_watching_peak(on: bool) {
+    HEAP.ensure_booted();
+    HEAP.observer().watch_peak(on);
 }
 
 /// Whether there is a profile of this process: `prof:true`, or switched on since.

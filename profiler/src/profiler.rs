@@ -7,9 +7,11 @@ use alloc_core::ctl::Node;
 use alloc_core::{Block, Observer, OptionVerdict, ThreadSlot, sys};
 use pprof_export::unsample::probability;
 
+use crate::buckets::{Buckets, Origin};
 use crate::naming::Trigger;
 use crate::names::Names;
-use crate::records::{Buckets, Record, Records};
+use crate::peak::Peak;
+use crate::records::{Record, Records};
 use crate::sampler::{self, NEVER, choice, word};
 use crate::settings::{DEPTH_MAX, Settings};
 use crate::stacks::{StackId, Stacks};
@@ -30,6 +32,7 @@ pub struct Profiler {
     pub(crate) records: Records,
     pub(crate) buckets: Buckets,
     pub(crate) names: Names,
+    pub(crate) peak: Peak,
     /// The number of the dump interval, from 1; moved on by each dump.
     pub(crate) epoch: AtomicU32,
     /// Samples ever taken, and those whose stack doesn't reach the start of its thread.
@@ -56,6 +59,7 @@ impl Profiler {
             records: Records::new(),
             buckets: Buckets::new(),
             names: Names::new(),
+            peak: Peak::new(),
             epoch: AtomicU32::new(1),
             samples: AtomicU64::new(0),
             incomplete: AtomicU64::new(0),
@@ -118,6 +122,15 @@ impl Profiler {
         // Counts first: a sample is counted before it gets its record.
         self.buckets.clear();
         self.records.clear();
+        self.peak.forget();
+    }
+
+    /// Switches the watch for peaks on or off.
+    pub(crate) fn watch_peak(&self, on: bool) {
+        self.peak.set(on);
+        if !on {
+            self.records.forget_peak();
+        }
     }
 
     /// Begins a new dump interval; returns the number of the one that ends.
@@ -159,15 +172,12 @@ impl Profiler {
         self.stacks.intern(&frames[..capture.depth], capture.end)
     }
 
-    /// Reads the thread's name and the clock again after a few milliseconds: two system calls, as dear as all the rest
-    /// of a sample.
-    fn refresh(&self, slot: &mut ThreadSlot) {
+    /// Reads the thread's name again after a few milliseconds: a system call, as dear as all the rest of a sample.
+    fn refresh(&self, slot: &mut ThreadSlot, ticks: u64) {
         // 1 to 8 ms on processors of today.
         const PAUSE_TICKS: u64 = 1 << 23;
-        let ticks = sys::ticks();
         if slot.words[word::NAME_ID] == 0 || ticks.wrapping_sub(slot.words[word::READ] as u64) > PAUSE_TICKS {
             slot.words[word::READ] = ticks as usize;
-            slot.words[word::CLOCK] = sys::clock_coarse_ns() as usize;
             self.names.refresh(slot);
         }
     }
@@ -199,6 +209,11 @@ impl Default for Profiler {
     }
 }
 
+/// Usable bytes that were not asked for, as records hold them.
+fn unasked(usable: usize, requested: usize) -> u32 {
+    u32::try_from(usable.saturating_sub(requested)).unwrap_or(u32::MAX)
+}
+
 impl Observer for Profiler {
     const ENABLED: bool = true;
 
@@ -211,6 +226,7 @@ impl Observer for Profiler {
         if settings.leak.load(Ordering::Relaxed) {
             settings.enabled.store(true, Ordering::Relaxed);
         }
+        self.peak.set(settings.peak.load(Ordering::Relaxed));
         // SAFETY: the heap boots once, and nobody asks for the settings before that.
         unsafe { settings.freeze() };
         if settings.enabled.load(Ordering::Relaxed) {
@@ -271,27 +287,41 @@ impl Observer for Profiler {
         if self.samples.fetch_add(1, Ordering::Relaxed) == MANY_SAMPLES {
             unwind::pretouch();
         }
-        self.refresh(slot);
+        let birth = sys::ticks();
+        self.refresh(slot, birth);
         let period = self.settings.interval.load(Ordering::Relaxed);
         let usable = block.usable_bytes as u64;
         // Counted before there is a record, so that a dump never finds more blocks in use than were allocated.
-        let stack = self.buckets.add(stack, usable, period);
+        let peak = self.peak.number();
+        let Some(bucket) = self.buckets.add(Origin { usable, period, stack }, peak) else { return false };
         self.count_towards_dump(usable, period);
-        self.records.insert(&Record {
+        let kept = self.records.insert(&Record {
             address: block.address as u64,
-            requested: block.requested_bytes as u64,
-            usable,
-            period,
-            birth_ns: slot.words[word::CLOCK] as u64,
-            stack,
+            birth,
+            bucket,
+            unasked: unasked(block.usable_bytes, block.requested_bytes),
             epoch: self.epoch.load(Ordering::Relaxed),
+            peak,
+            thread: slot.uid as u32,
             name: Names::current(slot),
-            unused: 0,
-        })
+            labels: 0,
+        });
+        // With its record: if this block makes the peak, it is part of it.
+        self.peak.account(slot);
+        kept
     }
 
-    fn freed(&'static self, _slot: &mut ThreadSlot, address: usize) -> bool {
-        self.records.remove(address).is_some()
+    fn freed(&'static self, slot: &mut ThreadSlot, address: usize) -> bool {
+        // Before the block is gone: the heap hasn't counted its free yet.
+        self.peak.account(slot);
+        self.records.remove(address, self.peak.kept()).is_some()
+    }
+
+    fn resized(&'static self, address: usize, requested_bytes: usize) {
+        self.records.change(address, |record| {
+            let usable = self.buckets.origin(record.bucket).usable as usize;
+            record.unasked = unasked(usable, requested_bytes);
+        });
     }
 
     fn new_maximum(&'static self, _active_bytes: usize) {
@@ -314,7 +344,9 @@ impl Observer for Profiler {
         }
     }
 
-    fn thread_exit(&'static self, _slot: &mut ThreadSlot) {}
+    fn thread_exit(&'static self, slot: &mut ThreadSlot) {
+        self.peak.account(slot);
+    }
 
     fn fork_child(&'static self) {
         let chosen = self.settings.seed();
@@ -323,6 +355,7 @@ impl Observer for Profiler {
         self.records.after_fork();
         self.buckets.after_fork();
         self.names.after_fork();
+        self.peak.after_fork();
         self.settings.prefix.after_fork(|_| {});
         self.interval_due.store(false, Ordering::Relaxed);
         self.maximum_due.store(false, Ordering::Relaxed);

@@ -15,10 +15,10 @@ pub mod word {
     pub const RANDOM: usize = 0;
     /// The thread's stack (`unwind::Stack`); 0: not asked yet.
     pub const STACK: usize = 1;
-    /// Ticks of the processor when the thread's name and the clock were last read.
+    /// Ticks of the processor when the thread's name was last read.
     pub const READ: usize = 2;
-    /// What the clock said.
-    pub const CLOCK: usize = 3;
+    /// Bytes allocated less bytes freed, as told to the watch for peaks.
+    pub const TOLD: usize = 3;
     /// Number of that name, plus 1; 0: none.
     pub const NAME_ID: usize = 4;
     /// Choices of the program for this thread, see [`super::choice`].

@@ -123,6 +123,8 @@ pub struct Settings {
     pub triggers: Triggers,
     /// `prof_bt_max`.
     pub depth: AtomicU32,
+    /// `prof_peak`.
+    pub peak: AtomicBool,
     /// `prof_seed`: where the random numbers start; [`NO_SEED`]: anywhere.
     seed: AtomicU64,
     /// `prof_unwind`.
@@ -156,6 +158,7 @@ impl Settings {
             system_names: AtomicBool::new(false),
             triggers: Triggers::new(),
             depth: AtomicU32::new(128),
+            peak: AtomicBool::new(false),
             seed: AtomicU64::new(NO_SEED),
             method: AtomicU8::new(0),
             prefix: Mutex::new(Rank::Stacks, PREFIX),
@@ -225,6 +228,7 @@ impl Settings {
             b"prof_thread_active_init" => &self.thread_active_init,
             b"prof_final" => &self.final_dump,
             b"prof_gdump" => &self.maximum_dumps,
+            b"prof_peak" => &self.peak,
             b"prof_accum" => &self.accumulate,
             b"prof_leak" => &self.leak,
             b"prof_leak_error" => &self.leak_error,

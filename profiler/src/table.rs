@@ -174,13 +174,6 @@ impl Index {
             }
         }
     }
-
-    /// Forgets all entries and gives the memory back.
-    pub fn clear(&mut self) {
-        self.now.release();
-        self.before.release();
-        *self = Index::new();
-    }
 }
 
 impl Default for Index {
@@ -222,7 +215,5 @@ mod tests {
         index.rebuild(50_000, hash_of);
         assert_eq!(index.find(hash_of(49_999), |found| found == 49_999), Some(49_999));
         assert_eq!(index.find(hash_of(50_000), |found| found == 50_000), None);
-        index.clear();
-        assert_eq!(index.find(hash_of(7), |found| found == 7), None);
     }
 }

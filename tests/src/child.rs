@@ -21,6 +21,7 @@ pub struct Program {
     input: Option<PathBuf>,
     conf: Option<OsString>,
     preload: Option<PathBuf>,
+    also: Option<PathBuf>,
 }
 
 /// How a program ended.
@@ -57,6 +58,7 @@ impl Program {
             input: None,
             conf: None,
             preload: None,
+            also: None,
         }
     }
 
@@ -120,6 +122,12 @@ impl Program {
         self
     }
 
+    /// Preloads another library beside the allocator.
+    pub fn also(mut self, path: &Path) -> Self {
+        self.also = Some(path.to_owned());
+        self
+    }
+
     /// Runs it as another user, for programs that refuse to run as root. No effect unless we are root.
     pub fn user(mut self, user: Option<(u32, u32)>) -> Self {
         if let Some((uid, gid)) = user {
@@ -131,7 +139,11 @@ impl Program {
     #[expect(clippy::zombie_processes, reason = "`wait` reaps by process id, for the sake of rusage")]
     fn start(&mut self, scratch: &Scratch) -> u32 {
         if let Some(conf) = &self.conf {
-            let preload = self.preload.clone().unwrap_or_else(library);
+            let mut preload = self.preload.clone().unwrap_or_else(library).into_os_string();
+            if let Some(also) = &self.also {
+                preload.push(":");
+                preload.push(also);
+            }
             self.command.env("LD_PRELOAD", preload).env("MALLOC_CONF", conf);
         }
         let file = |name: &str| File::create(scratch.join(name)).expect("a scratch file");

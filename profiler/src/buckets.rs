@@ -1,0 +1,307 @@
+//! Counts of all samples there ever were, by stack, size and sample interval; what they were at the peak, too.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use alloc_core::lock::{Mutex, Rank};
+
+use crate::stacks::StackId;
+use crate::table::{Array, Index, Zeroed, hash};
+
+/// The number of a bucket, from 1. It keeps its stack, size and interval for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BucketId(pub u32);
+
+/// What the samples of a bucket have in common.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Origin {
+    /// Usable bytes of each block.
+    pub usable: u64,
+    /// Mean distance of samples, in bytes.
+    pub period: u64,
+    /// Where they were allocated.
+    pub stack: StackId,
+}
+
+/// How often blocks of one origin were sampled.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Bucket {
+    origin: Origin,
+    /// The peak that `at_peak` is for.
+    peak: u32,
+    /// Samples since the profile was last reset.
+    count: u64,
+    /// What `count` was at that peak.
+    at_peak: u64,
+}
+// SAFETY: integers.
+unsafe impl Zeroed for Bucket {}
+
+impl Bucket {
+    /// Samples until peak number `peak`.
+    fn until(&self, peak: u32) -> u64 {
+        if self.peak == peak { self.at_peak } else { self.count }
+    }
+}
+
+/// Most buckets: 12 MiB, and 2 MiB for their index.
+const BUCKETS_MAX: usize = 1 << 18;
+/// Of them, those kept back for stack 0, which takes what finds no bucket of its own.
+const BUCKETS_BACK: usize = 1 << 12;
+
+#[derive(Debug)]
+struct Inner {
+    /// Bucket 0 is not used.
+    slots: Array<Bucket>,
+    index: Index,
+    /// The next bucket; 0: no memory yet.
+    next: usize,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Buckets {
+    inner: Mutex<Inner>,
+    dropped: AtomicU64,
+}
+
+fn hash_of(origin: &Origin) -> u64 {
+    hash(hash(u64::from(origin.stack.0) << 32 ^ origin.usable) ^ origin.period)
+}
+
+/// The origins of all buckets there are at one moment, read without the lock.
+#[derive(Clone, Copy, Debug)]
+pub struct Origins {
+    start: NonNull<Bucket>,
+    length: usize,
+}
+
+// SAFETY: only reads what never changes once a bucket has its number, in memory that is never given back.
+unsafe impl Send for Origins {}
+// SAFETY: as above.
+unsafe impl Sync for Origins {}
+
+impl Origins {
+    /// The origin of a bucket's samples.
+    pub fn get(&self, id: BucketId) -> Origin {
+        let at = id.0 as usize;
+        if at == 0 || at >= self.length {
+            return Origin::default();
+        }
+        // SAFETY: inside of the table, whose memory stays; the fields of an origin are not written any more once there
+        // is a number, and only they are read.
+        unsafe { (&raw const (*self.start.as_ptr().add(at)).origin).read() }
+    }
+}
+
+impl Buckets {
+    /// None.
+    pub const fn new() -> Self {
+        Buckets {
+            inner: Mutex::new(Rank::Stacks, Inner { slots: Array::new(), index: Index::new(), next: 0 }),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a sample, taken after peak number `peak`. Returns the bucket under which it is counted, which is one of
+    /// stack 0 when the table is full; `None` when not even that has room.
+    pub fn add(&self, origin: Origin, peak: u32) -> Option<BucketId> {
+        let mut inner = self.inner.lock();
+        let id = inner.add(&origin, peak, BUCKETS_MAX - BUCKETS_BACK);
+        if id.is_some() {
+            return id;
+        }
+        let id = inner.add(&Origin { stack: StackId(0), ..origin }, peak, BUCKETS_MAX);
+        drop(inner);
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        id
+    }
+
+    /// Samples that found no bucket of their own.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The origins of all buckets so far.
+    pub fn origins(&'static self) -> Origins {
+        let mut inner = self.inner.lock();
+        let length = inner.next;
+        let start = inner.slots.as_mut_slice().first_mut().map_or(NonNull::dangling(), NonNull::from);
+        Origins { start, length }
+    }
+
+    /// The origin of one bucket's samples.
+    pub fn origin(&self, id: BucketId) -> Origin {
+        self.inner.lock().slots.as_slice().get(id.0 as usize).map_or(Origin::default(), |bucket| bucket.origin)
+    }
+
+    /// Hands out the buckets with samples, copied in pieces, so that a sampling thread never waits long: their numbers,
+    /// and their samples so far or, with a `peak`, until that one.
+    pub fn snapshot(&self, peak: Option<u32>, mut take: impl FnMut(BucketId, u64)) {
+        const PIECE: usize = 128;
+        let mut piece = [0u64; PIECE];
+        let mut at = 1;
+        loop {
+            let n = {
+                let inner = self.inner.lock();
+                let n = inner.next.saturating_sub(at).min(PIECE);
+                if n > 0 {
+                    for (count, bucket) in piece.iter_mut().zip(&inner.slots.as_slice()[at..at + n]) {
+                        *count = peak.map_or(bucket.count, |peak| bucket.until(peak));
+                    }
+                }
+                n
+            };
+            if n == 0 {
+                return;
+            }
+            for (i, &count) in piece[..n].iter().enumerate() {
+                if count > 0 {
+                    take(BucketId((at + i) as u32), count);
+                }
+            }
+            at += n;
+        }
+    }
+
+    /// Forgets all counts. Buckets keep their numbers: a sample that is being taken has one already.
+    pub fn clear(&self) {
+        const PIECE: usize = 1024;
+        let mut at = 1;
+        loop {
+            let mut inner = self.inner.lock();
+            let end = inner.next.min(at + PIECE);
+            if at >= end {
+                return;
+            }
+            for bucket in &mut inner.slots.as_mut_slice()[at..end] {
+                (bucket.count, bucket.at_peak, bucket.peak) = (0, 0, 0);
+            }
+            at = end;
+        }
+    }
+
+    /// In the child of a fork: counts are single words; a bucket that was being made is dropped.
+    pub fn after_fork(&self) {
+        self.inner.after_fork(|inner| {
+            let Inner { slots, index, next } = inner;
+            index.rebuild(*next as u32, |id| hash_of(&slots.as_slice()[id as usize].origin));
+        });
+    }
+}
+
+impl Inner {
+    fn add(&mut self, origin: &Origin, peak: u32, limit: usize) -> Option<BucketId> {
+        if self.next == 0 {
+            if !self.slots.reserve(BUCKETS_MAX) {
+                return None;
+            }
+            self.next = 1;
+        }
+        let slots = self.slots.as_mut_slice();
+        let known = self.index.find(hash_of(origin), |id| slots[id as usize].origin == *origin);
+        let id = match known {
+            Some(id) => id,
+            None if self.next >= limit => return None,
+            None => {
+                slots[self.next] = Bucket { origin: *origin, ..Bucket::default() };
+                if !self.index.insert(self.next as u32, |id| hash_of(&slots[id as usize].origin)) {
+                    return None;
+                }
+                self.next += 1;
+                (self.next - 1) as u32
+            }
+        };
+        let bucket = &mut slots[id as usize];
+        if peak > bucket.peak {
+            (bucket.at_peak, bucket.peak) = (bucket.count, peak);
+        }
+        bucket.count += 1;
+        Some(BucketId(id))
+    }
+}
+
+impl Default for Buckets {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn origin(stack: u32) -> Origin {
+        Origin { usable: 64, period: 4096, stack: StackId(stack) }
+    }
+
+    #[test]
+    fn buckets_count() {
+        static BUCKETS: Buckets = Buckets::new();
+        for i in 0..10_000 {
+            BUCKETS.add(origin(i % 1000), 0);
+        }
+        let (mut n, mut sum) = (0, 0);
+        let origins = BUCKETS.origins();
+        BUCKETS.snapshot(None, |id, count| {
+            assert_eq!(origins.get(id), origin(n));
+            n += 1;
+            sum += count;
+        });
+        assert_eq!((n, sum), (1000, 10_000));
+        assert_eq!(origins.get(BucketId(0)), Origin::default());
+        assert_eq!(origins.get(BucketId(1001)), Origin::default());
+        BUCKETS.clear();
+        BUCKETS.snapshot(None, |_, _| panic!("nothing is left"));
+        // Numbers stay.
+        assert_eq!(BUCKETS.add(origin(7), 0), Some(BucketId(8)));
+    }
+
+    #[test]
+    fn counts_at_a_peak_stay() {
+        let buckets = Buckets::new();
+        let at = |peak| {
+            let mut counts = Vec::new();
+            buckets.snapshot(peak, |id, count| counts.push((id.0, count)));
+            counts
+        };
+        for stack in [1, 1, 2] {
+            buckets.add(origin(stack), 0);
+        }
+        // The first peak is now.
+        assert_eq!(at(Some(1)), [(1, 2), (2, 1)]);
+        for stack in [2, 3, 2] {
+            buckets.add(origin(stack), 1);
+        }
+        assert_eq!(at(Some(1)), [(1, 2), (2, 1)]);
+        assert_eq!(at(None), [(1, 2), (2, 3), (3, 1)]);
+        // The second one.
+        assert_eq!(at(Some(2)), at(None));
+        buckets.add(origin(1), 2);
+        // A thread that has read the number of the peak before it moved on.
+        buckets.add(origin(1), 1);
+        assert_eq!(at(Some(2)), [(1, 2), (2, 3), (3, 1)]);
+        assert_eq!(at(None), [(1, 4), (2, 3), (3, 1)]);
+    }
+
+    #[test]
+    fn full_buckets_go_to_stack_0() {
+        static BUCKETS: Buckets = Buckets::new();
+        let all = (BUCKETS_MAX + 1000) as u32;
+        for i in 1..all {
+            let id = BUCKETS.add(origin(i), 0).unwrap();
+            let stack = BUCKETS.origins().get(id).stack;
+            assert_eq!(stack.0, if (i as usize) < BUCKETS_MAX - BUCKETS_BACK { i } else { 0 });
+        }
+        let (mut sum, mut lost) = (0, 0);
+        let origins = BUCKETS.origins();
+        BUCKETS.snapshot(None, |id, count| {
+            sum += count;
+            lost += if origins.get(id).stack.0 == 0 { count } else { 0 };
+        });
+        assert_eq!((sum, lost), (u64::from(all) - 1, BUCKETS.dropped()));
+    }
+}

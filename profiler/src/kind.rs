@@ -1,0 +1,23 @@
+//! What a dump may show.
+
+/// What a dump shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// What lives, and all that was ever allocated.
+    Heap,
+    /// The same at the moment at which most was allocated; needs `prof_peak:true`.
+    Peak,
+    /// Usable bytes that nobody asked for, where they were allocated.
+    Waste,
+}
+
+impl Kind {
+    /// The end of the names of numbered dumps.
+    pub const fn ending(self) -> &'static [u8] {
+        match self {
+            Kind::Heap | Kind::Peak => b".heap.pb.gz",
+            Kind::Waste => b".waste.pb.gz",
+        }
+    }
+}

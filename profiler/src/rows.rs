@@ -1,0 +1,126 @@
+//! What all kinds of dumps have in common: the head of the file, stacks as a file has them, the labels of a row.
+
+use core::sync::atomic::Ordering;
+
+use alloc::vec::Vec;
+
+use alloc_core::message::Decimal;
+use pprof_export::writer::{Header, Label, LabelValue, Sink, SinkError, VirtualFrame, Writer};
+
+use crate::buckets::Origin;
+use crate::maps;
+use crate::names::Name;
+use crate::profiler::Profiler;
+use crate::stacks::Stack;
+use crate::unwind::End;
+
+/// Starts a file: header, mappings, and the comments that every dump has.
+pub fn begin<S: Sink>(sink: S, header: &Header<'_>, profiler: &Profiler) -> Result<Writer<S>, SinkError> {
+    let mut writer = Writer::new(sink, header)?;
+    maps::executable(|mapping| writer.mapping(mapping))?;
+    writer.comment(concat!("heapsift ", env!("CARGO_PKG_VERSION")).as_bytes())?;
+    comment(&mut writer, b"mean bytes between samples: ", header.period as u64)?;
+    comment(&mut writer, b"samples taken: ", profiler.samples.load(Ordering::Relaxed))?;
+    for (text, number) in [
+        (&b"samples with a stack cut short: "[..], profiler.incomplete.load(Ordering::Relaxed)),
+        (b"samples with a stack for which there was no room: ", profiler.stacks.dropped() + profiler.buckets.dropped()),
+        (b"samples for which there was no memory: ", profiler.records.dropped()),
+    ] {
+        if number > 0 {
+            comment(&mut writer, text, number)?;
+        }
+    }
+    Ok(writer)
+}
+
+/// A line of text and a number.
+pub fn comment<S: Sink>(writer: &mut Writer<S>, text: &[u8], number: u64) -> Result<(), SinkError> {
+    let mut line = [0; 100];
+    let number = Decimal::new(number);
+    let mut used = 0;
+    for part in [text, number.as_bytes()] {
+        let n = part.len().min(line.len() - used);
+        line[used..used + n].copy_from_slice(&part[..n]);
+        used += n;
+    }
+    writer.comment(&line[..used])
+}
+
+/// A stack as rows have it.
+#[derive(Debug, Default)]
+pub struct Frames {
+    /// Addresses in the calls, leaf first.
+    pub addresses: Vec<u64>,
+    /// What stands above the outermost one when the stack isn't whole.
+    pub root: Option<VirtualFrame>,
+}
+
+impl Frames {
+    /// Takes over another stack.
+    pub fn set<S: Sink>(&mut self, stack: &Stack<'_>, writer: &mut Writer<S>) -> Result<(), SinkError> {
+        self.addresses.clear();
+        self.addresses.try_reserve(stack.frames.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        // A return address may belong to the line, or the function, after the call.
+        self.addresses.extend(stack.frames.iter().map(|&frame| (frame as u64).wrapping_sub(1)));
+        let above: Option<&[u8]> = match stack.end {
+            _ if stack.frames.is_empty() => Some(b"(truncated)"),
+            End::Complete => None,
+            End::Truncated => Some(b"[truncated stack]"),
+            End::Lost => Some(b"[unknown callers]"),
+        };
+        self.root = above.map(|name| writer.virtual_frame(name)).transpose()?;
+        Ok(())
+    }
+}
+
+/// Most labels of a row.
+const LABELS_MAX: usize = 8;
+
+/// The labels of a row.
+#[derive(Debug)]
+pub struct Labels<'a> {
+    all: [Label<'a>; LABELS_MAX],
+    used: usize,
+}
+
+impl<'a> Labels<'a> {
+    /// The size of the row's blocks and, where it isn't the file's, the interval at which they were sampled.
+    pub fn new(origin: &Origin, file_period: u64) -> Self {
+        let bytes = Label { key: "bytes", value: LabelValue::Number { value: origin.usable as i64, unit: "bytes" } };
+        let mut labels = Labels { all: [bytes; LABELS_MAX], used: 1 };
+        if origin.period != file_period {
+            labels.number("period", origin.period, "bytes");
+        }
+        labels
+    }
+
+    fn push(&mut self, label: Label<'a>) {
+        if let Some(place) = self.all.get_mut(self.used) {
+            *place = label;
+            self.used += 1;
+        }
+    }
+
+    /// Adds a number.
+    pub fn number(&mut self, key: &'a str, value: u64, unit: &'a str) {
+        self.push(Label { key, value: LabelValue::Number { value: value as i64, unit } });
+    }
+
+    /// Adds a text, unless it is empty.
+    pub fn text(&mut self, key: &'a str, text: &'a [u8]) {
+        if !text.is_empty() {
+            self.push(Label { key, value: LabelValue::Text(text) });
+        }
+    }
+
+    /// Adds the name of a thread.
+    pub fn thread(&mut self, name: &'a Name) {
+        let length = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+        self.text("thread", &name[..length]);
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[Label<'a>] {
+        &self.all[..self.used]
+    }
+}

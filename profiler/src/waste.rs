@@ -1,0 +1,78 @@
+//! Internal waste: usable bytes that nobody asked for, by the stack that allocated the block.
+
+use core::sync::atomic::Ordering;
+
+use alloc::vec::Vec;
+
+use alloc_core::sys;
+use pprof_export::unsample::Estimator;
+use pprof_export::writer::{Header, Row as Sample, Sink, SinkError, ValueType};
+
+use crate::HEAP;
+use crate::buckets::BucketId;
+use crate::content;
+use crate::records::Moment;
+use crate::rows::{self, Frames, Labels};
+use crate::snapshot::{order_stacks, push};
+
+/// The columns: wasteful blocks, and what they waste.
+const TYPES: [ValueType<'static>; 2] = [
+    ValueType { kind: "waste_objects", unit: "count" },
+    ValueType { kind: "waste_space", unit: "bytes" },
+];
+
+/// Live samples of one origin with the same waste.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    stack: u32,
+    bucket: BucketId,
+    unasked: u32,
+    count: u32,
+}
+
+/// Writes the dump. The caller has its turn and isn't sampled.
+pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
+    let profiler = HEAP.observer();
+    let stats = content::allocator_stats()?;
+    let period = profiler.settings.interval.load(Ordering::Relaxed);
+    let mut wasteful: Vec<Row> = Vec::new();
+    profiler.records.snapshot(Moment::Now, |record| {
+        if record.unasked == 0 {
+            return Ok(());
+        }
+        push(&mut wasteful, Row { stack: 0, bucket: record.bucket, unasked: record.unasked, count: 1 })
+    })?;
+    let origins = profiler.buckets.origins();
+    let stacks = order_stacks(profiler, &mut wasteful, |row| origins.get(row.bucket).stack, |row, at| row.stack = at)?;
+    wasteful.sort_unstable();
+    wasteful.dedup_by(|row, kept| {
+        let same = Row { count: 0, ..*row } == Row { count: 0, ..*kept };
+        if same {
+            kept.count = kept.count.saturating_add(row.count);
+        }
+        same
+    });
+
+    let time = sys::clock_realtime_ns() as i64;
+    let header = Header { sample_types: &TYPES, default_sample_type: "waste_space", ..Header::heap(period as i64, time) };
+    let mut writer = rows::begin(sink, &header, profiler)?;
+    let mut estimator = Estimator::new();
+    let mut frames = Frames::default();
+    let mut current = None;
+    for row in &wasteful {
+        if current != Some(row.stack) {
+            current = Some(row.stack);
+            estimator.next_stack();
+            frames.set(&stacks[row.stack as usize], &mut writer)?;
+        }
+        let origin = origins.get(row.bucket);
+        let mut labels = Labels::new(&origin, period);
+        labels.number("requested", origin.usable.saturating_sub(row.unasked.into()), "bytes");
+        let unasked = f64::from(row.unasked);
+        let (objects, bytes) = estimator.estimate_of(row.count.into(), origin.usable, origin.period, unasked);
+        let Frames { addresses, root } = &frames;
+        writer.sample(&Sample { stack: addresses, root: *root, values: &[objects, bytes], labels: labels.as_slice() })?;
+    }
+    writer.allocator_stats(&stats)?;
+    writer.finish()
+}

@@ -1,0 +1,127 @@
+//! The kinds of profiles beside the plain one: each against a program whose truth is known.
+
+use std::path::{Path, PathBuf};
+
+use heapsift_tests::artifacts::Scratch;
+use heapsift_tests::dump::{Column, final_dump, only};
+use heapsift_tests::statistics::chance;
+use heapsift_tests::{Dump, Program, by_length, tools};
+use serde_json::Value;
+
+fn truth(text: &[u8]) -> Value {
+    serde_json::from_slice(text).expect("a fixture prints JSON")
+}
+
+fn number(truth: &Value, name: &str) -> f64 {
+    truth[name].as_f64().unwrap_or_else(|| panic!("{name} is not in {truth}"))
+}
+
+/// The column of that name.
+fn column(dump: &Dump, name: &str) -> usize {
+    let kinds = &dump.profile.sample_type;
+    kinds.iter().position(|kind| dump.text(kind.r#type) == name).unwrap_or_else(|| panic!("no column {name}"))
+}
+
+/// The files in a directory whose names end so.
+fn ending(directory: &Path, end: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).expect("readable").map(|entry| entry.expect("readable").path());
+    let mut found: Vec<PathBuf> = entries.filter(|path| path.to_string_lossy().ends_with(end)).collect();
+    found.sort();
+    found
+}
+
+/// Sum of a column over the rows with a function of that name, and its standard error, from the rows themselves.
+fn of_function(dump: &Dump, objects: usize, space: usize, name: &str) -> (f64, f64) {
+    let (mut sum, mut variance) = (0.0, 0.0);
+    for row in &dump.profile.sample {
+        if !dump.names(row).any(|frame| frame == name) || row.value[objects] == 0 {
+            continue;
+        }
+        let size = dump.number(row, "bytes").expect("every row of ours has its size") as f64;
+        let p = chance(size, dump.number(row, "period").unwrap_or(dump.profile.period) as f64);
+        let each = row.value[space] as f64 / row.value[objects] as f64;
+        sum += row.value[space] as f64;
+        variance += row.value[objects] as f64 * each * each * (1.0 - p) / p;
+    }
+    (sum, variance.sqrt())
+}
+
+#[test]
+fn the_peak_is_what_was_live_at_the_summit() {
+    let program = tools::compile("c/summit.c", &[]);
+    for (seed, rounds) in (1..=by_length(3, 20)).zip([1, 3, 4].into_iter().cycle()) {
+        let scratch = Scratch::new("peak");
+        let ended = Program::new(&program)
+            .args(["500", &rounds.to_string()])
+            .under(final_dump(scratch.path(), &format!("prof_peak:true,prof_seed:{seed}")))
+            .run()
+            .expect_success();
+        let truth = truth(&ended.stdout);
+        let summit = number(&truth, "summit");
+
+        // At the end nothing lives but what the C library keeps.
+        let last = Dump::read(&only(scratch.path(), 'f'));
+        assert!(last.total(Column::InuseSpace) < 4 << 20);
+        let stats = last.profile.allocator_stats.as_ref().expect("every dump of ours has them");
+        assert!((0.98..1.001).contains(&(stats.allocated_max as f64 / summit)), "{stats:?}, {truth}");
+
+        let peak = Dump::symbolized(&only(scratch.path(), 'p'), &scratch.join("peak.pb.gz"));
+        let stats = peak.profile.allocator_stats.as_ref().expect("every dump of ours has them");
+        let exact = stats.allocated as f64;
+        assert!((0.98..1.001).contains(&(exact / summit)), "{exact} at the peak, {truth}");
+        // The large blocks are touched in their first page only.
+        assert!(stats.active as f64 >= exact && stats.rss as f64 > exact * 0.35, "{stats:?}");
+        let (mut sum, mut variance) = (0.0, 0.0);
+        for site in ["summit_small", "summit_large"] {
+            let (estimate, error) = of_function(&peak, 2, 3, site);
+            let wanted = number(&truth, site) * exact / summit;
+            // What of both was live at the snapshot is known but for the hysteresis.
+            let distance = (estimate - wanted).abs() - 0.02 * wanted;
+            assert!(distance < 4.0 * error, "{site}: {estimate} ± {error}, truly {wanted}");
+            sum += estimate;
+            variance += error * error;
+        }
+        assert!((sum - exact).abs() < 3.0 * variance.sqrt() + 0.02 * exact, "{sum} of {exact}");
+        // What had been allocated until then: in the first climb, no more than lived.
+        let allocated = peak.total(Column::AllocSpace) as f64;
+        assert!((allocated - exact).abs() < 4.5 * variance.sqrt() + 0.02 * exact, "{allocated} allocated until then");
+        let later = last.total(Column::AllocSpace) as f64;
+        assert!(rounds == 1 || later > 1.5 * allocated, "{later} allocated in all, {allocated} until the peak");
+    }
+}
+
+#[test]
+fn there_is_no_peak_unless_it_is_watched_for() {
+    let scratch = Scratch::new("no-peak");
+    let program = tools::compile("c/summit.c", &[]);
+    Program::new(&program).args(["20", "1"]).under(final_dump(scratch.path(), "")).run().expect_success();
+    assert_eq!(ending(scratch.path(), ".heap.pb.gz").len(), 1);
+}
+
+#[test]
+fn waste_is_blamed_on_those_who_ask_for_odd_sizes() {
+    let program = tools::compile("c/waste.c", &[]);
+    // A library that dumps as the program ends: `prof.waste_dump` in a destructor.
+    let scratch = Scratch::new("waste");
+    let at_exit = tools::compile("c/dump_at_exit.c", &["-shared", "-fPIC"]);
+    let ended = Program::new(&program)
+        .env("DUMP_NAMES", "prof.waste_dump")
+        .under(format!("prof:true,prof_seed:3,prof_prefix:{}/dump", scratch.path().display()))
+        .also(&at_exit)
+        .run()
+        .expect_success();
+    let truth = truth(&ended.stdout);
+    let files = ending(scratch.path(), ".m0.waste.pb.gz");
+    assert_eq!(files.len(), 1, "{}", ended.complaints());
+    let dump = Dump::symbolized(&files[0], &scratch.join("waste-named.pb.gz"));
+    let (objects, space) = (column(&dump, "waste_objects"), column(&dump, "waste_space"));
+    assert_eq!(dump.text(dump.profile.default_sample_type), "waste_space");
+    for site in ["waste_small", "waste_page", "waste_grown"] {
+        let (estimate, error) = of_function(&dump, objects, space, site);
+        let wanted = number(&truth, site);
+        assert!(wanted > 0.0 && error > 0.0);
+        assert!((estimate - wanted).abs() < 4.0 * error, "{site}: {estimate} ± {error}, truly {wanted}");
+    }
+    assert_eq!(number(&truth, "waste_none"), 0.0);
+    assert_eq!(of_function(&dump, objects, space, "waste_none"), (0.0, 0.0));
+}
