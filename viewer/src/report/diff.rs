@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::top::row_name;
 use super::{estimate_json, interval_text, narrow};
-use crate::graph::{Granularity, Graph, Node, Sides, printable};
+use crate::graph::{self, Granularity, Graph, Node, Sides, printable};
 use crate::measure;
 use crate::model::{Columns, Profile};
 use crate::output::Style;
@@ -39,7 +39,8 @@ pub struct Diff {
 impl Diff {
     /// Compares the two sides of `profile`.
     pub fn new(profile: &mut Profile, options: Options) -> Self {
-        let mut graph = Graph::new(profile, &options.columns, options.granularity);
+        let graph_options = graph::Options { granularity: options.granularity, ..graph::Options::default() };
+        let mut graph = Graph::new(profile, &options.columns, graph_options);
         graph.sort(profile, options.by_cum);
         let pick = |node: &Node| if options.by_cum { node.cum } else { node.flat };
         let before = graph.nodes.len();

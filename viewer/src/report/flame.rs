@@ -14,7 +14,7 @@ use inferno::flamegraph::{self, Direction, TextTruncateDirection};
 use super::folded::{is_binary_only, names};
 use super::interval_text;
 use crate::graph::Sides;
-use crate::model::{Columns, Profile, Side};
+use crate::model::{Columns, PartCache, Profile, Side};
 use crate::stats::Estimate;
 use crate::{escape, measure};
 
@@ -138,10 +138,7 @@ pub fn svg(profile: &Profile, options: &Options) -> Result<Vec<u8>, String> {
 /// All stacks as a tree; index 0 is its root. Children are in order of their names.
 fn tree(profile: &Profile, options: &Options) -> Vec<Frame> {
     let nothing = Estimate::nothing(options.columns.weight_of_nothing());
-    let empty = Sides {
-        new: nothing,
-        base: nothing,
-    };
+    let empty = Sides { new: nothing, base: nothing, divisor: 0 };
     let frame = |name: &str| Frame {
         name: name.to_owned(),
         own: empty,
@@ -152,12 +149,13 @@ fn tree(profile: &Profile, options: &Options) -> Vec<Frame> {
     };
     let mut frames = vec![frame("all")];
     let mut known: HashMap<(u32, &str, bool), u32> = HashMap::new();
+    let mut parts = PartCache::default();
     for row in 0..profile.row_count() {
         let value = profile.values(row)[options.columns.column];
         if value == 0 {
             continue;
         }
-        let part = options.columns.part(profile, row);
+        let part = options.columns.part(profile, row, &mut parts);
         let is_new = profile.side(row) == Side::New;
         let mut at = 0u32;
         for (name, is_binary) in names(profile, row)

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{estimate_json, interval_text, time};
-use crate::model::{Columns, Mapping, Profile, Side};
+use crate::model::{Columns, Mapping, PartCache, Profile, Side};
 use crate::stats::Estimate;
 use crate::{escape, measure};
 
@@ -19,10 +19,11 @@ struct Coverage {
 fn total(profile: &Profile, column: usize) -> Estimate {
     let columns = Columns::new(profile, column);
     let mut sum = Estimate::nothing(columns.weight_of_nothing());
+    let mut parts = PartCache::default();
     for row in (0..profile.row_count()).filter(|&row| profile.side(row) == Side::New) {
         sum.add(
             profile.values(row)[column],
-            columns.part(profile, row).as_ref(),
+            columns.part(profile, row, &mut parts).as_ref(),
         );
     }
     sum

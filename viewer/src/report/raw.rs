@@ -2,7 +2,7 @@
 
 use super::time;
 use crate::escape;
-use crate::model::{LabelValue, Location, Profile};
+use crate::model::{LabelValue, Location, Profile, Side};
 
 /// The profile as text.
 pub fn text(profile: &Profile) -> String {
@@ -75,7 +75,9 @@ pub fn text(profile: &Profile) -> String {
 }
 
 fn sample(profile: &Profile, row: usize, out: &mut String) {
-    for value in profile.values(row) {
+    let is_base = profile.side(row) == Side::Base;
+    for &value in profile.values(row) {
+        let value = if is_base { value.saturating_neg() } else { value };
         out.push_str(&format!(" {value:>10}"));
     }
     out.push_str(": ");
@@ -84,6 +86,10 @@ fn sample(profile: &Profile, row: usize, out: &mut String) {
     }
     out.push('\n');
     let (mut texts, mut numbers) = (Vec::new(), Vec::new());
+    if is_base {
+        // As pprof marks the rows of a base.
+        texts.push("pprof::base:[true]".to_owned());
+    }
     for (key, values) in grouped_labels(profile, row) {
         let key = escape::terminal(profile.text(key)).into_owned();
         let (strings, ints): (Vec<LabelValue>, Vec<LabelValue>) = values
@@ -104,13 +110,13 @@ fn sample(profile: &Profile, row: usize, out: &mut String) {
     }
 }
 
-/// Labels by key, in order of their first appearance.
+/// Labels that are shown, by key, in order of their first appearance.
 pub(crate) fn grouped_labels(
     profile: &Profile,
     row: usize,
 ) -> Vec<(crate::model::Str, Vec<LabelValue>)> {
     let mut groups: Vec<(crate::model::Str, Vec<LabelValue>)> = Vec::new();
-    for label in profile.labels(row) {
+    for label in profile.shown_labels(row) {
         match groups.iter_mut().find(|group| group.0 == label.key) {
             Some(group) => group.1.push(label.value),
             None => groups.push((label.key, vec![label.value])),

@@ -4,7 +4,7 @@
 use super::interval_text;
 use super::top::row_name;
 use crate::escape;
-use crate::graph::{Granularity, Graph};
+use crate::graph::{Granularity, Graph, Options};
 use crate::measure;
 use crate::model::{Columns, Profile};
 use crate::output::Style;
@@ -32,7 +32,8 @@ pub fn text(profile: &mut Profile, style: Style) -> String {
 
 fn table(profile: &mut Profile, column: usize, title: &str, style: Style) -> String {
     let columns = Columns::new(profile, column);
-    let mut graph = Graph::new(profile, &columns, Granularity::Sites);
+    let options = Options { granularity: Granularity::Sites, ..Options::default() };
+    let mut graph = Graph::new(profile, &columns, options);
     graph.sort(profile, false);
     let unit = profile.sample_types[column].unit.clone();
     let size = |value: i128| measure::label(value, &unit, "auto");
