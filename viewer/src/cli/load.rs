@@ -83,6 +83,7 @@ impl<'a> Request<'a> {
                 Merge::Sides => profile.merge_rows(false),
                 Merge::All => profile.merge_rows(true),
             }
+            profile.renumber();
         }
         // A saved difference brings its base along.
         let base = if base == BaseUse::None && profile.has_base() { BaseUse::Compare } else { base };
@@ -105,7 +106,10 @@ impl<'a> Request<'a> {
             total = profile.hundred_percent(column, base, divisor);
         }
         for missed in missed {
-            tell(&format!("--{missed} matches no {}", if missed.starts_with("tag") { "label" } else { "frame" }));
+            tell(&format!(
+                "--{missed} matches no {}",
+                if missed.starts_with("tag") { "label" } else { "frame" }
+            ));
         }
         if self.filter.noinlines {
             profile.drop_inlined();
@@ -120,8 +124,8 @@ pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
     let next = Mutex::new(paths.iter().enumerate());
     let read: Mutex<Vec<(usize, Result<Input>)>> = Mutex::new(Vec::with_capacity(paths.len()));
     let work = || {
-        loop {
-            let Some((at, path)) = next.lock().ok().and_then(|mut next| next.next()) else { break };
+        let take = || next.lock().ok().and_then(|mut next| next.next());
+        while let Some((at, path)) = take() {
             let input = input::read(path).map(|mut input| {
                 if input.path != *path {
                     tell(&format!("{}: the newest dump in it is {}", path.display(), input.path.display()));

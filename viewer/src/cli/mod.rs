@@ -28,9 +28,8 @@ use crate::{escape, input, symbolize};
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = args::Arguments::command();
     let words = spelling::normalise(&command, words.into_iter().collect());
-    let parsed = command
-        .try_get_matches_from(words)
-        .and_then(|matches| args::Arguments::from_arg_matches(&matches));
+    let parsed =
+        command.try_get_matches_from(words).and_then(|matches| args::Arguments::from_arg_matches(&matches));
     let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -71,11 +70,7 @@ fn tell(line: &str) {
 
 /// How text for this output may look.
 fn style(output: &args::Output) -> Style {
-    if output.output.as_os_str() == "-" {
-        Style::of_stdout()
-    } else {
-        Style::default()
-    }
+    if output.output.as_os_str() == "-" { Style::of_stdout() } else { Style::default() }
 }
 
 /// How many rows an option asks for; pprof's -1 is the report's default.
@@ -97,23 +92,15 @@ fn symbolize_command(arguments: &args::Symbolize) -> Result<()> {
     let target = match &arguments.output {
         Some(path) if is_same_file(path, &input.path) => {
             let reason = "is the profile itself; use --in-place to replace it".to_owned();
-            return Err(Error::Input {
-                path: path.clone(),
-                reason,
-            });
+            return Err(Error::Input { path: path.clone(), reason });
         }
         Some(path) => path.clone(),
         None if input.path.as_os_str() == "-" => {
-            return Err(Error::Usage(
-                "--in-place: standard input cannot be replaced".to_owned(),
-            ));
+            return Err(Error::Usage("--in-place: standard input cannot be replaced".to_owned()));
         }
         None => input.path.clone(),
     };
-    let options = symbolize::Options {
-        search: arguments.search.clone(),
-        force: false,
-    };
+    let options = symbolize::Options { search: arguments.search.clone(), force: false };
     let report = symbolize::symbolize(&mut input.message, &options);
     tell(&report.to_string());
     for refused in report.modules.iter().flat_map(|module| &module.refused) {

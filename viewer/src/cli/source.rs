@@ -34,9 +34,7 @@ impl Sources {
         };
         let failed = |error: std::io::Error| format!("{}: {error}", file.display());
         let mut text = Vec::new();
-        File::open(&file)
-            .and_then(|opened| opened.take(BYTES_MAX).read_to_end(&mut text))
-            .map_err(failed)?;
+        File::open(&file).and_then(|opened| opened.take(BYTES_MAX).read_to_end(&mut text)).map_err(failed)?;
         Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
     }
 
@@ -58,7 +56,8 @@ impl Sources {
             if rest.as_os_str().is_empty() {
                 break;
             }
-            let found = self.directories.iter().map(|directory| directory.join(rest)).find(|path| exists(path));
+            let found =
+                self.directories.iter().map(|directory| directory.join(rest)).find(|path| exists(path));
             if found.is_some() {
                 return found;
             }

@@ -13,10 +13,7 @@ pub fn normalise(command: &clap::Command, words: Vec<OsString>) -> Vec<OsString>
     let Some(sub) = command.find_subcommand(name) else {
         return words;
     };
-    let longs: Vec<&str> = sub
-        .get_arguments()
-        .filter_map(clap::Arg::get_long)
-        .collect();
+    let longs: Vec<&str> = sub.get_arguments().filter_map(clap::Arg::get_long).collect();
     let flags: Vec<&str> = sub
         .get_arguments()
         .filter(|argument| matches!(argument.get_action(), clap::ArgAction::SetTrue))
@@ -46,24 +43,14 @@ pub fn normalise(command: &clap::Command, words: Vec<OsString>) -> Vec<OsString>
 
 /// Whether the word before was an option of `run` whose value comes next.
 fn takes_value(before: Option<&OsString>) -> bool {
-    let known = [
-        "-o",
-        "--out",
-        "--sample",
-        "--lib",
-        "--symbolize",
-        "--search",
-    ];
+    let known = ["-o", "--out", "--sample", "--lib", "--symbolize", "--search"];
     before.is_some_and(|word| known.iter().any(|option| word == option))
 }
 
 fn respell(word: &OsStr, longs: &[&str], flags: &[&str]) -> Option<OsString> {
     let bytes = word.as_bytes().strip_prefix(b"-")?;
     let bytes = bytes.strip_prefix(b"-").unwrap_or(bytes);
-    let end = bytes
-        .iter()
-        .position(|&byte| byte == b'=')
-        .unwrap_or(bytes.len());
+    let end = bytes.iter().position(|&byte| byte == b'=').unwrap_or(bytes.len());
     let (name, value) = bytes.split_at(end);
     if name.len() < 2 {
         return None;
@@ -116,33 +103,12 @@ mod tests {
     #[test]
     fn pprofs_options_are_understood() {
         assert_eq!(
-            normalised(&[
-                "heapsift",
-                "top",
-                "-sample_index=inuse_space",
-                "-nodecount=5",
-                "-cum",
-                "f"
-            ]),
-            [
-                "heapsift",
-                "top",
-                "--sample-index=inuse_space",
-                "--nodecount=5",
-                "--cum",
-                "f"
-            ]
+            normalised(&["heapsift", "top", "-sample_index=inuse_space", "-nodecount=5", "-cum", "f"]),
+            ["heapsift", "top", "--sample-index=inuse_space", "--nodecount=5", "--cum", "f"]
         );
         assert_eq!(
             normalised(&["heapsift", "top", "-diff_base", "a", "-alloc_space", "b"]),
-            [
-                "heapsift",
-                "top",
-                "--diff-base",
-                "a",
-                "--sample-index=alloc_space",
-                "b"
-            ]
+            ["heapsift", "top", "--diff-base", "a", "--sample-index=alloc_space", "b"]
         );
     }
 
@@ -156,15 +122,7 @@ mod tests {
     fn other_words_stay() {
         let words = ["heapsift", "top", "-n5", "-", "-x", "--", "-cum"];
         assert_eq!(normalised(&words), words);
-        let words = [
-            "heapsift",
-            "run",
-            "--sample",
-            "1MiB",
-            "prog",
-            "-out",
-            "-sample_index=x",
-        ];
+        let words = ["heapsift", "run", "--sample", "1MiB", "prog", "-out", "-sample_index=x"];
         assert_eq!(normalised(&words), words);
         let words = ["heapsift", "run", "--", "prog", "-no_top"];
         assert_eq!(normalised(&words), words);

@@ -96,7 +96,8 @@ fn cancelled_rows(profile: &Profile, columns: &Columns) -> Vec<bool> {
     for (row, &first) in groups.iter().enumerate() {
         let value = i128::from(profile.values(row)[columns.column]);
         let sum = &mut sums[first as usize];
-        *sum = if Graph::is_new(profile, row) { sum.saturating_add(value) } else { sum.saturating_sub(value) };
+        *sum =
+            if Graph::is_new(profile, row) { sum.saturating_add(value) } else { sum.saturating_sub(value) };
     }
     groups.iter().map(|&first| sums[first as usize] == 0).collect()
 }

@@ -29,7 +29,10 @@ pub(super) struct Lookup {
 
 impl Lookup {
     pub fn new(profile: &mut Profile, granularity: Granularity, with_objects: bool) -> Self {
-        let mut known: HashMap<Key, u32> = HashMap::with_capacity(profile.locations.len());
+        const ABSENT: u32 = u32::MAX;
+        let mut known: HashMap<Key, u32> = HashMap::new();
+        // Nodes that are known by their names alone are found without hashing.
+        let mut by_name = vec![ABSENT; profile.strings.len()];
         let mut lookup = Self {
             starts: Vec::new(),
             slots: Vec::with_capacity(profile.locations.len()),
@@ -39,7 +42,15 @@ impl Lookup {
         };
         let mut find = |key: Key, lookup: &mut Self| {
             let next = lookup.keys.len() as u32;
-            let node = *known.entry(key).or_insert(next);
+            let is_name = key == Key { name: key.name, ..Key::default() };
+            let node = match by_name.get_mut(key.name.index()).filter(|_| is_name) {
+                Some(node) if *node == ABSENT => {
+                    *node = next;
+                    next
+                }
+                Some(node) => *node,
+                None => *known.entry(key).or_insert(next),
+            };
             if node == next {
                 lookup.keys.push(key);
             }

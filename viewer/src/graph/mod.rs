@@ -136,15 +136,23 @@ pub struct Options {
     pub cancels: bool,
     /// The column of blocks to divide by.
     pub divisor: Option<usize>,
+    /// Nodes below this share of the sum of all flat changes are left out.
+    pub least_share: f64,
+    /// Nodes whose change is negative are left out.
+    pub drop_negative: bool,
 }
 
 /// The nodes of a profile and its total.
 #[derive(Debug)]
 pub struct Graph {
-    /// Nodes with a value, in no particular order.
+    /// Nodes with a value that are not left out, in no particular order.
     pub nodes: Vec<Node>,
     /// Sums over all rows, each with its own sign.
     pub total: Sides,
+    /// How many nodes whose sums have not cancelled out are left out for being small.
+    pub dropped: usize,
+    /// Sum of the flat changes of all nodes, small or not.
+    pub flat_sum: i128,
     lookup: Lookup,
     options: Options,
 }

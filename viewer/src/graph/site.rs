@@ -29,9 +29,7 @@ impl SiteRule {
             if lines.is_empty() {
                 return Some((location, 0));
             }
-            let own = lines
-                .iter()
-                .position(|line| !self.is_plumbing[line.function as usize]);
+            let own = lines.iter().position(|line| !self.is_plumbing[line.function as usize]);
             if let Some(depth) = own {
                 return Some((location, depth));
             }
@@ -82,10 +80,8 @@ static WRAPPERS: LazyLock<Regex> = LazyLock::new(|| {
     let allocate = "(?:try_?)?(?:raw)?(?:[mcz]|re)alloc(?:0|_n|array|_array)?";
     let align = "(?:posix_)?memalign|aligned_alloc|strn?dup";
     let rest = "(?:_usable|_internal|_with_flags|_num)*";
-    Regex::new(&format!(
-        "(?i)^_*(?:[a-z0-9]+_)*[a-z]{{0,2}}(?:{allocate}|{align}){rest}$"
-    ))
-    .expect("the expression is a constant")
+    Regex::new(&format!("(?i)^_*(?:[a-z0-9]+_)*[a-z]{{0,2}}(?:{allocate}|{align}){rest}$"))
+        .expect("the expression is a constant")
 });
 
 #[cfg(test)]
@@ -124,9 +120,6 @@ mod tests {
         ] {
             assert!(!is_plumbing(name, ""), "{name}");
         }
-        assert!(is_plumbing(
-            "push_back",
-            "/usr/include/c++/12/bits/stl_vector.h"
-        ));
+        assert!(is_plumbing("push_back", "/usr/include/c++/12/bits/stl_vector.h"));
     }
 }

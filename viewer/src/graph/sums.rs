@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::lookup::Lookup;
-use super::{Graph, Granularity, Inlined, Node, Options, Sides, SiteRule};
+use super::{Granularity, Graph, Inlined, Node, Options, Sides, SiteRule};
 use crate::model::{Columns, PartCache, Profile, Str};
 use crate::stats::Estimate;
 
@@ -96,32 +96,58 @@ pub(super) fn sum(profile: &mut Profile, columns: &Columns, options: Options) ->
         }
     }
 
-    let places = places(profile, &lookup, &flat_sizes);
-    let mut list = Vec::new();
     let [new, base] = &sides;
-    for (index, &key) in lookup.keys.iter().enumerate() {
+    let node = |index: usize| {
         let of = |sums: &[Estimate], other: &[Estimate], divisor: i128| Sides {
             new: sums[index],
             base: other.get(index).copied().unwrap_or(nothing),
             divisor,
         };
         let base_cum = base.cum.get(index).map_or(nothing, |sum| sum.estimate);
-        let (flat_divisor, cum_divisor) = divisors.as_ref().map_or((0, 0), |d| (d.flat[index], d.cum[index].0));
-        let node = Node {
+        let (flat_divisor, cum_divisor) =
+            divisors.as_ref().map_or((0, 0), |d| (d.flat[index], d.cum[index].0));
+        Node {
             index: index as u32,
-            key,
+            key: lookup.keys[index],
             flat: of(&new.flat, &base.flat, flat_divisor),
             cum: Sides { new: new.cum[index].estimate, base: base_cum, divisor: cum_divisor },
-            place: places[index],
+            place: (Str::EMPTY, 0),
             inlined: Inlined::No,
-        };
+        }
+    };
+    let net = |index: usize| {
+        let base_of = |sum: Option<i128>| sum.unwrap_or(0);
+        let flat = new.flat[index].value.saturating_sub(base_of(base.flat.get(index).map(|sum| sum.value)));
+        let cum = &new.cum[index].estimate.value;
+        (flat, cum.saturating_sub(base_of(base.cum.get(index).map(|sum| sum.estimate.value))))
+    };
+    let is_left_out =
+        |(flat, cum): (i128, i128)| options.drop_negative && (flat < 0 || (flat == 0 && cum < 0));
+    // Only the nodes that stay are made: there may be many, and few that matter.
+    let flat_sum = (0..nodes)
+        .map(net)
+        .filter(|&net| !is_left_out(net))
+        .fold(0i128, |sum, (flat, _)| sum.saturating_add(flat));
+    let least = ((flat_sum as f64 * options.least_share) as i128).unsigned_abs();
+    let (mut list, mut dropped) = (Vec::new(), 0);
+    for index in 0..nodes {
+        let (flat, cum) = net(index);
+        if is_left_out((flat, cum)) {
+            continue;
+        }
+        if cum.unsigned_abs() < least {
+            dropped += usize::from(flat != 0 || cum != 0);
+            continue;
+        }
+        let node = node(index);
         if has_value(&node.flat) || has_value(&node.cum) {
             list.push(node);
         }
     }
+    find_places(profile, &lookup, &flat_sizes, &mut list);
     let [new, base] = totals;
     let divisor = divisors.map_or(0, |divisors| divisors.total);
-    Graph { nodes: list, total: Sides { new, base, divisor }, lookup, options }
+    Graph { nodes: list, total: Sides { new, base, divisor }, dropped, flat_sum, lookup, options }
 }
 
 fn has_value(sides: &Sides) -> bool {
@@ -140,7 +166,15 @@ impl Divisors {
         Self { cum: vec![(0, u32::MAX); nodes], flat: vec![0; nodes], total: 0 }
     }
 
-    fn add(&mut self, profile: &Profile, lookup: &Lookup, row: usize, value: i64, leaf: u32, only_leaf: bool) {
+    fn add(
+        &mut self,
+        profile: &Profile,
+        lookup: &Lookup,
+        row: usize,
+        value: i64,
+        leaf: u32,
+        only_leaf: bool,
+    ) {
         let value = i128::from(value);
         self.total = self.total.saturating_add(value);
         let flat = &mut self.flat[leaf as usize];
@@ -160,40 +194,29 @@ impl Divisors {
     }
 }
 
-/// For each node the file and line that hold most of it, the flat part first.
-fn places(profile: &Profile, lookup: &Lookup, flat: &[u64]) -> Vec<(Str, i64)> {
-    let mut best: Vec<((u64, u64), (Str, i64))> = vec![((0, 0), (Str::EMPTY, 0)); lookup.keys.len()];
+/// Finds for each node the file and line that hold most of it, the flat part first.
+fn find_places(profile: &Profile, lookup: &Lookup, flat: &[u64], nodes: &mut [Node]) {
+    const ABSENT: u32 = u32::MAX;
+    let mut numbers = vec![ABSENT; lookup.keys.len()];
+    nodes.iter().enumerate().for_each(|(at, node)| numbers[node.index as usize] = at as u32);
     // By file and line rather than by address: a line with many small calls is one place.
     let mut sums: HashMap<(u32, Str, i64), (u64, u64)> = HashMap::new();
-    // Most nodes have one place only, and need no table.
-    let mut first: Vec<Option<(Str, i64)>> = vec![None; lookup.keys.len()];
-    let mut is_single = vec![true; lookup.keys.len()];
-    for_each_place(profile, lookup, |_, node, place| {
-        let node = node as usize;
-        let known = *first[node].get_or_insert(place);
-        is_single[node] &= known == place;
-    });
-    for_each_place(profile, lookup, |at, node, place| {
-        if !is_single[node as usize] {
-            let sum = sums.entry((node, place.0, place.1)).or_default();
-            sum.0 = sum.0.saturating_add(flat[at]);
-            sum.1 = sum.1.saturating_add(lookup.slots[at].size);
+    for_each_place(profile, lookup, |slot, node, (file, line)| {
+        let at = numbers[node as usize];
+        if at != ABSENT {
+            let sum = sums.entry((at, file, line)).or_default();
+            sum.0 = sum.0.saturating_add(flat[slot]);
+            sum.1 = sum.1.saturating_add(lookup.slots[slot].size);
         }
     });
-    for ((node, file, line), sum) in sums {
-        let best = &mut best[node as usize];
+    let mut best = vec![(0, 0); nodes.len()];
+    for ((at, file, line), sum) in sums {
+        let (best, place) = (&mut best[at as usize], &mut nodes[at as usize].place);
         // Equal sums: the smaller line, so that the answer does not hang on the table's order.
-        let is_better = sum > best.0 || (sum == best.0 && (line, file) < (best.1.1, best.1.0));
-        if is_better {
-            *best = (sum, (file, line));
+        if sum > *best || (sum == *best && (line, file) < (place.1, place.0)) {
+            (*best, *place) = (sum, (file, line));
         }
     }
-    first
-        .into_iter()
-        .zip(is_single)
-        .zip(best)
-        .map(|((first, is_single), best)| if is_single { first.unwrap_or_default() } else { best.1 })
-        .collect()
 }
 
 /// Each slot that holds something: its number, its node, and its file and line.

@@ -1,6 +1,6 @@
 //! Which nodes and calls a report shows: pprof's cuts, in pprof's order.
 
-use super::{Edges, Graph, Granularity, Node, Options, Sides};
+use super::{Edges, Granularity, Graph, Node, Options, Sides};
 use crate::measure;
 use crate::model::{Columns, Profile};
 
@@ -37,24 +37,22 @@ pub struct Trimmed {
 
 impl Trimmed {
     /// Sums `profile` up and cuts. Calls are looked at only `with_calls`, or where functions are inlined.
-    pub fn new(profile: &mut Profile, columns: &Columns, options: Options, trim: Trim, with_calls: bool) -> Self {
+    pub fn new(
+        profile: &mut Profile,
+        columns: &Columns,
+        options: Options,
+        trim: Trim,
+        with_calls: bool,
+    ) -> Self {
+        let options =
+            Options { least_share: trim.node_fraction, drop_negative: trim.drop_negative, ..options };
         let mut graph = Graph::new(profile, columns, options);
         let mut nodes = core::mem::take(&mut graph.nodes);
         nodes.retain(|node| node.flat.net() != 0 || node.cum.net() != 0);
-        if trim.drop_negative {
-            let is_negative = |node: &Node| {
-                let flat = node.flat.net();
-                flat < 0 || (flat == 0 && node.cum.net() < 0)
-            };
-            nodes.retain(|node| !is_negative(node));
-        }
-        let before = nodes.len();
-        let sum = nodes.iter().fold(0i128, |sum, node| sum.saturating_add(node.flat.net()));
-        let share = |fraction: f64| ((sum as f64 * fraction) as i128).unsigned_abs();
-        let least = share(trim.node_fraction);
-        if least > 0 {
-            nodes.retain(|node| node.cum.net().unsigned_abs() >= least);
-        }
+        let share = |fraction: f64| ((graph.flat_sum as f64 * fraction) as i128).unsigned_abs();
+        let edge_least = share(trim.edge_fraction);
+        let dropped = graph.dropped;
+        let before = nodes.len() + dropped;
         let candidates = nodes.len();
         graph.nodes = nodes;
         graph.sort(profile, trim.by_cum);
@@ -71,11 +69,11 @@ impl Trimmed {
                 kept
             });
             edges = graph.edges(profile, columns, kept.as_deref());
-            edges.drop_below(share(trim.edge_fraction));
+            edges.drop_below(edge_least);
             edges.mark_inlined(&mut nodes);
         }
         let total = graph.total;
-        Self { nodes, edges, total, dropped: before - candidates, candidates, graph }
+        Self { nodes, edges, total, dropped, candidates, graph }
     }
 
     /// The identity of a node by its number, shown or not.

@@ -139,7 +139,7 @@ impl Profile {
             let verdict = |&location: &u32| verdicts[location as usize];
             let is_ignored = stack.iter().any(|location| verdict(location) == Some(false));
             let is_focused = stack.iter().any(|location| verdict(location) == Some(true));
-            (is_focused && !is_ignored).then(|| 0..stack.len())
+            (is_focused && !is_ignored).then_some(0..stack.len())
         });
         if is_gone.contains(&true) {
             self.remove_locations(&is_gone);

@@ -261,16 +261,10 @@ impl Profile {
             return Ok(index);
         }
         let short = asked.strip_prefix("inuse_").unwrap_or(asked);
-        self.sample_types
-            .iter()
-            .position(|t| t.kind == asked || t.kind == short)
-            .ok_or_else(|| {
-                let known: Vec<&str> = self.sample_types.iter().map(|t| t.kind.as_str()).collect();
-                format!(
-                    "there is no sample type {asked}; it has {}",
-                    known.join(", ")
-                )
-            })
+        self.sample_types.iter().position(|t| t.kind == asked || t.kind == short).ok_or_else(|| {
+            let known: Vec<&str> = self.sample_types.iter().map(|t| t.kind.as_str()).collect();
+            format!("there is no sample type {asked}; it has {}", known.join(", "))
+        })
     }
 
     /// Base name of a mapping's file, or nothing.
@@ -321,8 +315,5 @@ impl Profile {
 
 /// The part of a path after its last slash.
 pub fn base_name(path: &str) -> &str {
-    path.trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or(path)
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
 }

@@ -13,9 +13,7 @@ pub(crate) fn without_arguments(name: &str) -> &str {
         let reserved = RESERVED.iter().find_map(|word| {
             let bracket = word.find('(')?;
             let start = found.checked_sub(bracket).filter(|&start| start >= from)?;
-            name.get(start..)?
-                .starts_with(word)
-                .then_some(start + word.len())
+            name.get(start..)?.starts_with(word).then_some(start + word.len())
         });
         match reserved {
             Some(end) => from = end,
@@ -36,9 +34,7 @@ impl Profile {
         let Some(drop) = whole(&self.drop_frames) else {
             return;
         };
-        let keep = (!self.keep_frames.is_empty())
-            .then(|| whole(&self.keep_frames))
-            .flatten();
+        let keep = (!self.keep_frames.is_empty()).then(|| whole(&self.keep_frames)).flatten();
         let drops: Vec<bool> = self
             .functions
             .iter()
@@ -63,10 +59,7 @@ impl Profile {
             .locations
             .iter_mut()
             .map(|location| {
-                let found = location
-                    .lines
-                    .iter()
-                    .rposition(|line| drops[line.function as usize]);
+                let found = location.lines.iter().rposition(|line| drops[line.function as usize]);
                 match found {
                     None => Cut::Nothing,
                     Some(at) if at + 1 == location.lines.len() => Cut::Whole,
@@ -100,19 +93,10 @@ mod tests {
     #[test]
     fn names_are_cut_at_their_arguments() {
         assert_eq!(without_arguments("f(int)"), "f");
-        assert_eq!(
-            without_arguments("(anonymous namespace)::f(int)"),
-            "(anonymous namespace)::f"
-        );
-        assert_eq!(
-            without_arguments("T::operator()(int) const"),
-            "T::operator()"
-        );
+        assert_eq!(without_arguments("(anonymous namespace)::f(int)"), "(anonymous namespace)::f");
+        assert_eq!(without_arguments("T::operator()(int) const"), "T::operator()");
         assert_eq!(without_arguments(".f"), "f");
-        assert_eq!(
-            without_arguments("alloc::vec::Vec<()>::push"),
-            "alloc::vec::Vec<"
-        );
+        assert_eq!(without_arguments("alloc::vec::Vec<()>::push"), "alloc::vec::Vec<");
         assert_eq!(without_arguments("main"), "main");
     }
 }

@@ -25,38 +25,26 @@ impl Columns {
     /// Looks the partner of `column` up: `alloc_objects` and `alloc_space`, `objects` and `space`.
     pub fn new(profile: &Profile, column: usize) -> Self {
         let find = |prefix: &str, end: &str, unit: &str| {
-            profile.sample_types.iter().position(|t| {
-                t.unit == unit && t.kind.strip_suffix(end).is_some_and(|p| p == prefix)
-            })
+            profile
+                .sample_types
+                .iter()
+                .position(|t| t.unit == unit && t.kind.strip_suffix(end).is_some_and(|p| p == prefix))
         };
         let this = &profile.sample_types[column];
-        let prefix = this
-            .kind
-            .strip_suffix("space")
-            .or_else(|| this.kind.strip_suffix("objects"));
+        let prefix = this.kind.strip_suffix("space").or_else(|| this.kind.strip_suffix("objects"));
         let is_space = this.kind.ends_with("space");
         let (objects, space) = match prefix {
-            Some(prefix) => (
-                find(prefix, "objects", "count"),
-                find(prefix, "space", "bytes"),
-            ),
+            Some(prefix) => (find(prefix, "objects", "count"), find(prefix, "space", "bytes")),
             None => (None, None),
         };
-        let in_bytes = profile
-            .period_type
-            .as_ref()
-            .is_some_and(|t| t.unit == "bytes");
+        let in_bytes = profile.period_type.as_ref().is_some_and(|t| t.unit == "bytes");
         let known = if is_space { space } else { objects } == Some(column);
         Self {
             column,
             objects: objects.filter(|_| known),
             space: space.filter(|_| known),
             is_space,
-            period: if in_bytes && profile.period > 0 {
-                profile.period as f64
-            } else {
-                0.0
-            },
+            period: if in_bytes && profile.period > 0 { profile.period as f64 } else { 0.0 },
             bytes: profile.strings.find("bytes"),
             period_label: profile.strings.find("period"),
         }

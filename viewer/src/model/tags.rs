@@ -192,7 +192,8 @@ impl Profile {
         }
         let mut known: HashMap<(String, Str), u32> = HashMap::new();
         let mut found = [false; 2];
-        let mut stacks = Vec::with_capacity(self.frames.len() + self.rows.len() * (roots.len() + leaves.len()));
+        let mut stacks =
+            Vec::with_capacity(self.frames.len() + self.rows.len() * (roots.len() + leaves.len()));
         for row in 0..self.row_count() {
             let mut add = |profile: &mut Self, keys: &[&str], found: &mut bool, stacks: &mut Vec<u32>| {
                 for key in keys.iter().rev() {

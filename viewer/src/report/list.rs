@@ -51,7 +51,12 @@ struct Line {
 
 impl List {
     /// Makes the report of the functions whose names match. `None`: none does.
-    pub fn new(profile: &mut Profile, options: Options, expression: &Regex, read: &mut Reader<'_>) -> Option<Self> {
+    pub fn new(
+        profile: &mut Profile,
+        options: Options,
+        expression: &Regex,
+        read: &mut Reader<'_>,
+    ) -> Option<Self> {
         let graph_options =
             graph::Options { granularity: Granularity::Lines, with_objects: true, ..options.graph() };
         let mut graph = Graph::new(profile, &options.columns, graph_options);
@@ -99,7 +104,8 @@ impl List {
                 out.push_str(&format!("No source information for {name}\n"));
                 continue;
             }
-            let head = format!("ROUTINE ======================== {name} in {}", escape::terminal(&function.file));
+            let head =
+                format!("ROUTINE ======================== {name} in {}", escape::terminal(&function.file));
             out.push_str(&style.paint("1", &head));
             out.push_str(&format!(
                 "\n{:>10} {:>10} (flat, cum) {} of Total\n",
@@ -230,4 +236,3 @@ fn source_text(text: &str) -> String {
     let parts: Vec<_> = text.trim_end().split('\t').map(escape::terminal).collect();
     parts.join("\t")
 }
-

@@ -52,6 +52,7 @@ impl Options {
             with_objects: false,
             cancels: self.base == BaseUse::Subtract,
             divisor: self.divisor,
+            ..graph::Options::default()
         }
     }
 
@@ -69,7 +70,8 @@ impl Options {
         if self.divisor.is_some() || (sides.samples() == 0.0 && sides.net() == 0) {
             return None;
         }
-        let interval = if self.base == BaseUse::None { sides.new.interval() } else { sides.change().interval };
+        let interval =
+            if self.base == BaseUse::None { sides.new.interval() } else { sides.change().interval };
         let times = |value: f64| if self.ratio > 0.0 { value * self.ratio } else { value };
         interval.map(|i| Interval { low: times(i.low), high: times(i.high) })
     }
@@ -117,16 +119,9 @@ pub(crate) fn interval_text(interval: Option<Interval>, from: &str, to: &str) ->
         return "-".to_owned();
     };
     let (low, high) = (interval.low.round() as i128, interval.high.round() as i128);
-    let widest = if low.unsigned_abs() > high.unsigned_abs() {
-        low
-    } else {
-        high
-    };
-    let unit = if matches!(to, "auto" | "minimum") {
-        measure::scale(widest, from, to).1
-    } else {
-        to.to_owned()
-    };
+    let widest = if low.unsigned_abs() > high.unsigned_abs() { low } else { high };
+    let unit =
+        if matches!(to, "auto" | "minimum") { measure::scale(widest, from, to).1 } else { to.to_owned() };
     let number = |value: i128| {
         let (scaled, _) = measure::scale(value, from, &unit);
         let text = format!("{scaled:.2}");
@@ -159,10 +154,7 @@ mod tests {
 
     #[test]
     fn intervals_share_a_unit() {
-        let interval = Some(Interval {
-            low: 1_000_000.0,
-            high: 3_000_000.0,
-        });
+        let interval = Some(Interval { low: 1_000_000.0, high: 3_000_000.0 });
         assert_eq!(interval_text(interval, "bytes", "auto"), "0.95..2.86MB");
         assert_eq!(interval_text(interval, "bytes", "B"), "1000000..3000000B");
         assert_eq!(interval_text(None, "bytes", "auto"), "-");

@@ -15,10 +15,7 @@ const ROWS: usize = 10;
 /// Both tables; a profile of another kind gives one, of its default column.
 pub fn text(profile: &mut Profile, style: Style) -> String {
     let mut out = String::new();
-    let known = [
-        ("inuse_space", "In use at exit"),
-        ("alloc_space", "Allocated in total"),
-    ];
+    let known = [("inuse_space", "In use at exit"), ("alloc_space", "Allocated in total")];
     for (kind, title) in known {
         if let Some(column) = profile.sample_types.iter().position(|t| t.kind == kind) {
             out.push_str(&table(profile, column, title, style));
@@ -53,10 +50,7 @@ fn table(profile: &mut Profile, column: usize, title: &str, style: Style) -> Str
     if graph.nodes.is_empty() {
         return out;
     }
-    out.push_str(&format!(
-        "{:>10} {:>6} {:>18} {:>8}  site\n",
-        "bytes", "share", "95%", "samples"
-    ));
+    out.push_str(&format!("{:>10} {:>6} {:>18} {:>8}  site\n", "bytes", "share", "95%", "samples"));
     for node in graph.nodes.iter().take(ROWS) {
         let sum = &node.flat.new;
         let numbers = format!(
@@ -67,21 +61,12 @@ fn table(profile: &mut Profile, column: usize, title: &str, style: Style) -> Str
             sum.samples as u64,
         );
         let name = row_name(profile, node, Granularity::Sites);
-        let room = style
-            .width
-            .map_or(usize::MAX, |width| width.saturating_sub(numbers.len()));
-        out.push_str(&format!(
-            "{numbers}{}\n",
-            escape::shorten(&name, room.max(20))
-        ));
+        let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(numbers.len()));
+        out.push_str(&format!("{numbers}{}\n", escape::shorten(&name, room.max(20))));
     }
     if graph.nodes.len() > ROWS {
         let rest: i128 = graph.nodes[ROWS..].iter().map(|node| node.flat.net()).sum();
-        out.push_str(&format!(
-            "{:>10} in {} more sites\n",
-            size(rest),
-            graph.nodes.len() - ROWS
-        ));
+        out.push_str(&format!("{:>10} in {} more sites\n", size(rest), graph.nodes.len() - ROWS));
     }
     out
 }

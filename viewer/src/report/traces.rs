@@ -194,4 +194,3 @@ pub fn csv(profile: &mut Profile, options: &Options) -> String {
     }
     out
 }
-

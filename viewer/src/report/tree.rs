@@ -13,8 +13,7 @@ use crate::model::Profile;
 use crate::output::Style;
 use crate::{escape, measure};
 
-const SEPARATOR: &str =
-    "----------------------------------------------------------+-------------\n";
+const SEPARATOR: &str = "----------------------------------------------------------+-------------\n";
 
 /// The finished report.
 #[derive(Debug)]
@@ -38,7 +37,8 @@ impl Tree {
     pub fn new(profile: &mut Profile, options: Options, expression: Option<&Regex>) -> Option<Self> {
         let shown = Trimmed::new(profile, &options.columns, options.graph(), options.trim, true);
         let format = shown.format(profile, &options);
-        let mut places = vec![usize::MAX; shown.nodes.iter().map(|node| node.index as usize + 1).max().unwrap_or(0)];
+        let mut places =
+            vec![usize::MAX; shown.nodes.iter().map(|node| node.index as usize + 1).max().unwrap_or(0)];
         let mut blocks = Vec::new();
         for (at, node) in shown.nodes.iter().enumerate() {
             if expression.is_none_or(|expression| expression.is_match(&printable(profile, &node.key))) {
