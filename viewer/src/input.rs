@@ -126,6 +126,9 @@ pub fn combine(new: Vec<Input>, base: Vec<Input>, merge: Merge) -> Result<Profil
         Merge::Sides => profile.merge_rows(false),
         Merge::All => profile.merge_rows(true),
     }
+    if merge != Merge::Nothing {
+        profile.renumber();
+    }
     profile.prune();
     Ok(profile)
 }

@@ -115,6 +115,11 @@ pub fn label(value: i128, from: &str, to: &str) -> String {
     format!("{text}{unit}")
 }
 
+/// The value times a ratio, cut to a whole number as pprof does it.
+pub fn times(value: i128, ratio: f64) -> i128 {
+    if ratio > 0.0 && ratio != 1.0 { (value as f64 * ratio) as i128 } else { value }
+}
+
 /// The value with its sign, for changes: `+12.06MB`.
 pub fn signed_label(value: i128, from: &str, to: &str) -> String {
     let text = label(value, from, to);

@@ -101,6 +101,14 @@ impl Style {
         }
     }
 
+    /// A row's name: what follows the function's own name, its place, is dimmed where colours may be used.
+    pub fn name(&self, text: &str) -> String {
+        match text.split_once("  ") {
+            Some((name, place)) if self.colour => format!("{name}  {}", self.paint("2", place)),
+            _ => text.to_owned(),
+        }
+    }
+
     /// `text` in the colour of an ANSI code, where colours may be used.
     pub fn paint(&self, code: &str, text: &str) -> String {
         if self.colour {

@@ -1,14 +1,14 @@
-//! From arguments to a profile: read, name, combine, filter.
+//! From arguments to a profile: read, name, combine, filter, in pprof's order.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use regex::Regex;
 
-use super::args;
-use super::tell;
+use super::{args, tell};
 use crate::error::{Error, Result};
 use crate::input::{self, Input, Merge};
-use crate::model::{BaseUse, Columns, Filters, Profile};
+use crate::model::{BaseUse, Columns, Filters, Profile, TagFilter};
 use crate::symbolize;
 
 /// A profile ready for a report.
@@ -20,84 +20,172 @@ pub struct Loaded {
     pub columns: Columns,
     /// How a base is used.
     pub base: BaseUse,
-    /// What 100 % is; from before the filters, as in pprof.
+    /// The column of blocks to divide by, for means.
+    pub divisor: Option<usize>,
+    /// What 100 % is; from before the filters, as in pprof, unless percentages are relative.
     pub total: i128,
     /// The filters, for a report's head.
     pub filters: Vec<String>,
 }
 
-/// Reads files and names their frames.
-pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
-    let mut inputs = Vec::with_capacity(paths.len());
-    let limits = names.reading.limits();
-    for path in paths {
-        let mut input = input::read_within(path, &limits)?;
-        if input.path != *path {
-            tell(&format!(
-                "{}: the newest dump in it is {}",
-                path.display(),
-                input.path.display()
-            ));
-        }
-        name_frames(&mut input, names);
-        inputs.push(input);
-    }
-    Ok(inputs)
+/// What to load, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub files: &'a [PathBuf],
+    pub base: (&'a [PathBuf], BaseUse),
+    pub normalise: bool,
+    pub column: &'a args::Column,
+    pub filter: &'a args::Filter,
+    pub sources: &'a args::Sources,
+    pub names: &'a args::Names,
+    /// The unit that frames made of labels are written in.
+    pub unit: &'a str,
+    pub mean: bool,
+    pub relative: bool,
+    pub merge: Merge,
 }
 
-/// Loads what a report is about.
-pub fn load(
-    files: &[PathBuf],
-    base: (&[PathBuf], BaseUse),
-    column: &args::Column,
-    filter: &args::Filter,
-    names: &args::Names,
-    merge: Merge,
-) -> Result<Loaded> {
-    let filters = compile(filter)?;
-    let news = read_all(files, names)?;
-    let bases = read_all(base.0, names)?;
-    let first = news[0].path.clone();
-    let mut profile = input::combine(news, bases, merge)?;
-    let column = profile
-        .column(column.sample_index.as_deref())
-        .map_err(|reason| Error::input(&first, reason))?;
-    let total = profile.hundred_percent(column, base.1);
-    for missed in profile.filter(&filters) {
-        tell(&format!("--{missed} matches no frame"));
+impl<'a> Request<'a> {
+    /// What a report with all options shows.
+    pub fn of_view(files: &'a [PathBuf], view: &'a args::View) -> Self {
+        Self {
+            files,
+            base: view.base.files(),
+            normalise: view.base.normalize,
+            column: &view.column,
+            filter: &view.filter,
+            sources: &view.sources,
+            names: &view.names,
+            unit: &view.values.unit,
+            mean: view.values.mean,
+            relative: view.values.relative_percentages,
+            merge: Merge::Nothing,
+        }
     }
-    let columns = Columns::new(&profile, column);
-    Ok(Loaded {
-        columns,
-        base: base.1,
-        total,
-        filters: filters.describe(),
-        profile,
-    })
+
+    /// Loads it.
+    pub fn load(&self) -> Result<Loaded> {
+        let filters = compile(self.filter)?;
+        let (bases, base) = self.base;
+        if self.normalise && bases.is_empty() {
+            return Err(Error::Usage("--normalize needs a --base or --diff-base".to_owned()));
+        }
+        let news = read_all(self.files, self.names)?;
+        let bases = read_all(bases, self.names)?;
+        let first = news[0].path.clone();
+        // Scaling must come before rows of both sides are taken for the same.
+        let merge = if self.normalise { Merge::Nothing } else { self.merge };
+        let mut profile = input::combine(news, bases, merge)?;
+        if self.normalise {
+            profile.normalise();
+            match self.merge {
+                Merge::Nothing => {}
+                Merge::Sides => profile.merge_rows(false),
+                Merge::All => profile.merge_rows(true),
+            }
+            profile.renumber();
+        }
+        // A saved difference brings its base along.
+        let base = if base == BaseUse::None && profile.has_base() { BaseUse::Compare } else { base };
+        let column = profile
+            .column(self.column.sample_index.as_deref())
+            .map_err(|reason| Error::input(&first, reason))?;
+        let columns = Columns::new(&profile, column);
+        let divisor = self.mean.then(|| columns.objects().unwrap_or(0));
+        let keys = |keys: &'a [String]| -> Vec<&'a str> {
+            keys.iter().map(String::as_str).filter(|key| !key.is_empty()).collect()
+        };
+        let (roots, leaves) = (keys(&self.filter.tagroot), keys(&self.filter.tagleaf));
+        let mut missed = profile.add_label_frames(&roots, &leaves, self.unit);
+        let mut total = 0;
+        if !self.relative {
+            total = profile.hundred_percent(column, base, divisor);
+        }
+        missed.extend(profile.filter(&filters));
+        if self.relative {
+            total = profile.hundred_percent(column, base, divisor);
+        }
+        for missed in missed {
+            tell(&format!(
+                "--{missed} matches no {}",
+                if missed.starts_with("tag") { "label" } else { "frame" }
+            ));
+        }
+        if self.filter.noinlines {
+            profile.drop_inlined();
+        }
+        profile.trim_paths(&self.sources.trim_path, &self.sources.source_path);
+        Ok(Loaded { columns, base, divisor, total, filters: filters.describe(), profile })
+    }
+}
+
+/// Reads files and names their frames, two at a time where there are several.
+pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
+    let next = Mutex::new(paths.iter().enumerate());
+    let read: Mutex<Vec<(usize, Result<Input>)>> = Mutex::new(Vec::with_capacity(paths.len()));
+    let limits = names.reading.limits();
+    let work = || {
+        let take = || next.lock().ok().and_then(|mut next| next.next());
+        while let Some((at, path)) = take() {
+            let input = input::read_within(path, &limits).map(|mut input| {
+                if input.path != *path {
+                    tell(&format!("{}: the newest dump in it is {}", path.display(), input.path.display()));
+                }
+                name_frames(&mut input, names);
+                input
+            });
+            if let Ok(mut read) = read.lock() {
+                read.push((at, input));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
+        for _ in 1..workers {
+            // Where no thread can be had, this one does all the work.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let mut read = read.into_inner().unwrap_or_default();
+    read.sort_by_key(|(at, _)| *at);
+    read.into_iter().map(|(_, input)| input).collect()
 }
 
 fn compile(filter: &args::Filter) -> Result<Filters> {
-    let compile = |name: &str, expression: &Option<String>| match expression {
-        Some(expression) => Regex::new(expression).map(Some).map_err(|error| {
-            // The library's message draws the expression over several lines; one must do.
-            let reason = error.to_string();
-            let last = reason
-                .lines()
-                .last()
-                .unwrap_or("")
-                .trim_start_matches("error: ")
-                .to_owned();
-            Error::Usage(format!(
-                "--{name}: {expression} is not a regular expression: {last}"
-            ))
-        }),
+    // The library's message draws the expression over several lines; one must do.
+    let refused = |name: &str, text: &str, reason: String| {
+        let last = reason.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
+        Error::Usage(format!("--{name}: {text} is not a regular expression: {last}"))
+    };
+    let regex = |name: &str, text: &Option<String>| match text.as_deref().filter(|text| !text.is_empty()) {
+        Some(text) => Regex::new(text).map(Some).map_err(|error| refused(name, text, error.to_string())),
+        None => Ok(None),
+    };
+    let tags = |name: &str, text: &Option<String>| match text.as_deref().filter(|text| !text.is_empty()) {
+        Some(text) => TagFilter::new(text).map(Some).map_err(|reason| refused(name, text, reason)),
         None => Ok(None),
     };
     Ok(Filters {
-        focus: compile("focus", &filter.focus)?,
-        ignore: compile("ignore", &filter.ignore)?,
-        hide: compile("hide", &filter.hide)?,
-        show: compile("show", &filter.show)?,
+        focus: regex("focus", &filter.focus)?,
+        ignore: regex("ignore", &filter.ignore)?,
+        hide: regex("hide", &filter.hide)?,
+        show: regex("show", &filter.show)?,
+        show_from: regex("show-from", &filter.show_from)?,
+        prune_from: regex("prune-from", &filter.prune_from)?,
+        tag_focus: tags("tagfocus", &filter.tagfocus)?,
+        tag_ignore: tags("tagignore", &filter.tagignore)?,
+        tag_show: regex("tagshow", &filter.tagshow)?,
+        tag_hide: regex("taghide", &filter.taghide)?,
+    })
+}
+
+/// An expression given as an argument.
+pub fn expression(text: &str) -> Result<Regex> {
+    Regex::new(text).map_err(|error| {
+        let reason = error.to_string();
+        let last = reason.lines().last().unwrap_or("").trim_start_matches("error: ");
+        Error::Usage(format!("{text} is not a regular expression: {last}"))
     })
 }
 
@@ -107,16 +195,9 @@ pub fn name_frames(input: &mut Input, names: &args::Names) {
     if names.symbolize == args::When::None || is_complete {
         return;
     }
-    let options = symbolize::Options {
-        search: names.search.clone(),
-        force: false,
-    };
+    let options = symbolize::Options { search: names.search.clone(), force: false };
     let report = symbolize::symbolize(&mut input.message, &options);
-    if report
-        .modules
-        .iter()
-        .any(|module| module.named < module.locations)
-    {
+    if report.modules.iter().any(|module| module.named < module.locations) {
         tell(&report.to_string());
     }
 }

@@ -22,12 +22,7 @@ pub fn run(arguments: args::Run) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let plan = Plan {
-        command: arguments.command,
-        out: arguments.out,
-        sample: arguments.sample,
-        library,
-    };
+    let plan = Plan { command: arguments.command, out: arguments.out, sample: arguments.sample, library };
     let finished = match plan.run() {
         Ok(finished) => finished,
         Err(failure) => {
@@ -49,23 +44,14 @@ fn report(plan: &Plan, finished: &Finished, no_top: bool, names: &args::Names) {
     let program = plan.command[0].to_string_lossy();
     let chosen = chosen_dump(finished);
     let Some(chosen) = chosen else {
-        tell(&format!(
-            "{program} left no dump: {}",
-            plan.explain_absence(finished.ended)
-        ));
+        tell(&format!("{program} left no dump: {}", plan.explain_absence(finished.ended)));
         return;
     };
     tell(&where_they_are(finished));
     if chosen.pid != finished.pid {
-        tell(&format!(
-            "the program itself left no dump; shown is that of its child process {}",
-            chosen.pid
-        ));
+        tell(&format!("the program itself left no dump; shown is that of its child process {}", chosen.pid));
     } else if chosen.kind != 'f' {
-        tell(&format!(
-            "the program left no final dump; shown is its last one, {}",
-            chosen.path.display()
-        ));
+        tell(&format!("the program left no final dump; shown is its last one, {}", chosen.path.display()));
     }
     if no_top {
         return;
@@ -80,17 +66,9 @@ fn report(plan: &Plan, finished: &Finished, no_top: bool, names: &args::Names) {
 /// The program's newest final dump, failing that its newest; failing that, of all its child processes,
 /// the final dump that holds most.
 fn chosen_dump(finished: &Finished) -> Option<&Dump> {
-    let own = finished
-        .dumps
-        .iter()
-        .filter(|dump| dump.pid == finished.pid);
+    let own = finished.dumps.iter().filter(|dump| dump.pid == finished.pid);
     own.max_by_key(|dump| (dump.kind == 'f', dump.written, dump.sequence))
-        .or_else(|| {
-            finished
-                .dumps
-                .iter()
-                .max_by_key(|dump| (dump.kind == 'f', dump.bytes))
-        })
+        .or_else(|| finished.dumps.iter().max_by_key(|dump| (dump.kind == 'f', dump.bytes)))
 }
 
 fn where_they_are(finished: &Finished) -> String {
@@ -101,20 +79,10 @@ fn where_they_are(finished: &Finished) -> String {
     let count = finished.dumps.len();
     let directory = std::env::current_dir()
         .ok()
-        .and_then(|here| {
-            finished
-                .directory
-                .strip_prefix(here)
-                .ok()
-                .map(PathBuf::from)
-        })
+        .and_then(|here| finished.directory.strip_prefix(here).ok().map(PathBuf::from))
         .filter(|relative| !relative.as_os_str().is_empty())
         .unwrap_or_else(|| finished.directory.clone());
-    let mut line = format!(
-        "{count} dump{} in {}",
-        if count == 1 { "" } else { "s" },
-        directory.display()
-    );
+    let mut line = format!("{count} dump{} in {}", if count == 1 { "" } else { "s" }, directory.display());
     by_process.remove(&finished.pid);
     const NAMED: usize = 5;
     let mut children: Vec<String> = by_process.keys().take(NAMED).map(u32::to_string).collect();

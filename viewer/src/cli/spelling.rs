@@ -13,8 +13,10 @@ pub fn normalise(command: &clap::Command, words: Vec<OsString>) -> Vec<OsString>
     let Some(sub) = command.find_subcommand(name) else {
         return words;
     };
-    let longs: Vec<&str> = sub
+    let longs: Vec<&str> = sub.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let flags: Vec<&str> = sub
         .get_arguments()
+        .filter(|argument| matches!(argument.get_action(), clap::ArgAction::SetTrue))
         .filter_map(clap::Arg::get_long)
         .collect();
     let takes_program = name == "run";
@@ -31,48 +33,58 @@ pub fn normalise(command: &clap::Command, words: Vec<OsString>) -> Vec<OsString>
             out.push(word);
             continue;
         }
-        out.push(respell(&word, &longs).unwrap_or(word));
+        let word = respell(&word, &longs, &flags).unwrap_or(word);
+        if !is_off(&word, &flags) {
+            out.push(word);
+        }
     }
     out
 }
 
 /// Whether the word before was an option of `run` whose value comes next.
 fn takes_value(before: Option<&OsString>) -> bool {
-    let known = [
-        "-o",
-        "--out",
-        "--sample",
-        "--lib",
-        "--symbolize",
-        "--search",
-    ];
+    let known = ["-o", "--out", "--sample", "--lib", "--symbolize", "--search"];
     before.is_some_and(|word| known.iter().any(|option| word == option))
 }
 
-fn respell(word: &OsStr, longs: &[&str]) -> Option<OsString> {
+fn respell(word: &OsStr, longs: &[&str], flags: &[&str]) -> Option<OsString> {
     let bytes = word.as_bytes().strip_prefix(b"-")?;
     let bytes = bytes.strip_prefix(b"-").unwrap_or(bytes);
-    let end = bytes
-        .iter()
-        .position(|&byte| byte == b'=')
-        .unwrap_or(bytes.len());
+    let end = bytes.iter().position(|&byte| byte == b'=').unwrap_or(bytes.len());
     let (name, value) = bytes.split_at(end);
     if name.len() < 2 {
         return None;
     }
     let name = std::str::from_utf8(name).ok()?;
-    if matches!(
-        name,
-        "inuse_space" | "inuse_objects" | "alloc_space" | "alloc_objects"
-    ) && value.is_empty()
-        && longs.contains(&"sample-index")
-    {
-        return Some(format!("--sample-index={name}").into());
+    // Words that choose a column.
+    let column = match name {
+        "inuse_space" | "inuse_objects" | "alloc_space" | "alloc_objects" | "contentions" => Some(name),
+        "total_delay" => Some("delay"),
+        _ => None,
+    };
+    if let Some(column) = column.filter(|_| value.is_empty() && longs.contains(&"sample-index")) {
+        return Some(format!("--sample-index={column}").into());
     }
     let name = name.replace('_', "-");
-    longs
-        .contains(&name.as_str())
-        .then(|| OsString::from_vec([b"--", name.as_bytes(), value].concat()))
+    if name == "trim" && longs.contains(&"no-trim") {
+        return match value {
+            b"=false" | b"=0" | b"=f" => Some("--no-trim".into()),
+            _ => Some("--no-trim=false".into()),
+        };
+    }
+    if !longs.contains(&name.as_str()) {
+        return None;
+    }
+    if flags.contains(&name.as_str()) && matches!(value, b"=true" | b"=1" | b"=t") {
+        return Some(format!("--{name}").into());
+    }
+    Some(OsString::from_vec([b"--", name.as_bytes(), value].concat()))
+}
+
+/// Whether a word, respelled, switches a flag off, which is how it is without the word.
+fn is_off(word: &OsStr, flags: &[&str]) -> bool {
+    let off = word.to_str().and_then(|word| word.strip_prefix("--")?.split_once('='));
+    off.is_some_and(|(name, value)| flags.contains(&name) && matches!(value, "false" | "0" | "f"))
 }
 
 #[cfg(test)]
@@ -91,49 +103,26 @@ mod tests {
     #[test]
     fn pprofs_options_are_understood() {
         assert_eq!(
-            normalised(&[
-                "heapsift",
-                "top",
-                "-sample_index=inuse_space",
-                "-nodecount=5",
-                "-cum",
-                "f"
-            ]),
-            [
-                "heapsift",
-                "top",
-                "--sample-index=inuse_space",
-                "--nodecount=5",
-                "--cum",
-                "f"
-            ]
+            normalised(&["heapsift", "top", "-sample_index=inuse_space", "-nodecount=5", "-cum", "f"]),
+            ["heapsift", "top", "--sample-index=inuse_space", "--nodecount=5", "--cum", "f"]
         );
         assert_eq!(
             normalised(&["heapsift", "top", "-diff_base", "a", "-alloc_space", "b"]),
-            [
-                "heapsift",
-                "top",
-                "--diff-base",
-                "a",
-                "--sample-index=alloc_space",
-                "b"
-            ]
+            ["heapsift", "top", "--diff-base", "a", "--sample-index=alloc_space", "b"]
         );
+    }
+
+    #[test]
+    fn flags_may_be_given_a_value() {
+        let words = ["heapsift", "tree", "-cum=true", "-trim=false", "-noinlines=false", "-trim", "f"];
+        assert_eq!(normalised(&words), ["heapsift", "tree", "--cum", "--no-trim", "f"]);
     }
 
     #[test]
     fn other_words_stay() {
         let words = ["heapsift", "top", "-n5", "-", "-x", "--", "-cum"];
         assert_eq!(normalised(&words), words);
-        let words = [
-            "heapsift",
-            "run",
-            "--sample",
-            "1MiB",
-            "prog",
-            "-out",
-            "-sample_index=x",
-        ];
+        let words = ["heapsift", "run", "--sample", "1MiB", "prog", "-out", "-sample_index=x"];
         assert_eq!(normalised(&words), words);
         let words = ["heapsift", "run", "--", "prog", "-no_top"];
         assert_eq!(normalised(&words), words);

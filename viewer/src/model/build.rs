@@ -1,7 +1,6 @@
 //! Builds a [`Profile`] of decoded pprof messages.
 //!
-//! Follows pprof's own merge: tables hold what rows use, in the order of first use, the first mapping
-//! first; mappings are the same when size, offset and build id (or file) are; addresses are moved to
+//! Follows pprof's own merge: tables hold what rows use, the first mapping first; mappings are the same when size, offset and build id (or file) are; addresses are moved to
 //! where the first file had the mapping; rows whose values are all zero are left out. Rows that pprof
 //! marks as those of a base (a saved difference) become rows of the base again.
 
@@ -120,10 +119,7 @@ impl Builder {
         if !profile.sources.is_empty() {
             let find = |wanted: &ValueType| {
                 types.iter().position(|t| t == wanted).ok_or_else(|| {
-                    format!(
-                        "it has no sample type {}/{}, which the first file has",
-                        wanted.kind, wanted.unit
-                    )
+                    format!("it has no sample type {}/{}, which the first file has", wanted.kind, wanted.unit)
                 })
             };
             let columns = profile.sample_types.iter().map(find).collect::<Result<_, _>>()?;
@@ -138,8 +134,7 @@ impl Builder {
             return Ok(columns);
         }
         let default = text(message, message.default_sample_type)?;
-        profile.default_type =
-            types.iter().position(|t| t.kind == default).unwrap_or(types.len() - 1);
+        profile.default_type = types.iter().position(|t| t.kind == default).unwrap_or(types.len() - 1);
         profile.default_type_name = default.to_owned();
         profile.period_type = match &message.period_type {
             Some(value_type) => Some(value_type_of(message, value_type)?),
@@ -168,7 +163,7 @@ impl Builder {
         let Parts { ends, mut frames, labels, mut values } = parts;
         let width = taken.message.sample_type.len();
         let is_same_order = columns.iter().copied().eq(0..width);
-        let base_label = BASE_LABEL.0;
+        self.used_locations(taken, &ends, &frames, &values)?;
         // The frames of the first file stay where they are: positions in the message's table become those
         // in the profile's, and what rows of zeros leave free is closed up.
         let (mut kept_frames, mut kept_values) = (0, 0);
@@ -185,12 +180,7 @@ impl Builder {
             }
             let start = kept_frames;
             for at in frame..frames_end {
-                let position = frames[at] as usize;
-                let mut location = taken.locations[position];
-                if location == UNSEEN {
-                    location = self.location(taken, position)?;
-                }
-                frames[kept_frames] = location;
+                frames[kept_frames] = taken.locations[frames[at] as usize];
                 kept_frames += 1;
             }
             let mut side = side;
@@ -198,7 +188,7 @@ impl Builder {
             for item in &labels[label..labels_end] {
                 let Some(item) = self.label(taken, item)? else { continue };
                 if side == Side::New
-                    && self.profile.text(item.key) == base_label
+                    && self.profile.text(item.key) == BASE_LABEL.0
                     && matches!(item.value, LabelValue::Text(text) if self.profile.text(text) == BASE_LABEL.1)
                 {
                     side = Side::Base;
@@ -237,6 +227,31 @@ impl Builder {
         Ok(())
     }
 
+    /// Takes over the locations that rows use, in the order of the message's table, which is how they lie
+    /// in memory.
+    fn used_locations(
+        &mut self,
+        taken: &mut Taken<'_>,
+        ends: &[(u32, u32)],
+        frames: &[u32],
+        values: &[i64],
+    ) -> Result<(), String> {
+        let mut is_used = vec![false; taken.message.location.len()];
+        let mut frame = 0;
+        for (&(end, _), values) in ends.iter().zip(values.chunks_exact(taken.message.sample_type.len())) {
+            if values.iter().any(|&value| value != 0) {
+                frames[frame..end as usize].iter().for_each(|&position| is_used[position as usize] = true);
+            }
+            frame = end as usize;
+        }
+        for position in 0..is_used.len() {
+            if is_used[position] {
+                self.location(taken, position)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A label, unless it says nothing.
     fn label(&mut self, taken: &mut Taken<'_>, label: &schema::Label) -> Result<Option<Label>, String> {
         let key = self.string(taken, label.key)?;
@@ -250,8 +265,7 @@ impl Builder {
         Ok(Some(Label { key, value }))
     }
 
-    #[cold]
-    fn location(&mut self, taken: &mut Taken<'_>, position: usize) -> Result<u32, String> {
+    fn location(&mut self, taken: &mut Taken<'_>, position: usize) -> Result<(), String> {
         let item = &taken.message.location[position];
         // pprof takes a location of an unknown mapping for one of none; so does this.
         let (mut mapping, mut moved, mut start) = (None, 0, 0);
@@ -270,12 +284,8 @@ impl Builder {
                 .ok_or_else(|| format!("there is no function with id {}", line.function_id))?;
             lines.push(Line { function: self.function(taken, position)?, line: line.line });
         }
-        let location = Location {
-            mapping,
-            address: item.address.wrapping_add(moved),
-            lines,
-            is_folded: item.is_folded,
-        };
+        let location =
+            Location { mapping, address: item.address.wrapping_add(moved), lines, is_folded: item.is_folded };
         let Self { locations, hasher, profile, .. } = self;
         // Where a mapping starts differs from process to process.
         let hash_of = |location: &Location, start: u64| {
@@ -298,7 +308,7 @@ impl Builder {
             }
         };
         taken.locations[position] = index;
-        Ok(index)
+        Ok(())
     }
 
     fn mapping(&mut self, taken: &mut Taken<'_>, position: usize) -> Result<u32, String> {
@@ -394,10 +404,7 @@ fn text(message: &schema::Profile, index: i64) -> Result<&str, String> {
         .ok_or_else(|| format!("string {index} is outside its table of {}", message.string_table.len()))
 }
 
-fn value_type_of(
-    message: &schema::Profile,
-    value_type: &schema::ValueType,
-) -> Result<ValueType, String> {
+fn value_type_of(message: &schema::Profile, value_type: &schema::ValueType) -> Result<ValueType, String> {
     Ok(ValueType {
         kind: text(message, value_type.r#type)?.to_owned(),
         unit: text(message, value_type.unit)?.to_owned(),

@@ -1,9 +1,11 @@
-//! Cutting and choosing: frames that the producer wants dropped, and pprof's `focus`, `ignore`, `hide`
-//! and `show`, with pprof's meaning.
+//! Choosing rows and frames by name: pprof's `focus`, `ignore`, `hide`, `show` and `show_from`, with
+//! pprof's meaning.
+
+use std::ops::Range;
 
 use regex::Regex;
 
-use super::{Location, Profile};
+use super::{Location, Profile, TagFilter};
 
 /// Which rows and frames to look at.
 #[derive(Debug, Default)]
@@ -16,227 +18,200 @@ pub struct Filters {
     pub hide: Option<Regex>,
     /// Take frames that do not match out of their stacks.
     pub show: Option<Regex>,
+    /// Take frames above the outermost one that matches away; drop rows without one.
+    pub show_from: Option<Regex>,
+    /// Take frames below the innermost one that matches away.
+    pub prune_from: Option<Regex>,
+    /// Keep rows whose labels match.
+    pub tag_focus: Option<TagFilter>,
+    /// Drop rows whose labels match.
+    pub tag_ignore: Option<TagFilter>,
+    /// Labels to show.
+    pub tag_show: Option<Regex>,
+    /// Labels not to show.
+    pub tag_hide: Option<Regex>,
 }
 
 impl Filters {
-    /// Whether nothing is filtered.
-    pub fn is_empty(&self) -> bool {
-        self.focus.is_none() && self.ignore.is_none() && self.hide.is_none() && self.show.is_none()
-    }
-
-    /// The filters as text, for a report's head.
+    /// The filters as text, for a report's head; those that pprof names there.
     pub fn describe(&self) -> Vec<String> {
+        let text = |rule: &Option<Regex>| rule.as_ref().map(ToString::to_string);
+        let tags = |rule: &Option<TagFilter>| rule.as_ref().map(|rule| rule.text.clone());
         [
-            ("focus", &self.focus),
-            ("ignore", &self.ignore),
-            ("hide", &self.hide),
-            ("show", &self.show),
+            ("focus", text(&self.focus)),
+            ("ignore", text(&self.ignore)),
+            ("hide", text(&self.hide)),
+            ("show", text(&self.show)),
+            ("show_from", text(&self.show_from)),
+            ("tagfocus", tags(&self.tag_focus)),
+            ("tagignore", tags(&self.tag_ignore)),
+            ("tagshow", text(&self.tag_show)),
+            ("taghide", text(&self.tag_hide)),
         ]
         .into_iter()
-        .filter_map(|(name, filter)| Some(format!("{name}={}", filter.as_ref()?)))
+        .filter_map(|(name, filter)| Some(format!("{name}={}", filter?)))
         .collect()
     }
 }
 
-/// A name cut at its argument list; `(anonymous namespace)` and `operator()` belong to the name.
-pub(crate) fn without_arguments(name: &str) -> &str {
-    let name = name.strip_prefix('.').unwrap_or(name);
-    const RESERVED: [&str; 2] = ["(anonymous namespace)", "operator()"];
-    let mut from = 0;
-    while let Some(found) = name[from..].find('(').map(|found| from + found) {
-        let reserved = RESERVED.iter().find_map(|word| {
-            let bracket = word.find('(')?;
-            let start = found.checked_sub(bracket).filter(|&start| start >= from)?;
-            name.get(start..)?
-                .starts_with(word)
-                .then_some(start + word.len())
-        });
-        match reserved {
-            Some(end) => from = end,
-            None => return &name[..found],
+/// What a rule matches, worked out once per function and mapping.
+pub(super) struct Matches {
+    functions: Vec<bool>,
+    mappings: Vec<bool>,
+}
+
+impl Matches {
+    pub fn new(profile: &Profile, rule: &Regex) -> Self {
+        let matches = |handle| rule.is_match(profile.text(handle));
+        Self {
+            functions: profile.functions.iter().map(|f| matches(f.name) || matches(f.file)).collect(),
+            mappings: profile.mappings.iter().map(|m| matches(m.file)).collect(),
         }
     }
-    name
+
+    pub fn line(&self, function: u32) -> bool {
+        self.functions[function as usize]
+    }
+
+    pub fn mapping(&self, location: &Location) -> bool {
+        location.mapping.is_some_and(|mapping| self.mappings[mapping as usize])
+    }
+
+    pub fn location(&self, location: &Location) -> bool {
+        location.lines.iter().any(|line| self.line(line.function)) || self.mapping(location)
+    }
 }
 
 impl Profile {
-    /// Cuts, below the outermost frames, what the producer declared uninteresting: the frame that
-    /// matches `drop_frames` and everything it called. A broken expression cuts nothing.
-    pub fn prune(&mut self) {
-        let whole = |expression: &str| Regex::new(&format!("^(?:{expression})$")).ok();
-        if self.drop_frames.is_empty() {
-            return;
-        }
-        let Some(drop) = whole(&self.drop_frames) else {
-            return;
-        };
-        let keep = (!self.keep_frames.is_empty())
-            .then(|| whole(&self.keep_frames))
-            .flatten();
-        let drops: Vec<bool> = self
-            .functions
-            .iter()
-            .map(|function| {
-                let name = without_arguments(self.strings.get(function.name));
-                !name.is_empty()
-                    && drop.is_match(name)
-                    && !keep.as_ref().is_some_and(|keep| keep.is_match(name))
-            })
-            .collect();
-        if !drops.contains(&true) {
-            return;
-        }
-
-        #[derive(Clone, Copy, PartialEq)]
-        enum Cut {
-            Nothing,
-            Whole,
-            Below,
-        }
-        let cuts: Vec<Cut> = self
-            .locations
-            .iter_mut()
-            .map(|location| {
-                let found = location
-                    .lines
-                    .iter()
-                    .rposition(|line| drops[line.function as usize]);
-                match found {
-                    None => Cut::Nothing,
-                    Some(at) if at + 1 == location.lines.len() => Cut::Whole,
-                    Some(at) => {
-                        location.lines.drain(..=at);
-                        Cut::Below
-                    }
-                }
-            })
-            .collect();
-        self.retain_rows(|profile, row| {
-            let stack = profile.stack(row);
-            let mut seen_other = false;
-            for (depth, &location) in stack.iter().enumerate().rev() {
-                match cuts[location as usize] {
-                    Cut::Nothing => seen_other = true,
-                    Cut::Whole if seen_other => return Some(depth + 1..stack.len()),
-                    Cut::Below if seen_other => return Some(depth..stack.len()),
-                    Cut::Whole | Cut::Below => {}
-                }
-            }
-            Some(0..stack.len())
-        });
-    }
-
     /// Keeps the rows and frames that `filters` ask for. Returns the names of those that matched
     /// nothing at all, which is usually a slip of the pen.
     pub fn filter(&mut self, filters: &Filters) -> Vec<&'static str> {
-        if filters.is_empty() {
+        let mut missed = self.filter_by_name(filters);
+        if let Some(rule) = &filters.show_from
+            && !self.show_from(rule)
+        {
+            missed.push("show-from");
+        }
+        missed.extend(self.filter_by_tag(filters.tag_focus.as_ref(), filters.tag_ignore.as_ref()));
+        missed.extend(self.filter_tags(filters.tag_show.as_ref(), filters.tag_hide.as_ref()));
+        if let Some(rule) = &filters.prune_from {
+            self.prune_from(rule);
+        }
+        missed
+    }
+
+    fn filter_by_name(&mut self, filters: &Filters) -> Vec<&'static str> {
+        let matches = |rule: &Option<Regex>| rule.as_ref().map(|rule| Matches::new(self, rule));
+        let [focus, ignore, hide, show] =
+            [&filters.focus, &filters.ignore, &filters.hide, &filters.show].map(matches);
+        if focus.is_none() && ignore.is_none() && hide.is_none() && show.is_none() {
             return Vec::new();
         }
-        let matches = |profile: &Self, location: &Location, rule: &Regex| {
-            location
-                .lines
-                .iter()
-                .any(|line| profile.line_matches(line.function, rule))
-                || profile.mapping_matches(location, rule)
-        };
         let [mut focused, mut ignored, mut hidden, mut shown] = [false; 4];
         // Some(true): in focus; Some(false): to be ignored.
         let mut verdicts = Vec::with_capacity(self.locations.len());
-        let mut gone = Vec::with_capacity(self.locations.len());
-        for index in 0..self.locations.len() {
-            let location = &self.locations[index];
-            let ignore = filters
-                .ignore
-                .as_ref()
-                .is_some_and(|rule| matches(self, location, rule));
-            let focus = filters
-                .focus
-                .as_ref()
-                .is_none_or(|rule| matches(self, location, rule));
-            ignored |= ignore;
-            focused |= focus && !ignore;
-            verdicts.push(if ignore {
-                Some(false)
-            } else {
-                focus.then_some(true)
-            });
+        let mut is_gone = Vec::with_capacity(self.locations.len());
+        for location in &mut self.locations {
+            let is_ignored = ignore.as_ref().is_some_and(|rule| rule.location(location));
+            let is_focused = focus.as_ref().is_none_or(|rule| rule.location(location));
+            ignored |= is_ignored;
+            focused |= is_focused && !is_ignored;
+            verdicts.push(if is_ignored { Some(false) } else { is_focused.then_some(true) });
 
-            let (mut lines, mut is_gone) = (location.lines.clone(), false);
-            if let Some(rule) = &filters.hide
-                && matches(self, location, rule)
-            {
+            let mut gone = false;
+            if let Some(rule) = hide.as_ref().filter(|rule| rule.location(location)) {
                 hidden = true;
-                let whole = self.mapping_matches(location, rule);
-                lines.retain(|line| !whole && !self.line_matches(line.function, rule));
-                is_gone = lines.is_empty();
+                let whole = rule.mapping(location);
+                location.lines.retain(|line| !whole && !rule.line(line.function));
+                gone = location.lines.is_empty();
             }
-            if let Some(rule) = &filters.show {
-                if !self.mapping_matches(location, rule) {
-                    lines.retain(|line| self.line_matches(line.function, rule));
+            if let Some(rule) = &show {
+                if !rule.mapping(location) {
+                    location.lines.retain(|line| rule.line(line.function));
                 }
-                is_gone |= lines.is_empty();
-                shown |= !lines.is_empty();
+                gone |= location.lines.is_empty();
+                shown |= !location.lines.is_empty();
             }
-            gone.push(is_gone);
-            self.locations[index].lines = lines;
+            is_gone.push(gone);
         }
         self.retain_rows(|profile, row| {
             let stack = profile.stack(row);
             let verdict = |&location: &u32| verdicts[location as usize];
-            if stack.iter().any(|l| verdict(l) == Some(false))
-                || !stack.iter().any(|l| verdict(l) == Some(true))
-            {
-                return None;
-            }
-            Some(0..stack.len())
+            let is_ignored = stack.iter().any(|location| verdict(location) == Some(false));
+            let is_focused = stack.iter().any(|location| verdict(location) == Some(true));
+            (is_focused && !is_ignored).then_some(0..stack.len())
         });
-        if gone.contains(&true) {
-            self.remove_locations(&gone);
+        if is_gone.contains(&true) {
+            self.remove_locations(&is_gone);
         }
         [
-            ("focus", filters.focus.is_some() && !focused),
-            ("ignore", filters.ignore.is_some() && !ignored),
-            ("hide", filters.hide.is_some() && !hidden),
-            ("show", filters.show.is_some() && !shown),
+            ("focus", focus.is_some() && !focused),
+            ("ignore", ignore.is_some() && !ignored),
+            ("hide", hide.is_some() && !hidden),
+            ("show", show.is_some() && !shown),
         ]
         .into_iter()
         .filter_map(|(name, missed)| missed.then_some(name))
         .collect()
     }
 
-    fn line_matches(&self, function: u32, rule: &Regex) -> bool {
-        let function = &self.functions[function as usize];
-        rule.is_match(self.strings.get(function.name))
-            || rule.is_match(self.strings.get(function.file))
+    /// Makes the outermost frame that matches the root of its stack. Returns whether any matched.
+    fn show_from(&mut self, rule: &Regex) -> bool {
+        let matches = Matches::new(self, rule);
+        let is_root: Vec<bool> = self
+            .locations
+            .iter_mut()
+            .map(|location| {
+                if matches.mapping(location) {
+                    return true;
+                }
+                let last = location.lines.iter().rposition(|line| matches.line(line.function));
+                if let Some(last) = last {
+                    location.lines.truncate(last + 1);
+                }
+                last.is_some()
+            })
+            .collect();
+        self.retain_rows(|profile, row| {
+            let last = profile.stack(row).iter().rposition(|&location| is_root[location as usize]);
+            last.map(|last| 0..last + 1)
+        });
+        is_root.contains(&true)
     }
 
-    fn mapping_matches(&self, location: &Location, rule: &Regex) -> bool {
-        location.mapping.is_some_and(|mapping| {
-            rule.is_match(self.strings.get(self.mappings[mapping as usize].file))
-        })
+    /// Makes the innermost frame that matches the leaf of its stack.
+    fn prune_from(&mut self, rule: &Regex) {
+        let matches: Vec<bool> = self
+            .functions
+            .iter()
+            .map(|function| {
+                let name = self.text(function.name);
+                !name.is_empty() && rule.is_match(super::without_arguments(name))
+            })
+            .collect();
+        let is_leaf: Vec<bool> = self
+            .locations
+            .iter_mut()
+            .map(|location| {
+                let first = location.lines.iter().position(|line| matches[line.function as usize]);
+                if let Some(first) = first {
+                    location.lines.drain(..first);
+                }
+                first.is_some()
+            })
+            .collect();
+        self.retain_rows(|profile, row| {
+            let stack = profile.stack(row);
+            let first = stack.iter().position(|&location| is_leaf[location as usize]);
+            Some(Range { start: first.unwrap_or(0), end: stack.len() })
+        });
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::without_arguments;
-
-    #[test]
-    fn names_are_cut_at_their_arguments() {
-        assert_eq!(without_arguments("f(int)"), "f");
-        assert_eq!(
-            without_arguments("(anonymous namespace)::f(int)"),
-            "(anonymous namespace)::f"
-        );
-        assert_eq!(
-            without_arguments("T::operator()(int) const"),
-            "T::operator()"
-        );
-        assert_eq!(without_arguments(".f"), "f");
-        assert_eq!(
-            without_arguments("alloc::vec::Vec<()>::push"),
-            "alloc::vec::Vec<"
-        );
-        assert_eq!(without_arguments("main"), "main");
+    /// Gives what is inlined to the function that was really called.
+    pub fn drop_inlined(&mut self) {
+        for location in &mut self.locations {
+            let inlined = location.lines.len().saturating_sub(1);
+            location.lines.drain(..inlined);
+        }
     }
 }

@@ -27,6 +27,45 @@ impl Profile {
             .collect()
     }
 
+    /// Numbers locations and mappings in the order in which rows use them, the first mapping first, as pprof
+    /// does when it merges.
+    pub fn renumber(&mut self) {
+        const UNSEEN: u32 = u32::MAX;
+        let mut locations = vec![UNSEEN; self.locations.len()];
+        let mut mappings = vec![UNSEEN; self.mappings.len()];
+        let (mut location_order, mut mapping_order) = (Vec::new(), Vec::new());
+        let see = |index: u32, numbers: &mut [u32], order: &mut Vec<u32>| {
+            if numbers[index as usize] == UNSEEN {
+                numbers[index as usize] = order.len() as u32;
+                order.push(index);
+            }
+            numbers[index as usize]
+        };
+        if !self.mappings.is_empty() {
+            see(0, &mut mappings, &mut mapping_order);
+        }
+        for row in &self.rows {
+            let (start, length) = (row.stack.0 as usize, row.stack.1 as usize);
+            for frame in &mut self.frames[start..start + length] {
+                let old = *frame;
+                *frame = see(old, &mut locations, &mut location_order);
+                if let Some(mapping) = self.locations[old as usize].mapping {
+                    see(mapping, &mut mappings, &mut mapping_order);
+                }
+            }
+        }
+        // Nothing is lost: what no row uses comes last.
+        (0..locations.len() as u32).for_each(|at| _ = see(at, &mut locations, &mut location_order));
+        (0..mappings.len() as u32).for_each(|at| _ = see(at, &mut mappings, &mut mapping_order));
+        self.locations =
+            location_order.iter().map(|&at| core::mem::take(&mut self.locations[at as usize])).collect();
+        self.mappings =
+            mapping_order.iter().map(|&at| core::mem::take(&mut self.mappings[at as usize])).collect();
+        for location in &mut self.locations {
+            location.mapping = location.mapping.map(|mapping| mappings[mapping as usize]);
+        }
+    }
+
     /// Sums equal rows of a side into the first of them, and leaves out what is zero afterwards. With
     /// `across_sides`, rows of the base are subtracted from equal ones, and all rows that are left belong to
     /// the profile asked about.

@@ -9,18 +9,24 @@
 //! stack into one long list of frames. Text is kept as it was read; [`crate::escape`] makes it safe on
 //! its way out.
 
+use hashbrown::HashSet;
+
 mod build;
 mod filter;
 mod merge;
+mod paths;
+mod prune;
 mod sampling;
 mod strings;
+mod tags;
 mod total;
 
 pub use build::Builder;
 pub use filter::Filters;
-pub(crate) use filter::without_arguments;
-pub use sampling::Columns;
+pub(crate) use prune::without_arguments;
+pub use sampling::{Columns, PartCache};
 pub use strings::{Str, Strings};
+pub use tags::TagFilter;
 pub use total::BaseUse;
 
 /// Which side of a comparison a row belongs to.
@@ -170,6 +176,10 @@ pub struct Profile {
     pub doc_url: String,
     /// The files, in the order in which they were added.
     pub sources: Vec<Source>,
+    /// What the columns of the profile asked about were multiplied with; empty if nothing.
+    scales: Vec<f64>,
+    /// Keys of labels that reports do not show.
+    hidden_labels: HashSet<Str>,
     /// The allocator's numbers.
     pub allocator: Option<AllocatorStats>,
     /// Mappings; the main binary first.
@@ -202,6 +212,11 @@ impl Profile {
         &self.labels[start as usize..(start + length) as usize]
     }
 
+    /// Labels of a row that reports show.
+    pub fn shown_labels(&self, row: usize) -> impl Iterator<Item = &Label> {
+        self.labels(row).iter().filter(|label| !self.hidden_labels.contains(&label.key))
+    }
+
     /// Values of a row, one per column.
     pub fn values(&self, row: usize) -> &[i64] {
         let width = self.sample_types.len();
@@ -223,6 +238,12 @@ impl Profile {
         self.rows.iter().any(|row| row.side == Side::Base)
     }
 
+    /// What a row's value of a column was multiplied with, if with anything.
+    pub fn scale(&self, row: usize, column: usize) -> Option<f64> {
+        let scale = self.scales.get(column).copied()?;
+        (self.side(row) == Side::New && scale != 1.0 && scale != 0.0).then_some(scale)
+    }
+
     /// The text behind a handle.
     pub fn text(&self, handle: Str) -> &str {
         self.strings.get(handle)
@@ -240,16 +261,10 @@ impl Profile {
             return Ok(index);
         }
         let short = asked.strip_prefix("inuse_").unwrap_or(asked);
-        self.sample_types
-            .iter()
-            .position(|t| t.kind == asked || t.kind == short)
-            .ok_or_else(|| {
-                let known: Vec<&str> = self.sample_types.iter().map(|t| t.kind.as_str()).collect();
-                format!(
-                    "there is no sample type {asked}; it has {}",
-                    known.join(", ")
-                )
-            })
+        self.sample_types.iter().position(|t| t.kind == asked || t.kind == short).ok_or_else(|| {
+            let known: Vec<&str> = self.sample_types.iter().map(|t| t.kind.as_str()).collect();
+            format!("there is no sample type {asked}; it has {}", known.join(", "))
+        })
     }
 
     /// Base name of a mapping's file, or nothing.
@@ -300,8 +315,5 @@ impl Profile {
 
 /// The part of a path after its last slash.
 pub fn base_name(path: &str) -> &str {
-    path.trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or(path)
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
 }

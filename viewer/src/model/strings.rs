@@ -16,6 +16,11 @@ impl Str {
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
+
+    /// Its number among all texts of a profile, from 0.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// All texts of a profile, one behind the other.
@@ -81,6 +86,16 @@ impl Strings {
         self.known.find(hash, |&handle| self.get(Str(handle)) == text).map(|&handle| Str(handle))
     }
 
+    /// How many texts there are, with the empty one.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Never: the empty text is always there.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
     /// The text of a handle.
     pub fn get(&self, handle: Str) -> &str {
         &self.all[span(&self.ends, handle.0)]
@@ -94,7 +109,8 @@ mod tests {
     #[test]
     fn a_text_has_one_handle() {
         let mut strings = Strings::default();
-        let handles: Vec<Str> = (0..1000).map(|number| strings.intern(&format!("text {}", number % 500))).collect();
+        let handles: Vec<Str> =
+            (0..1000).map(|number| strings.intern(&format!("text {}", number % 500))).collect();
         assert_eq!(handles[..500], handles[500..]);
         assert_eq!(strings.get(handles[7]), "text 7");
         assert_eq!(strings.find("text 499"), Some(handles[499]));

@@ -15,23 +15,33 @@ pub enum BaseUse {
 }
 
 impl Profile {
-    /// The value that percentages refer to.
-    pub fn hundred_percent(&self, column: usize, base: BaseUse) -> i128 {
+    /// The value that percentages refer to; with a `divisor` column, the mean.
+    pub fn hundred_percent(&self, column: usize, base: BaseUse, divisor: Option<usize>) -> i128 {
         let sum = |wanted: Option<Side>| {
+            let of = |row: usize| {
+                let divisor = divisor.map_or(0, |column| i128::from(self.values(row)[column]));
+                let divisor = if self.side(row) == Side::Base { -divisor } else { divisor };
+                (i128::from(self.values(row)[column]).abs(), divisor)
+            };
             (0..self.row_count())
                 .filter(|&row| wanted.is_none_or(|side| side == self.side(row)))
-                .fold(0i128, |sum, row| {
-                    sum.saturating_add(i128::from(self.values(row)[column]).abs())
-                })
+                .map(of)
+                .fold((0i128, 0i128), |sum, row| (sum.0.saturating_add(row.0), sum.1.saturating_add(row.1)))
         };
-        match base {
+        let (total, divisor) = match base {
+            BaseUse::None if self.has_negative(column) => (self.net_size(column), sum(None).1),
             BaseUse::None => sum(None),
             BaseUse::Compare => match sum(Some(Side::Base)) {
-                0 => sum(None),
+                (0, _) => sum(None),
                 base => base,
             },
-            BaseUse::Subtract => self.net_size(column),
-        }
+            BaseUse::Subtract => (self.net_size(column), sum(None).1),
+        };
+        if divisor == 0 { total } else { total / divisor }
+    }
+
+    fn has_negative(&self, column: usize) -> bool {
+        (0..self.row_count()).any(|row| self.values(row)[column] < 0)
     }
 
     /// Sum of the sizes of all changes, row by row: equal stacks with equal labels cancel.
@@ -46,5 +56,35 @@ impl Profile {
             };
         }
         changes.into_iter().fold(0i128, |sum, change| sum.saturating_add(change.saturating_abs()))
+    }
+
+    /// Multiplies each column of the profile asked about so that its sum becomes that of the base.
+    pub fn normalise(&mut self) {
+        let width = self.sample_types.len();
+        let mut sums = [vec![0i128; width], vec![0i128; width]];
+        for row in 0..self.row_count() {
+            let sum = &mut sums[usize::from(self.side(row) == Side::Base)];
+            for (sum, &value) in sum.iter_mut().zip(self.values(row)) {
+                *sum = sum.saturating_add(value.into());
+            }
+        }
+        let [new, base] = sums;
+        let scales: Vec<f64> = new
+            .into_iter()
+            .zip(base)
+            .map(|(new, base)| if new == 0 { 0.0 } else { base as f64 / new as f64 })
+            .collect();
+        for (row, values) in self.rows.iter().zip(self.values.chunks_exact_mut(width)) {
+            if row.side == Side::New {
+                for (value, scale) in values.iter_mut().zip(&scales) {
+                    *value = (*value as f64 * scale).round() as i64;
+                }
+            }
+        }
+        self.scales = scales;
+        self.retain_rows(|profile, row| {
+            let is_anything = profile.values(row).iter().any(|&value| value != 0);
+            is_anything.then(|| 0..profile.stack(row).len())
+        });
     }
 }

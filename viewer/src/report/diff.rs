@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::top::row_name;
 use super::{estimate_json, interval_text, narrow};
-use crate::graph::{Granularity, Graph, Node, Sides, printable};
+use crate::graph::{self, Granularity, Graph, Node, Sides, printable};
 use crate::measure;
 use crate::model::{Columns, Profile};
 use crate::output::Style;
@@ -39,16 +39,15 @@ pub struct Diff {
 impl Diff {
     /// Compares the two sides of `profile`.
     pub fn new(profile: &mut Profile, options: Options) -> Self {
-        let mut graph = Graph::new(profile, &options.columns, options.granularity);
+        let graph_options = graph::Options { granularity: options.granularity, ..graph::Options::default() };
+        let mut graph = Graph::new(profile, &options.columns, graph_options);
         graph.sort(profile, options.by_cum);
         let pick = |node: &Node| if options.by_cum { node.cum } else { node.flat };
         let before = graph.nodes.len();
         graph.nodes.retain(|node| pick(node).net() != 0);
         let unchanged = before - graph.nodes.len();
         // Stable: within both groups the larger change stays first.
-        graph
-            .nodes
-            .sort_by_key(|node| !pick(node).change().is_significant());
+        graph.nodes.sort_by_key(|node| !pick(node).change().is_significant());
         let mut left_out = (0, 0i128);
         if options.node_count > 0 && graph.nodes.len() > options.node_count {
             for node in graph.nodes.drain(options.node_count..) {
@@ -56,21 +55,11 @@ impl Diff {
                 left_out.1 = left_out.1.saturating_add(pick(&node).net());
             }
         }
-        Self {
-            rows: graph.nodes,
-            totals: graph.total,
-            unchanged,
-            left_out,
-            options,
-        }
+        Self { rows: graph.nodes, totals: graph.total, unchanged, left_out, options }
     }
 
     fn pick<'a>(&self, node: &'a Node) -> &'a Sides {
-        if self.options.by_cum {
-            &node.cum
-        } else {
-            &node.flat
-        }
+        if self.options.by_cum { &node.cum } else { &node.flat }
     }
 
     /// The table for people.
@@ -88,9 +77,7 @@ impl Diff {
             signed(total.delta),
             interval_text(total.interval, from, &self.options.unit),
         ));
-        out.push_str(
-            "* the change is larger than sampling error explains (95% interval without zero)\n",
-        );
+        out.push_str("* the change is larger than sampling error explains (95% interval without zero)\n");
         let title = format!(
             "{:>11}   {:>20} {:>10} {:>10} {:>13}  name",
             "change", "change 95%", "base", "new", "samples"
@@ -107,14 +94,9 @@ impl Diff {
                 interval_text(change.interval, from, &self.options.unit),
                 format(sides.base.value),
                 format(sides.new.value),
-                format!(
-                    "{}->{}",
-                    sides.base.samples as u64, sides.new.samples as u64
-                ),
+                format!("{}->{}", sides.base.samples as u64, sides.new.samples as u64),
             );
-            let room = style
-                .width
-                .map_or(usize::MAX, |width| width.saturating_sub(numbers.len()));
+            let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(numbers.len()));
             let name = row_name(profile, node, self.options.granularity);
             let line = format!("{numbers}{}", escape::shorten(&name, room.max(20)));
             out.push_str(&match (change.is_significant(), change.delta > 0) {
@@ -126,10 +108,7 @@ impl Diff {
         }
         if self.left_out.0 > 0 {
             let (rows, sum) = self.left_out;
-            out.push_str(&format!(
-                "{:>11}   in {rows} more rows (-n 0 shows all)\n",
-                signed(sum)
-            ));
+            out.push_str(&format!("{:>11}   in {rows} more rows (-n 0 shows all)\n", signed(sum)));
         }
         if self.unchanged > 0 {
             out.push_str(&format!("{} rows did not change\n", self.unchanged));

@@ -14,7 +14,7 @@ use inferno::flamegraph::{self, Direction, TextTruncateDirection};
 use super::folded::{is_binary_only, names};
 use super::interval_text;
 use crate::graph::Sides;
-use crate::model::{Columns, Profile, Side};
+use crate::model::{Columns, PartCache, Profile, Side};
 use crate::stats::Estimate;
 use crate::{escape, measure};
 
@@ -83,24 +83,12 @@ pub fn svg(profile: &Profile, options: &Options) -> Result<Vec<u8>, String> {
             (_, false) => format!("{path};{number:09}"),
         };
         let drawn = |child: &&u32| frames[**child as usize].width > least;
-        let children: u128 = frame
-            .children
-            .iter()
-            .filter(drawn)
-            .map(|&c| frames[c as usize].width)
-            .sum();
+        let children: u128 = frame.children.iter().filter(drawn).map(|&c| frames[c as usize].width).sum();
         let own = frame.width.saturating_sub(children) / divisor;
         if own > 0 && index != 0 {
             lines.push(format!("{path} {own}"));
         }
-        open.extend(
-            frame
-                .children
-                .iter()
-                .filter(drawn)
-                .rev()
-                .map(|&child| (child, path.clone())),
-        );
+        open.extend(frame.children.iter().filter(drawn).rev().map(|&child| (child, path.clone())));
     }
 
     let kind = &profile.sample_types[options.columns.column];
@@ -111,16 +99,8 @@ pub fn svg(profile: &Profile, options: &Options) -> Result<Vec<u8>, String> {
     };
     settings.subtitle = Some(subtitle(profile, options, &frames[0], shrunk));
     settings.count_name = escape::terminal(&kind.unit).into_owned();
-    settings.direction = if options.icicle {
-        Direction::Inverted
-    } else {
-        Direction::Straight
-    };
-    settings.bgcolors = Some(BackgroundColor::Flat(Color {
-        r: 250,
-        g: 250,
-        b: 250,
-    }));
+    settings.direction = if options.icicle { Direction::Inverted } else { Direction::Straight };
+    settings.bgcolors = Some(BackgroundColor::Flat(Color { r: 250, g: 250, b: 250 }));
     settings.text_truncate_direction = TextTruncateDirection::Right;
     settings.min_width = MIN_WIDTH_PERCENT / 2.0;
     settings.no_sort = true;
@@ -138,10 +118,7 @@ pub fn svg(profile: &Profile, options: &Options) -> Result<Vec<u8>, String> {
 /// All stacks as a tree; index 0 is its root. Children are in order of their names.
 fn tree(profile: &Profile, options: &Options) -> Vec<Frame> {
     let nothing = Estimate::nothing(options.columns.weight_of_nothing());
-    let empty = Sides {
-        new: nothing,
-        base: nothing,
-    };
+    let empty = Sides { new: nothing, base: nothing, divisor: 0 };
     let frame = |name: &str| Frame {
         name: name.to_owned(),
         own: empty,
@@ -152,18 +129,16 @@ fn tree(profile: &Profile, options: &Options) -> Vec<Frame> {
     };
     let mut frames = vec![frame("all")];
     let mut known: HashMap<(u32, &str, bool), u32> = HashMap::new();
+    let mut parts = PartCache::default();
     for row in 0..profile.row_count() {
         let value = profile.values(row)[options.columns.column];
         if value == 0 {
             continue;
         }
-        let part = options.columns.part(profile, row);
+        let part = options.columns.part(profile, row, &mut parts);
         let is_new = profile.side(row) == Side::New;
         let mut at = 0u32;
-        for (name, is_binary) in names(profile, row)
-            .into_iter()
-            .zip(is_binary_only(profile, row))
-        {
+        for (name, is_binary) in names(profile, row).into_iter().zip(is_binary_only(profile, row)) {
             let next = frames.len() as u32;
             let child = *known.entry((at, name, is_binary)).or_insert(next);
             if child == next {
@@ -216,10 +191,7 @@ fn measure_frames(frames: &mut [Frame], comparison: Comparison) -> i128 {
 }
 
 fn default_title(profile: &Profile, kind: &str) -> String {
-    let program = profile
-        .mappings
-        .first()
-        .map_or("", |main| profile.mapping_name(main));
+    let program = profile.mappings.first().map_or("", |main| profile.mapping_name(main));
     let program = if program.is_empty() { "heap" } else { program };
     escape::terminal(&format!("{program}: {kind}")).into_owned()
 }
@@ -231,21 +203,13 @@ fn subtitle(profile: &Profile, options: &Options, root: &Frame, shrunk: i128) ->
     match options.comparison {
         Comparison::None => {
             let range = interval_text(root.sum.new.interval(), unit, "auto");
-            let range = if range == "-" {
-                range
-            } else {
-                format!("{range} (95%)")
-            };
+            let range = if range == "-" { range } else { format!("{range} (95%)") };
             let left_out = if shrunk < 0 {
                 format!("; {} of negative stacks not drawn", size(shrunk))
             } else {
                 String::new()
             };
-            format!(
-                "{}, {range}, {} samples{left_out}",
-                size(new),
-                root.sum.new.samples as u64
-            )
+            format!("{}, {range}, {} samples{left_out}", size(new), root.sum.new.samples as u64)
         }
         Comparison::Growth => format!(
             "{} to {}; what grew is drawn, {} that shrank is not",
@@ -272,30 +236,19 @@ fn decoration(profile: &Profile, options: &Options, frame: &Frame, root: &Frame)
     let unit = &profile.sample_types[options.columns.column].unit;
     let size = |value: i128| measure::label(value, unit, "auto");
     let (new, base) = (&frame.sum.new, &frame.sum.base);
-    let exact = if unit == "bytes" {
-        format!(" = {} bytes", new.value)
-    } else {
-        String::new()
-    };
+    let exact = if unit == "bytes" { format!(" = {} bytes", new.value) } else { String::new() };
     let (sizes, colour) = match options.comparison {
         Comparison::None => {
             let share = measure::percentage(new.value, root.sum.new.value);
             let range = interval_text(new.interval(), unit, "auto");
             let samples = new.samples as u64;
-            let text = format!(
-                "{}{exact}, {}, 95%: {range}, {samples} samples",
-                size(new.value),
-                share.trim()
-            );
+            let text =
+                format!("{}{exact}, {}, 95%: {range}, {samples} samples", size(new.value), share.trim());
             (text, name_colour(&frame.name))
         }
         Comparison::Growth | Comparison::BothSides => {
             let change = frame.sum.change();
-            let sure = if change.is_significant() {
-                ""
-            } else {
-                ", within sampling error"
-            };
+            let sure = if change.is_significant() { "" } else { ", within sampling error" };
             let text = format!(
                 "{} to {}, {}, 95%: {}{sure}",
                 size(base.value),
@@ -307,11 +260,7 @@ fn decoration(profile: &Profile, options: &Options, frame: &Frame, root: &Frame)
             (text, change_colour(change.delta as f64 / width as f64))
         }
     };
-    Decoration {
-        name: frame.name.clone(),
-        sizes,
-        colour,
-    }
+    Decoration { name: frame.name.clone(), sizes, colour }
 }
 
 /// A green between blue-green and yellow-green, the same for the same name in every picture.
@@ -336,10 +285,7 @@ fn change_colour(share: f64) -> String {
 }
 
 /// Replaces numbers by what they stand for: the title, the fill and the label of every frame.
-fn decorate(
-    drawn: &str,
-    describe: impl Fn(Option<usize>) -> Option<Decoration>,
-) -> Result<String, String> {
+fn decorate(drawn: &str, describe: impl Fn(Option<usize>) -> Option<Decoration>) -> Result<String, String> {
     const BROKEN: &str = "the layout has an unexpected form";
     let mut out = String::with_capacity(drawn.len() * 2);
     let mut rest = drawn;
@@ -358,12 +304,8 @@ fn decorate(
         let (_, right) = right.split_once('"').ok_or(BROKEN)?;
         out.push_str(&format!("{left} fill=\"{}\"{right}/>", found.colour));
 
-        let width = rect
-            .split_once(" width=\"")
-            .and_then(|(_, value)| value.split_once('%'));
-        let width: f64 = width
-            .and_then(|(value, _)| value.parse().ok())
-            .ok_or(BROKEN)?;
+        let width = rect.split_once(" width=\"").and_then(|(_, value)| value.split_once('%'));
+        let width: f64 = width.and_then(|(value, _)| value.parse().ok()).ok_or(BROKEN)?;
         let (text, after) = after.split_once("</text>").ok_or(BROKEN)?;
         let (text, _) = text.rsplit_once('>').ok_or(BROKEN)?;
         out.push_str(text);

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{estimate_json, interval_text, time};
-use crate::model::{Columns, Mapping, Profile, Side};
+use crate::model::{Columns, Mapping, PartCache, Profile, Side};
 use crate::stats::Estimate;
 use crate::{escape, measure};
 
@@ -19,11 +19,9 @@ struct Coverage {
 fn total(profile: &Profile, column: usize) -> Estimate {
     let columns = Columns::new(profile, column);
     let mut sum = Estimate::nothing(columns.weight_of_nothing());
+    let mut parts = PartCache::default();
     for row in (0..profile.row_count()).filter(|&row| profile.side(row) == Side::New) {
-        sum.add(
-            profile.values(row)[column],
-            columns.part(profile, row).as_ref(),
-        );
+        sum.add(profile.values(row)[column], columns.part(profile, row, &mut parts).as_ref());
     }
     sum
 }
@@ -112,11 +110,7 @@ pub fn text(profile: &Profile, path: &str) -> String {
     ));
     for (column, value_type) in profile.sample_types.iter().enumerate() {
         let sum = total(profile, column);
-        let mark = if column == profile.default_type {
-            "*"
-        } else {
-            ""
-        };
+        let mark = if column == profile.default_type { "*" } else { "" };
         out.push_str(&format!(
             "  {:<16} {:>12} {:>20} {:>20} {:>9}\n",
             format!("{}{mark}", escape::terminal(&value_type.kind)),
@@ -132,10 +126,7 @@ pub fn text(profile: &Profile, path: &str) -> String {
     if !numbers.is_empty() {
         out.push_str("\nAllocator, at the instant of the dump\n");
         for (name, bytes) in numbers {
-            out.push_str(&format!(
-                "  {name:<12} {:>12} {bytes:>20}\n",
-                measure::bytes(bytes)
-            ));
+            out.push_str(&format!("  {name:<12} {:>12} {bytes:>20}\n", measure::bytes(bytes)));
         }
     }
 
@@ -146,9 +137,7 @@ pub fn text(profile: &Profile, path: &str) -> String {
     }
     if outside.locations > 0 {
         let Coverage { locations, named } = outside;
-        out.push_str(&format!(
-            "  {locations} locations in no mapping, {named} with names\n"
-        ));
+        out.push_str(&format!("  {locations} locations in no mapping, {named} with names\n"));
     }
     out
 }
@@ -161,10 +150,7 @@ fn mapping_line(profile: &Profile, mapping: &Mapping, count: Coverage) -> String
         Coverage { locations, named } if named == locations => {
             format!("{locations} locations, all named")
         }
-        Coverage {
-            locations,
-            named: 0,
-        } => format!("{locations} locations, not symbolized"),
+        Coverage { locations, named: 0 } => format!("{locations} locations, not symbolized"),
         Coverage { locations, named } => format!("{locations} locations, {named} named"),
     };
     format!(
@@ -212,10 +198,7 @@ pub fn json(profile: &Profile, path: &str) -> Value {
     let allocator = if numbers.is_empty() {
         Value::Null
     } else {
-        numbers
-            .into_iter()
-            .map(|(name, bytes)| (name.to_owned(), Value::from(bytes)))
-            .collect()
+        numbers.into_iter().map(|(name, bytes)| (name.to_owned(), Value::from(bytes))).collect()
     };
     json!({
         "path": path,

@@ -2,7 +2,7 @@
 
 use super::time;
 use crate::escape;
-use crate::model::{LabelValue, Location, Profile};
+use crate::model::{LabelValue, Location, Profile, Side};
 
 /// The profile as text.
 pub fn text(profile: &Profile) -> String {
@@ -11,10 +11,7 @@ pub fn text(profile: &Profile) -> String {
     for comment in &profile.comments {
         out.push_str(&format!("Comment: {}\n", shown(comment)));
     }
-    let (kind, unit) = profile
-        .period_type
-        .as_ref()
-        .map_or(("", ""), |t| (&t.kind, &t.unit));
+    let (kind, unit) = profile.period_type.as_ref().map_or(("", ""), |t| (&t.kind, &t.unit));
     out.push_str(&format!("PeriodType: {} {}\n", shown(kind), shown(unit)));
     out.push_str(&format!("Period: {}\n", profile.period));
     if profile.time_nanos != 0 {
@@ -23,21 +20,14 @@ pub fn text(profile: &Profile) -> String {
     if profile.duration_nanos != 0 {
         // pprof cuts the duration to four characters; so must this for the lines to be equal.
         let duration = time::duration(profile.duration_nanos);
-        out.push_str(&format!(
-            "Duration: {}\n",
-            duration.chars().take(4).collect::<String>()
-        ));
+        out.push_str(&format!("Duration: {}\n", duration.chars().take(4).collect::<String>()));
     }
     out.push_str("Samples:\n");
     let types: Vec<String> = profile
         .sample_types
         .iter()
         .map(|t| {
-            let default = if t.kind == profile.default_type_name {
-                "[dflt]"
-            } else {
-                ""
-            };
+            let default = if t.kind == profile.default_type_name { "[dflt]" } else { "" };
             format!("{}/{}{default}", shown(&t.kind), shown(&t.unit))
         })
         .collect();
@@ -75,7 +65,9 @@ pub fn text(profile: &Profile) -> String {
 }
 
 fn sample(profile: &Profile, row: usize, out: &mut String) {
-    for value in profile.values(row) {
+    let is_base = profile.side(row) == Side::Base;
+    for &value in profile.values(row) {
+        let value = if is_base { value.saturating_neg() } else { value };
         out.push_str(&format!(" {value:>10}"));
     }
     out.push_str(": ");
@@ -84,11 +76,14 @@ fn sample(profile: &Profile, row: usize, out: &mut String) {
     }
     out.push('\n');
     let (mut texts, mut numbers) = (Vec::new(), Vec::new());
+    if is_base {
+        // As pprof marks the rows of a base.
+        texts.push("pprof::base:[true]".to_owned());
+    }
     for (key, values) in grouped_labels(profile, row) {
         let key = escape::terminal(profile.text(key)).into_owned();
-        let (strings, ints): (Vec<LabelValue>, Vec<LabelValue>) = values
-            .into_iter()
-            .partition(|value| matches!(value, LabelValue::Text(_)));
+        let (strings, ints): (Vec<LabelValue>, Vec<LabelValue>) =
+            values.into_iter().partition(|value| matches!(value, LabelValue::Text(_)));
         if !strings.is_empty() {
             texts.push(format!("{key}:[{}]", join(profile, &strings)));
         }
@@ -104,13 +99,10 @@ fn sample(profile: &Profile, row: usize, out: &mut String) {
     }
 }
 
-/// Labels by key, in order of their first appearance.
-pub(crate) fn grouped_labels(
-    profile: &Profile,
-    row: usize,
-) -> Vec<(crate::model::Str, Vec<LabelValue>)> {
+/// Labels that are shown, by key, in order of their first appearance.
+pub(crate) fn grouped_labels(profile: &Profile, row: usize) -> Vec<(crate::model::Str, Vec<LabelValue>)> {
     let mut groups: Vec<(crate::model::Str, Vec<LabelValue>)> = Vec::new();
-    for label in profile.labels(row) {
+    for label in profile.shown_labels(row) {
         match groups.iter_mut().find(|group| group.0 == label.key) {
             Some(group) => group.1.push(label.value),
             None => groups.push((label.key, vec![label.value])),
@@ -121,9 +113,7 @@ pub(crate) fn grouped_labels(
 
 fn join(profile: &Profile, values: &[LabelValue]) -> String {
     // Units are written where any of the values has one, as pprof does.
-    let has_unit = values
-        .iter()
-        .any(|v| matches!(v, LabelValue::Number(_, unit) if !unit.is_empty()));
+    let has_unit = values.iter().any(|v| matches!(v, LabelValue::Number(_, unit) if !unit.is_empty()));
     let parts: Vec<String> = values
         .iter()
         .map(|value| match *value {

@@ -4,7 +4,7 @@
 use super::interval_text;
 use super::top::row_name;
 use crate::escape;
-use crate::graph::{Granularity, Graph};
+use crate::graph::{Granularity, Graph, Options};
 use crate::measure;
 use crate::model::{Columns, Profile};
 use crate::output::Style;
@@ -15,10 +15,7 @@ const ROWS: usize = 10;
 /// Both tables; a profile of another kind gives one, of its default column.
 pub fn text(profile: &mut Profile, style: Style) -> String {
     let mut out = String::new();
-    let known = [
-        ("inuse_space", "In use at exit"),
-        ("alloc_space", "Allocated in total"),
-    ];
+    let known = [("inuse_space", "In use at exit"), ("alloc_space", "Allocated in total")];
     for (kind, title) in known {
         if let Some(column) = profile.sample_types.iter().position(|t| t.kind == kind) {
             out.push_str(&table(profile, column, title, style));
@@ -32,7 +29,8 @@ pub fn text(profile: &mut Profile, style: Style) -> String {
 
 fn table(profile: &mut Profile, column: usize, title: &str, style: Style) -> String {
     let columns = Columns::new(profile, column);
-    let mut graph = Graph::new(profile, &columns, Granularity::Sites);
+    let options = Options { granularity: Granularity::Sites, ..Options::default() };
+    let mut graph = Graph::new(profile, &columns, options);
     graph.sort(profile, false);
     let unit = profile.sample_types[column].unit.clone();
     let size = |value: i128| measure::label(value, &unit, "auto");
@@ -52,10 +50,7 @@ fn table(profile: &mut Profile, column: usize, title: &str, style: Style) -> Str
     if graph.nodes.is_empty() {
         return out;
     }
-    out.push_str(&format!(
-        "{:>10} {:>6} {:>18} {:>8}  site\n",
-        "bytes", "share", "95%", "samples"
-    ));
+    out.push_str(&format!("{:>10} {:>6} {:>18} {:>8}  site\n", "bytes", "share", "95%", "samples"));
     for node in graph.nodes.iter().take(ROWS) {
         let sum = &node.flat.new;
         let numbers = format!(
@@ -66,21 +61,12 @@ fn table(profile: &mut Profile, column: usize, title: &str, style: Style) -> Str
             sum.samples as u64,
         );
         let name = row_name(profile, node, Granularity::Sites);
-        let room = style
-            .width
-            .map_or(usize::MAX, |width| width.saturating_sub(numbers.len()));
-        out.push_str(&format!(
-            "{numbers}{}\n",
-            escape::shorten(&name, room.max(20))
-        ));
+        let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(numbers.len()));
+        out.push_str(&format!("{numbers}{}\n", escape::shorten(&name, room.max(20))));
     }
     if graph.nodes.len() > ROWS {
         let rest: i128 = graph.nodes[ROWS..].iter().map(|node| node.flat.net()).sum();
-        out.push_str(&format!(
-            "{:>10} in {} more sites\n",
-            size(rest),
-            graph.nodes.len() - ROWS
-        ));
+        out.push_str(&format!("{:>10} in {} more sites\n", size(rest), graph.nodes.len() - ROWS));
     }
     out
 }

@@ -21,11 +21,7 @@ impl Civil {
         let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
         let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_shifted = (5 * of_year + 2) / 153;
-        let month = if month_shifted < 10 {
-            month_shifted + 3
-        } else {
-            month_shifted - 9
-        };
+        let month = if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 };
         Self {
             year: year_of_era + era * 400 + i64::from(month <= 2),
             month: usize::try_from(month).unwrap_or(1),
@@ -38,9 +34,8 @@ impl Civil {
     }
 }
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// `Nov 23, 2026 at 8:16pm (UTC)`.
 pub fn header(nanos: i64) -> String {
@@ -48,10 +43,7 @@ pub fn header(nanos: i64) -> String {
     let (hour, half) = (c.hour % 12, if c.hour < 12 { "am" } else { "pm" });
     let hour = if hour == 0 { 12 } else { hour };
     let month = MONTHS[c.month - 1];
-    format!(
-        "{month} {}, {} at {hour}:{:02}{half} (UTC)",
-        c.day, c.year, c.minute
-    )
+    format!("{month} {}, {} at {hour}:{:02}{half} (UTC)", c.day, c.year, c.minute)
 }
 
 /// `2026-11-23 20:16:14.5 +0000 UTC`.
@@ -60,9 +52,7 @@ pub fn full(nanos: i64) -> String {
     let fraction = if c.nanosecond == 0 {
         String::new()
     } else {
-        format!(".{:09}", c.nanosecond)
-            .trim_end_matches('0')
-            .to_owned()
+        format!(".{:09}", c.nanosecond).trim_end_matches('0').to_owned()
     };
     format!(
         "{:04}-{:02}-{:02} {:02}:{:02}:{:02}{fraction} +0000 UTC",
@@ -80,9 +70,7 @@ pub fn duration(nanos: i64) -> String {
         if rest == 0 {
             return whole.to_string();
         }
-        format!("{whole}.{rest:0digits$}")
-            .trim_end_matches('0')
-            .to_owned()
+        format!("{whole}.{rest:0digits$}").trim_end_matches('0').to_owned()
     };
     let text = match nanos {
         0 => "0s".to_owned(),
@@ -109,15 +97,9 @@ mod tests {
     #[test]
     fn instants() {
         assert_eq!(full(0), "1970-01-01 00:00:00 +0000 UTC");
-        assert_eq!(
-            full(951_782_400_500_000_000),
-            "2000-02-29 00:00:00.5 +0000 UTC"
-        );
+        assert_eq!(full(951_782_400_500_000_000), "2000-02-29 00:00:00.5 +0000 UTC");
         assert_eq!(full(-1), "1969-12-31 23:59:59.999999999 +0000 UTC");
-        assert_eq!(
-            header(1_644_509_275_338_070_000),
-            "Feb 10, 2022 at 4:07pm (UTC)"
-        );
+        assert_eq!(header(1_644_509_275_338_070_000), "Feb 10, 2022 at 4:07pm (UTC)");
         assert_eq!(header(0), "Jan 1, 1970 at 12:00am (UTC)");
     }
 

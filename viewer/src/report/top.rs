@@ -5,250 +5,92 @@
 
 use serde_json::{Value, json};
 
-use super::{estimate_json, interval_text, narrow, time};
-use crate::graph::{Granularity, Graph, Inlined, Node, Sides, printable};
-use crate::model::{Columns, Profile, base_name};
+use super::{Format, Options, estimate_json, head, narrow};
+use crate::graph::{Granularity, Inlined, Node, Sides, Trimmed, printable};
+use crate::model::{BaseUse, Profile};
 use crate::output::Style;
 use crate::{escape, measure};
-
-/// What to show.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The column, with what tells its uncertainty.
-    pub columns: Columns,
-    /// What makes a row.
-    pub granularity: Granularity,
-    /// Sort by cumulative sums, and show their interval.
-    pub by_cum: bool,
-    /// Rows to show; 0 for all.
-    pub node_count: usize,
-    /// Rows below this share of the total are left out.
-    pub node_fraction: f64,
-    /// Unit of the table; `minimum` chooses one for all rows, `auto` one for each.
-    pub unit: String,
-    /// What 100 % is.
-    pub total: i128,
-    /// Filters in force, for the head.
-    pub filters: Vec<String>,
-    /// Rows of a base are there: sums are differences.
-    pub is_difference: bool,
-}
 
 /// The finished table.
 #[derive(Debug)]
 pub struct Top {
-    rows: Vec<Node>,
-    totals: Sides,
-    /// Rows below the cut, and the cut.
-    dropped: (usize, i128),
-    /// Rows above the cut, shown or not.
-    candidates: usize,
+    shown: Trimmed,
     options: Options,
-    unit: String,
+    format: Format,
 }
 
 impl Top {
     /// Makes the table.
     pub fn new(profile: &mut Profile, options: Options) -> Self {
-        let mut graph = Graph::new(profile, &options.columns, options.granularity);
-        // pprof knows no node whose sums cancelled out.
-        graph
-            .nodes
-            .retain(|node| node.flat.net() != 0 || node.cum.net() != 0);
-        let before = graph.nodes.len();
-        let flat_sum = graph
-            .nodes
-            .iter()
-            .fold(0i128, |sum, n| sum.saturating_add(n.flat.net()));
-        let cut = (flat_sum as f64 * options.node_fraction).abs() as i128;
-        if cut > 0 {
-            graph
-                .nodes
-                .retain(|node| node.cum.net().unsigned_abs() >= cut.unsigned_abs());
-        }
-        let dropped = before - graph.nodes.len();
-        graph.sort(profile, options.by_cum);
-        let candidates = graph.nodes.len();
-        if options.node_count > 0 {
-            graph.nodes.truncate(options.node_count);
-        }
-        let unit = match options.unit.as_str() {
-            "minimum" => {
-                let smallest = graph
-                    .nodes
-                    .iter()
-                    .map(|node| match node.flat.net() {
-                        0 => node.cum.net().saturating_abs(),
-                        flat => flat.saturating_abs(),
-                    })
-                    .filter(|&value| value > 0)
-                    .min();
-                let from = &profile.sample_types[options.columns.column].unit;
-                measure::table_unit(smallest.unwrap_or(0), options.total, from)
-            }
-            unit => unit.to_owned(),
-        };
-        let shown_cut = (options.total as f64 * options.node_fraction).abs() as i128;
-        Self {
-            rows: graph.nodes,
-            totals: graph.total,
-            dropped: (dropped, shown_cut),
-            candidates,
-            options,
-            unit,
-        }
+        let shown = Trimmed::new(profile, &options.columns, options.graph(), options.trim, false);
+        let format = shown.format(profile, &options);
+        Self { shown, options, format }
     }
 
     /// The table for people.
     pub fn text(&self, profile: &Profile, style: Style) -> String {
-        let from = profile.sample_types[self.options.columns.column]
-            .unit
-            .as_str();
-        let format = |value: i128| measure::label(value, from, &self.unit);
-        let mut out = head(
-            profile,
-            &self.options.columns,
-            self.options.total,
-            &self.unit,
-        );
-        if !self.options.filters.is_empty() {
-            out.push_str("Active filters:\n");
-            for filter in &self.options.filters {
-                out.push_str(&format!(
-                    "   {}\n",
-                    escape::shorten(&escape::terminal(filter), 80)
-                ));
-            }
-        }
-        let total = self.options.total;
-        let shown = self
-            .rows
-            .iter()
-            .fold(0i128, |sum, n| sum.saturating_add(n.flat.net()));
-        out.push_str(&format!(
-            "Showing nodes accounting for {}, {} of {} total\n",
-            format(shown),
-            measure::percentage(shown, total).trim(),
-            format(total)
-        ));
-        out.push_str(&self.sampling_line(from));
-        if self.dropped.0 > 0 {
-            let nodes = if self.dropped.0 > 1 { "nodes" } else { "node" };
-            out.push_str(&format!(
-                "Dropped {} {nodes} (cum <= {})\n",
-                self.dropped.0,
-                format(self.dropped.1)
-            ));
-        }
-        if self.rows.len() < self.candidates {
-            let (shown, all) = (self.rows.len(), self.candidates);
-            out.push_str(&format!("Showing top {shown} nodes out of {all}\n"));
-        }
-        let which = if self.options.by_cum {
-            "cum 95%"
-        } else {
-            "flat 95%"
-        };
+        let Self { shown, options, format } = self;
+        let mut out = head::profile_lines(profile, options, format);
+        out.push_str(&head::filter_lines(&options.filters));
+        out.push_str(&head::shown_lines(shown, options, format, &self.sampling_line()));
+        let which = if options.trim.by_cum { "cum 95%" } else { "flat 95%" };
         let title = format!(
             "{:>10} {:>5}% {:>5}% {:>10} {:>5}% {:>8} {:>18}  name",
             "flat", "flat", "sum", "cum", "cum", "samples", which
         );
         out.push_str(&style.paint("1", &title));
         out.push('\n');
+        let total = options.total;
         let mut sum = 0i128;
-        for node in &self.rows {
-            let (flat, cum) = (node.flat.net(), node.cum.net());
+        for node in &shown.nodes {
+            let (flat, cum) = (node.flat.shown(), node.cum.shown());
             sum = sum.saturating_add(flat);
-            let sides = if self.options.by_cum {
-                &node.cum
-            } else {
-                &node.flat
-            };
+            let sides = if options.trim.by_cum { &node.cum } else { &node.flat };
             let numbers = format!(
                 "{:>10} {} {} {:>10} {} {:>8} {:>18}  ",
-                format(flat),
+                format.value(flat),
                 measure::percentage(flat, total),
                 measure::percentage(sum, total),
-                format(cum),
+                format.value(cum),
                 measure::percentage(cum, total),
                 sides.samples() as u64,
-                self.interval(sides, from),
+                format.interval(options.interval(sides)),
             );
-            let name = row_name(profile, node, self.options.granularity);
-            let room = style
-                .width
-                .map_or(usize::MAX, |width| width.saturating_sub(numbers.len()));
+            let name = row_name(profile, node, options.granularity);
+            let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(numbers.chars().count()));
             out.push_str(&numbers);
-            out.push_str(&escape::shorten(&name, room.max(20)));
+            out.push_str(&style.name(&escape::shorten(&name, room.max(20))));
             out.push('\n');
         }
         out
     }
 
-    fn interval(&self, sides: &Sides, from: &str) -> String {
-        let interval = if self.options.is_difference {
-            sides.change().interval
-        } else {
-            sides.new.interval()
-        };
-        if sides.samples() == 0.0 && sides.net() == 0 {
-            return "-".to_owned();
-        }
-        let to = if self.unit == "minimum" {
-            "auto"
-        } else {
-            &self.unit
-        };
-        interval_text(interval, from, to)
-    }
-
-    fn sampling_line(&self, from: &str) -> String {
+    fn sampling_line(&self) -> String {
         let period = self.options.columns.period();
         if period <= 0.0 {
             return String::new();
         }
+        let totals = &self.shown.total;
         format!(
             "Sampled every {}: {} samples; total within {} (95%)\n",
             measure::bytes(period as u64),
-            self.totals.samples() as u64,
-            self.interval(&self.totals, from),
+            totals.samples() as u64,
+            self.format.interval(self.options.interval(totals)),
         )
     }
 
     /// The table for programs.
     pub fn json(&self, profile: &Profile) -> Value {
-        let value_type = &profile.sample_types[self.options.columns.column];
-        let side = |sides: &Sides| {
-            if !self.options.is_difference {
-                return estimate_json(&sides.new);
-            }
-            let change = sides.change();
-            json!({
-                "value": narrow(change.delta),
-                "low": change.interval.map(|i| i.low),
-                "high": change.interval.map(|i| i.high),
-                "base": estimate_json(&sides.base),
-                "new": estimate_json(&sides.new),
-            })
-        };
-        let rows: Vec<Value> = self
-            .rows
+        let Self { shown, options, .. } = self;
+        let value_type = &profile.sample_types[options.columns.column];
+        let rows: Vec<Value> = shown
+            .nodes
             .iter()
             .map(|node| {
-                json!({
-                    "name": printable(profile, &node.key),
-                    "function": profile.text(node.key.name),
-                    "file": profile.text(node.place.0),
-                    "line": node.place.1,
-                    "binary": profile.text(node.key.object),
-                    "inlined": match node.inlined {
-                        Inlined::No => "no",
-                        Inlined::Partly => "partly",
-                        Inlined::Yes => "yes",
-                    },
-                    "flat": side(&node.flat),
-                    "cum": side(&node.cum),
-                })
+                let mut row = node_json(profile, node);
+                row["flat"] = sides_json(options, &node.flat);
+                row["cum"] = sides_json(options, &node.cum);
+                row
             })
             .collect();
         json!({
@@ -256,10 +98,10 @@ impl Top {
             "unit": value_type.unit,
             "period": profile.period,
             "time_nanos": profile.time_nanos,
-            "total": narrow(self.options.total),
-            "sum": side(&self.totals),
-            "dropped_rows": self.dropped.0,
-            "rows_in_all": self.candidates,
+            "total": narrow(options.total),
+            "sum": sides_json(options, &shown.total),
+            "dropped_rows": shown.dropped,
+            "rows_in_all": shown.candidates,
             "rows": rows,
         })
     }
@@ -270,23 +112,17 @@ impl Top {
             "function,file,line,binary,flat,flat_low,flat_high,flat_samples,cum,cum_low,cum_high,cum_samples\n",
         );
         let cells = |sides: &Sides| {
-            let interval = if self.options.is_difference {
-                sides.change().interval
-            } else {
-                sides.new.interval()
-            };
-            let ends = match interval {
+            let ends = match self.options.interval(sides) {
                 Some(i) => format!("{:.0},{:.0}", i.low, i.high),
                 None => ",".to_owned(),
             };
-            format!("{},{ends},{}", sides.net(), sides.samples() as u64)
+            format!("{},{ends},{}", measure::times(sides.shown(), self.options.ratio), sides.samples() as u64)
         };
-        for node in &self.rows {
+        for node in &self.shown.nodes {
             let key = &node.key;
-            let function = if key.name.is_empty() {
-                printable(profile, key)
-            } else {
-                profile.text(key.name).to_owned()
+            let function = match profile.text(key.name) {
+                "" => printable(profile, key),
+                name => name.into(),
             };
             out.push_str(&format!(
                 "{},{},{},{},{},{}\n",
@@ -302,6 +138,40 @@ impl Top {
     }
 }
 
+/// Who a node is, for programs.
+pub(crate) fn node_json(profile: &Profile, node: &Node) -> Value {
+    json!({
+        "name": printable(profile, &node.key),
+        "function": profile.text(node.key.name),
+        "file": profile.text(node.place.0),
+        "line": node.place.1,
+        "binary": profile.text(node.key.object),
+        "inlined": match node.inlined {
+            Inlined::No => "no",
+            Inlined::Partly => "partly",
+            Inlined::Yes => "yes",
+        },
+    })
+}
+
+/// A sum, or a change, for programs; in the profile's unit, not multiplied.
+pub(crate) fn sides_json(options: &Options, sides: &Sides) -> Value {
+    if options.divisor.is_some() {
+        return json!({"value": narrow(sides.shown()), "sum": narrow(sides.net()), "blocks": narrow(sides.divisor)});
+    }
+    if options.base == BaseUse::None {
+        return estimate_json(&sides.new);
+    }
+    let change = sides.change();
+    json!({
+        "value": narrow(change.delta),
+        "low": change.interval.map(|i| i.low),
+        "high": change.interval.map(|i| i.high),
+        "base": estimate_json(&sides.base),
+        "new": estimate_json(&sides.new),
+    })
+}
+
 /// A row's name, escaped: pprof's name, how it was inlined, and the heaviest place.
 pub(crate) fn row_name(profile: &Profile, node: &Node, granularity: Granularity) -> String {
     let mut name = escape::terminal(&printable(profile, &node.key)).into_owned();
@@ -310,17 +180,11 @@ pub(crate) fn row_name(profile: &Profile, node: &Node, granularity: Granularity)
         Inlined::Partly => name.push_str(" (partial-inline)"),
         Inlined::Yes => name.push_str(" (inline)"),
     }
-    let named_only = matches!(
-        granularity,
-        Granularity::Functions | Granularity::Sites | Granularity::FileFunctions
-    );
+    let named_only =
+        matches!(granularity, Granularity::Functions | Granularity::Sites | Granularity::FileFunctions);
     let file = profile.text(node.place.0);
     if named_only && !file.is_empty() {
-        name.push_str(&format!(
-            "  {}:{}",
-            escape::terminal(&short_path(file)),
-            node.place.1
-        ));
+        name.push_str(&format!("  {}:{}", escape::terminal(&short_path(file)), node.place.1));
     }
     name
 }
@@ -332,55 +196,4 @@ fn short_path(path: &str) -> String {
         (Some(file), Some(directory)) => format!("{directory}/{file}"),
         _ => path.to_owned(),
     }
-}
-
-/// What the profile is: pprof's first lines.
-///
-/// `total` in the report's unit stands beside the duration.
-pub(crate) fn head(profile: &Profile, columns: &Columns, total: i128, unit: &str) -> String {
-    let mut out = String::new();
-    let mut line = |name: &str, value: &str| {
-        out.push_str(&format!("{name}{}\n", escape::terminal(value)));
-    };
-    if let Some(main) = profile.mappings.first() {
-        let (file, id) = (profile.text(main.file), profile.text(main.build_id));
-        if !file.is_empty() {
-            line("File: ", base_name(file));
-        }
-        if !id.is_empty() {
-            line("Build ID: ", id);
-        }
-    }
-    for comment in profile
-        .comments
-        .iter()
-        .filter(|comment| !comment.starts_with('#'))
-    {
-        line("", comment);
-    }
-    let value_type = &profile.sample_types[columns.column];
-    if !value_type.kind.is_empty() {
-        line("Type: ", &value_type.kind);
-    }
-    if profile.time_nanos != 0 {
-        line("Time: ", &time::header(profile.time_nanos));
-    }
-    if profile.duration_nanos != 0 {
-        let duration = i128::from(profile.duration_nanos);
-        let (nanos, in_nanos) = measure::scale(total, &value_type.unit, "nanoseconds");
-        let share = if in_nanos == "ns" && nanos != 0.0 {
-            format!("({})", measure::percentage(nanos as i128, duration))
-        } else {
-            String::new()
-        };
-        line(
-            "Duration: ",
-            &format!(
-                "{}, Total samples = {} {share}",
-                measure::label(duration, "nanoseconds", "auto"),
-                measure::label(total, &value_type.unit, unit)
-            ),
-        );
-    }
-    out
 }

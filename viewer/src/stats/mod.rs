@@ -83,6 +83,14 @@ pub struct Part {
     pub weight: f64,
 }
 
+impl Part {
+    /// The part of a row that was multiplied with `factor`.
+    pub fn scaled(self, factor: f64) -> Self {
+        let factor = factor.abs();
+        Self { variance: self.variance * factor * factor, weight: self.weight * factor, ..self }
+    }
+}
+
 /// A sum of rows and how sure it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {

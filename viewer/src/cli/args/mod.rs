@@ -1,0 +1,345 @@
+//! The command line as data: what each command takes. Help texts are the doc comments; the man page and
+//! the completions are made of the same.
+
+mod shared;
+
+pub use shared::*;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// Finds out where a program's memory went.
+///
+/// `run` starts a program under the allocator; the other commands read heap profiles: this
+/// allocator's and any other pprof file, jemalloc's, gperftools', heaptrack's, and folded stacks. A file
+/// may be a path, `-` for standard input, an http:// address, or a directory, which stands for the
+/// newest dump in it. Options may be spelled as in pprof: `-sample_index=alloc_space`.
+#[derive(Debug, Parser)]
+#[command(name = "heapsift", version, subcommand_required = true, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a program under the allocator and show where its memory went.
+    Run(Run),
+    /// Show what holds most, as a table.
+    #[command(alias = "text")]
+    Top(Top),
+    /// Show callers and callees of what holds most.
+    Tree(Tree),
+    /// Show callers and callees of the functions that match an expression.
+    Peek(Peek),
+    /// Show every stack with its labels.
+    Traces(Traces),
+    /// Show source lines with what they hold.
+    List(List),
+    /// Draw a flame graph as one SVG file.
+    Flame(Flame),
+    /// Show what changed between two profiles, with 95 % intervals.
+    Diff(Diff),
+    /// Show what a profile is: time, period, totals, mappings.
+    Info(Info),
+    /// Write a profile in another format.
+    Convert(Convert),
+    /// Write a copy of a profile with names, files and lines in it.
+    Symbolize(Symbolize),
+    /// Write completions for a shell to standard output.
+    Completions(Completions),
+    /// Write the manual page to standard output.
+    Man,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Directory for dumps [default: heapsift-PROGRAM-PID in the working directory].
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Mean bytes between two samples, such as 64KiB [default: 512KiB].
+    #[arg(long, value_name = "BYTES")]
+    pub sample: Option<String>,
+    /// The library to load [default: $HEAPSIFT_LIB, or libheapsift.so near this command].
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub lib: Option<PathBuf>,
+    /// Say where the dumps are, without tables.
+    #[arg(long)]
+    pub no_top: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would take a comment here for the command's own")]
+    pub names: Names,
+    /// The program and its arguments, after `--`.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND",
+        value_hint = ValueHint::CommandWithArguments
+    )]
+    pub command: Vec<OsString>,
+}
+
+/// `top`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Top {
+    /// Profiles; several are summed.
+    #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub view: View,
+    #[command(flatten)]
+    pub form: Form,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `tree`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Tree {
+    /// Profiles; several are summed.
+    #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub view: View,
+    #[command(flatten)]
+    pub form: Form,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `peek`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Peek {
+    /// Which functions.
+    #[arg(value_name = "REGEX")]
+    pub expression: String,
+    /// Profiles; several are summed.
+    #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Sort by cumulative sums.
+    #[arg(long)]
+    pub cum: bool,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub view: View,
+    #[command(flatten)]
+    pub form: Form,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `traces`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Traces {
+    /// Profiles; several are summed.
+    #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub view: View,
+    #[command(flatten)]
+    pub form: Form,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct List {
+    /// Which functions.
+    #[arg(value_name = "REGEX")]
+    pub expression: String,
+    /// Profiles; several are summed.
+    #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub view: View,
+    #[command(flatten)]
+    pub form: Form,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `flame`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Flame {
+    /// Profiles; several are summed.
+    #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Root at the top.
+    #[arg(long, conflicts_with = "flame")]
+    pub icicle: bool,
+    /// Root at the bottom, which is the default.
+    #[arg(long)]
+    pub flame: bool,
+    /// Headline.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub title: String,
+    #[command(flatten)]
+    pub column: Column,
+    #[command(flatten)]
+    pub filter: Filter,
+    #[command(flatten)]
+    pub base: Base,
+    #[command(flatten)]
+    pub sources: Sources,
+    #[command(flatten)]
+    pub names: Names,
+    /// Write to this file; `-` is standard output.
+    #[arg(short, long = "output", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Diff {
+    /// The profile to compare with.
+    pub base: PathBuf,
+    /// The profile asked about.
+    pub new: PathBuf,
+    #[command(flatten)]
+    pub column: Column,
+    /// Compare cumulative sums; rows are functions unless asked otherwise.
+    #[arg(long)]
+    pub cum: bool,
+    /// Show at most this many rows; 0 shows all.
+    #[arg(short = 'n', long, value_name = "ROWS", default_value_t = 40, allow_negative_numbers = true)]
+    pub nodecount: i64,
+    /// Unit of all numbers: B, kB, MB, …; `auto` chooses for each number.
+    #[arg(long, value_name = "UNIT", default_value = "auto")]
+    pub unit: String,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub filter: Filter,
+    #[command(flatten)]
+    pub sources: Sources,
+    #[command(flatten)]
+    pub names: Names,
+    /// For programs: JSON with standard errors and intervals.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `info`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Info {
+    /// Profiles; one report for each.
+    #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// For programs: an array with one object for each file.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+    pub reading: Reading,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `convert`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Convert {
+    /// Profiles; several are summed.
+    #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// The format.
+    #[arg(long, value_enum)]
+    pub to: Format,
+    #[command(flatten)]
+    pub column: Column,
+    #[command(flatten)]
+    pub filter: Filter,
+    #[command(flatten)]
+    pub base: Base,
+    #[command(flatten)]
+    pub sources: Sources,
+    #[command(flatten)]
+    pub names: Names,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Formats to convert to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// This program's own format, and `go tool pprof`'s: gzip pprof.
+    #[value(alias = "proto")]
+    Pprof,
+    /// One line per stack, root first, and its value.
+    Folded,
+    /// One block per row: labels, value, stack with source lines.
+    Text,
+    /// Everything in the file, as `go tool pprof -raw` prints it.
+    Raw,
+    /// One line per row: values, labels, stack.
+    Csv,
+    /// For KCachegrind and callgrind_annotate.
+    Callgrind,
+    /// For Graphviz: functions as boxes, calls as arrows.
+    Dot,
+    /// For speedscope.app, every column, inlined frames included.
+    Speedscope,
+    /// For profiler.firefox.com, every column.
+    Firefox,
+}
+
+/// `symbolize`.
+#[derive(Debug, Args)]
+pub struct Symbolize {
+    /// The profile.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Look for binaries and debug files here as well; may be given several times.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub search: Vec<PathBuf>,
+    /// Write to this file; `-` is standard output.
+    #[arg(
+        short,
+        long = "output",
+        value_name = "FILE",
+        required_unless_present = "in_place",
+        value_hint = ValueHint::FilePath
+    )]
+    pub output: Option<PathBuf>,
+    /// Replace the file itself.
+    #[arg(long, conflicts_with = "output")]
+    pub in_place: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+    pub reading: Reading,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
