@@ -18,8 +18,11 @@ impl Pages {
         if wanted > 1 << 35 {
             return null_mut();
         }
-        for state in [State::Pinned, State::Dirty, State::Muzzy, State::Retained] {
-            let lg_max_fit = if state == State::Retained { u32::MAX } else { self.lg_max_fit };
+        // First what isn't much larger. But a large backed extent is split before memory is touched for the first time:
+        // free neighbours are merged at once here, so that after a burst all backed memory may be one extent.
+        let near = [State::Pinned, State::Dirty, State::Muzzy].map(|state| (state, self.lg_max_fit));
+        let any = [State::Pinned, State::Dirty, State::Muzzy, State::Retained].map(|state| (state, u32::MAX));
+        for (state, lg_max_fit) in near.into_iter().chain(any) {
             let found = inner.cache(state).first_fit(wanted, lg_max_fit);
             if !found.is_null() {
                 // SAFETY: the extent is in that cache.

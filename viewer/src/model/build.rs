@@ -244,10 +244,8 @@ impl Builder {
             }
             frame = end as usize;
         }
-        for position in 0..is_used.len() {
-            if is_used[position] {
-                self.location(taken, position)?;
-            }
+        for (position, _) in is_used.iter().enumerate().filter(|(_, is_used)| **is_used) {
+            self.location(taken, position)?;
         }
         Ok(())
     }
