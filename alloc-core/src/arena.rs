@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use crate::bin::{Bin, EmptySlabs, Visit};
 use crate::conf::Options;
 use crate::extent::{Extent, LARGE};
+use crate::lock::{Mutex, Rank};
 use crate::pages::{Pages, Settings, Shared};
 use crate::size::{self, NBINS, NHBINS, NLEXTENTS};
 use crate::sys::{self, PAGE};
@@ -61,8 +62,14 @@ pub struct Arena {
     /// Large blocks by class.
     pub large: [LargeCounts; NLEXTENTS],
     /// When the arena was made.
-    pub created_ns: u64,
+    pub created_ns: AtomicU64,
+    name: Mutex<[u8; NAME_BYTES]>,
+    /// The next one in the list of destroyed arenas.
+    pub(crate) next_destroyed: AtomicPtr<Arena>,
 }
+
+/// Bytes of an arena's name, the zero byte included.
+pub const NAME_BYTES: usize = 32;
 
 impl Arena {
     /// Makes an arena in metadata memory; `None`: no memory.
@@ -75,13 +82,43 @@ impl Arena {
             threads: AtomicU32::new(0),
             large_bytes: AtomicUsize::new(0),
             large: [const { LargeCounts::new() }; NLEXTENTS],
-            created_ns: sys::clock_coarse_ns(),
+            created_ns: AtomicU64::new(sys::clock_coarse_ns()),
+            name: Mutex::new(Rank::Base, [0; NAME_BYTES]),
+            next_destroyed: AtomicPtr::new(null_mut()),
         };
         // SAFETY: fresh memory of the right size and alignment, which is never given back.
         unsafe {
             memory.write(arena);
             Some(&*memory)
         }
+    }
+
+    /// Makes a destroyed arena a new one.
+    pub(crate) fn revive(&self, settings: &Settings) {
+        for bin in &self.bins {
+            bin.restart();
+        }
+        self.pages.restart(settings);
+        for counts in &self.large {
+            for counter in [&counts.nmalloc, &counts.ndalloc, &counts.nrequests, &counts.nfills, &counts.nflushes] {
+                counter.store(0, Ordering::Relaxed);
+            }
+        }
+        self.created_ns.store(sys::clock_coarse_ns(), Ordering::Relaxed);
+        *self.name.lock() = [0; NAME_BYTES];
+    }
+
+    /// The name that a program gave, zero padded; all zeros: none.
+    pub fn name(&self) -> [u8; NAME_BYTES] {
+        *self.name.lock()
+    }
+
+    /// Gives the arena a name, cut to what there is room for.
+    pub fn set_name(&self, name: &[u8]) {
+        let length = name.len().min(NAME_BYTES - 1);
+        let mut bytes = [0; NAME_BYTES];
+        bytes[..length].copy_from_slice(&name[..length]);
+        *self.name.lock() = bytes;
     }
 
     /// The arena's number.
@@ -237,8 +274,11 @@ impl Arena {
         }
     }
 
-    /// Gives pages back when an epoch of the decay has ended.
+    /// Gives pages back when an epoch of the decay has ended, unless background threads do that.
     pub fn tick(&self, shared: &Shared) {
+        if shared.alarm.is_on() {
+            return;
+        }
         let now_ns = sys::clock_coarse_ns();
         if self.pages.due(now_ns) {
             self.pages.decay(shared, now_ns);
@@ -251,6 +291,7 @@ impl Arena {
             bin.after_fork();
         }
         self.pages.after_fork();
+        self.name.after_fork(|_| {});
         self.threads.store(0, Ordering::Relaxed);
     }
 }

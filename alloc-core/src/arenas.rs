@@ -29,6 +29,11 @@ impl Counts {
     pub(crate) const fn new() -> Self {
         Counts { auto: AtomicU32::new(0), by_cpu: AtomicU32::new(0), total: AtomicU32::new(0) }
     }
+
+    /// Arenas that threads are bound to by the CPU that they run on.
+    pub(crate) fn by_cpu(&self) -> u32 {
+        self.by_cpu.load(Ordering::Relaxed)
+    }
 }
 
 impl<O: Observer> Heap<O> {
@@ -97,6 +102,7 @@ impl<O: Observer> Heap<O> {
             dirty_ms: self.core.default_dirty_ms.load(Ordering::Relaxed),
             muzzy_ms: self.core.default_muzzy_ms.load(Ordering::Relaxed),
             hooks: null_mut(),
+            dss: self.core.default_dss.load(Ordering::Relaxed),
             tracks: false,
             huge_pages: options.huge_arena_pac_thp && self.is_oversize_arena(index),
         };

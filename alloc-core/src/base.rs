@@ -73,6 +73,16 @@ impl Base {
         self.mapped.load(Ordering::Relaxed)
     }
 
+    /// What the lock has seen.
+    pub fn lock_counts(&self) -> crate::lock::Counts {
+        self.inner.counts()
+    }
+
+    /// Has the lock count afresh.
+    pub fn reset_lock_counts(&self) {
+        self.inner.reset_counts();
+    }
+
     /// In the child of a fork.
     pub fn after_fork(&self) {
         // The block that was being cut is given up: its `next` may not cover the last piece handed out.

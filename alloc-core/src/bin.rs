@@ -37,6 +37,22 @@ pub struct BinCounts {
     pub nonfull_slabs: usize,
 }
 
+impl BinCounts {
+    /// Nothing yet.
+    pub const NONE: BinCounts = BinCounts {
+        nmalloc: 0,
+        ndalloc: 0,
+        nrequests: 0,
+        nfills: 0,
+        nflushes: 0,
+        nslabs: 0,
+        nreslabs: 0,
+        curregs: 0,
+        curslabs: 0,
+        nonfull_slabs: 0,
+    };
+}
+
 #[derive(Debug)]
 struct Inner {
     current: *mut Extent,
@@ -223,18 +239,7 @@ impl Bin {
                 Inner {
                     current: null_mut(),
                     nonfull: PairingHeap::new(),
-                    counts: BinCounts {
-                        nmalloc: 0,
-                        ndalloc: 0,
-                        nrequests: 0,
-                        nfills: 0,
-                        nflushes: 0,
-                        nslabs: 0,
-                        nreslabs: 0,
-                        curregs: 0,
-                        curslabs: 0,
-                        nonfull_slabs: 0,
-                    },
+                    counts: BinCounts::NONE,
                     generation: 0,
                 },
             ),
@@ -381,14 +386,17 @@ impl Bin {
         }
     }
 
-    /// How a slab stands: free regions of it.
+    /// How a slab stands, and the bin: free regions of the slab, the slab that regions come from now, the counters.
     ///
     /// # Safety
     /// `slab` is an active slab of this bin.
-    pub unsafe fn slab_free_regions(&self, slab: *const Extent) -> usize {
-        let _inner = self.inner.lock();
-        // SAFETY: the caller says so; the lock protects the count.
-        unsafe { (*slab).free_regions as usize }
+    pub unsafe fn fullness(&self, slab: *const Extent) -> (usize, usize, BinCounts) {
+        let inner = self.inner.lock();
+        // SAFETY: the caller says so; the lock protects the count, and the current slab is alive.
+        unsafe {
+            let current = inner.current.as_ref().map_or(0, Extent::address);
+            ((*slab).free_regions as usize, current, inner.counts)
+        }
     }
 
     /// Counts requests that a cache has served.
@@ -404,6 +412,23 @@ impl Bin {
 
     /// Has the lock count afresh.
     pub fn reset_lock_counts(&self) {
+        self.inner.reset_counts();
+    }
+
+    /// Forgets all slabs: the arena is reset.
+    pub fn reset(&self) {
+        let mut inner = self.inner.lock();
+        inner.current = null_mut();
+        inner.nonfull = PairingHeap::new();
+        let counts = &mut inner.counts;
+        counts.ndalloc += counts.curregs as u64;
+        (counts.curregs, counts.curslabs, counts.nonfull_slabs) = (0, 0, 0);
+    }
+
+    /// Counts afresh, without slabs.
+    pub fn restart(&self) {
+        self.reset();
+        self.inner.lock().counts = BinCounts::default();
         self.inner.reset_counts();
     }
 

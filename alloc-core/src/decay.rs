@@ -92,6 +92,30 @@ impl Decay {
         limit.saturating_add(unused.saturating_sub(self.pages_before))
     }
 
+    /// When at least `pages` pages will have become due, or all that there are, if no page is freed or reused until then;
+    /// not before an epoch has ended.
+    pub fn due_ns(&self, pages: usize) -> u64 {
+        if self.ms <= 0 {
+            return if self.ms == 0 { 0 } else { u64::MAX };
+        }
+        let wanted = (pages as u64) << LG_ONE;
+        let due_after = |epochs: usize| -> u64 {
+            let kept = |i: usize| i.checked_sub(epochs).map_or(0, |i| CURVE[i]);
+            self.backlog.iter().enumerate().map(|(i, &n)| u64::from(n) * (CURVE[i] - kept(i))).sum()
+        };
+        // Grows with the number of epochs.
+        let (mut low, mut high) = (1, STEPS);
+        while low < high {
+            let middle = (low + high) / 2;
+            if due_after(middle) >= wanted {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        self.epoch_start_ns.saturating_add(self.epoch_ns().saturating_mul(low as u64))
+    }
+
     /// Tells how many unused pages are left after a purge.
     pub fn purged_to(&mut self, unused: usize) {
         self.pages_before = self.pages_before.min(unused);
@@ -120,6 +144,18 @@ mod tests {
             assert!((unused as f64 - want).abs() < 1_500.0, "step {step}: {unused} against {want}");
         }
         assert_eq!(unused, 0);
+    }
+
+    #[test]
+    fn tells_when_pages_are_due() {
+        let mut decay = Decay::new(10_000);
+        decay.reset(10_000, 1_000_000_000);
+        decay.limit(1_050_000_000, 100_000);
+        // A tenth of the pages have gone when x^3 (6 x^2 - 15 x + 10) is 0.1: at a quarter of the time.
+        let at_ms = decay.due_ns(10_000) / 1_000_000;
+        assert!((3_400..3_700).contains(&at_ms), "{at_ms}");
+        assert_eq!(decay.due_ns(200_000), 1_050_000_000 + 10_000_000_000);
+        assert_eq!((Decay::new(0).due_ns(1), Decay::new(-1).due_ns(1)), (0, u64::MAX));
     }
 
     #[test]

@@ -7,14 +7,18 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use crate::background::Background;
 use crate::arena::{ARENAS_MAX, ArenaTable};
 use crate::caches::Caches;
 use crate::conf::{Options, UNSET};
+use crate::ctl::NamesCell;
 use crate::events::SharedEvents;
 use crate::lock::{Mutex, Rank};
+use crate::made::Made;
 use crate::observer::Observer;
 use crate::pages::Shared;
 use crate::registry::ThreadList;
+use crate::snapshot::Snapshot;
 use crate::{arenas, size, sys, tls};
 
 /// The index of the arena that the library's own allocations come from.
@@ -45,6 +49,24 @@ pub struct Request {
 }
 
 impl Request {
+    /// What `MALLOCX_*` flags ask for.
+    pub fn from_flags(flags: i32) -> Request {
+        let flags = flags.cast_unsigned();
+        let tcache = match (flags >> 8) & 0xfff {
+            0 => TcacheChoice::Automatic,
+            1 => TcacheChoice::None,
+            n => TcacheChoice::Explicit(n - 2),
+        };
+        let arena = flags >> 20;
+        Request {
+            align: 1 << (flags & 0x3f),
+            zero: flags & 0x40 != 0,
+            // As jemalloc: a block from a named arena doesn't come out of the thread's cache.
+            tcache: if arena != 0 && tcache == TcacheChoice::Automatic { TcacheChoice::None } else { tcache },
+            arena: (arena != 0).then(|| arena - 1),
+        }
+    }
+
     /// A plain request.
     pub const PLAIN: Request = Request { align: 1, zero: false, tcache: TcacheChoice::Automatic, arena: None };
 }
@@ -66,6 +88,12 @@ pub(crate) struct Core {
     pub(crate) counts: arenas::Counts,
     pub(crate) caches: Caches,
     pub(crate) events: SharedEvents,
+    pub(crate) background: Background,
+    pub(crate) made: Made,
+    pub(crate) snapshot: Mutex<Snapshot>,
+    pub(crate) names: NamesCell,
+    /// Where `sbrk` stands for arenas to come.
+    pub(crate) default_dss: AtomicUsize,
     pub(crate) default_dirty_ms: core::sync::atomic::AtomicI64,
     pub(crate) default_muzzy_ms: core::sync::atomic::AtomicI64,
     pub(crate) zero_reallocs: AtomicUsize,
@@ -102,6 +130,11 @@ impl<O: Observer> Heap<O> {
                 counts: arenas::Counts::new(),
                 caches: Caches::new(),
                 events: SharedEvents::new(),
+                background: Background::new(),
+                made: Made::new(),
+                snapshot: Snapshot::locked(),
+                names: NamesCell::new(),
+                default_dss: AtomicUsize::new(0),
                 default_dirty_ms: core::sync::atomic::AtomicI64::new(0),
                 default_muzzy_ms: core::sync::atomic::AtomicI64::new(0),
                 zero_reallocs: AtomicUsize::new(0),
@@ -156,6 +189,7 @@ impl<O: Observer> Heap<O> {
         if options.trust_madvise {
             sys::trust_advice();
         }
+        self.core.default_dss.store(options.dss.index, Ordering::Relaxed);
         self.core.default_dirty_ms.store(options.dirty_decay_ms, Ordering::Relaxed);
         self.core.default_muzzy_ms.store(options.muzzy_decay_ms, Ordering::Relaxed);
         self.observer.boot();

@@ -2,15 +2,16 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, NAME_BYTES};
 use crate::decay::Tier;
-use crate::extent::Extent;
-use crate::heap::{Heap, INTERNAL_ARENA};
+use crate::extent::{Extent, State};
+use crate::heap::Heap;
+use crate::message::Decimal;
 use crate::observer::Observer;
-use crate::size::{self, NBINS, NHBINS};
-use crate::stats::{ArenaStats, BinStats, Stats};
-use crate::sys::{self, LG_PAGE};
-use crate::thread::{Kind, Thread, read_counter};
+use crate::pages::hooks::{self, ExtentHooks};
+use crate::size::{self, NBINS};
+use crate::sys;
+use crate::thread::{Kind, Thread};
 use crate::tls;
 
 /// Which arenas an operation is for.
@@ -21,6 +22,9 @@ pub enum ArenaSelection {
     /// All of them.
     All,
 }
+
+/// The counter of threads that have none.
+static NO_THREAD: AtomicU64 = AtomicU64::new(0);
 
 /// While it lives, nothing that its thread allocates is sampled.
 #[derive(Debug)]
@@ -53,112 +57,13 @@ impl<O: Observer> Heap<O> {
         Suppressed { _not_send: core::marker::PhantomData }
     }
 
-    fn arenas(&'static self) -> impl Iterator<Item = &'static Arena> {
+    pub(crate) fn arenas(&'static self) -> impl Iterator<Item = &'static Arena> {
         self.core.arenas.iter()
-    }
-
-    /// Totals. `allocated` comes from the threads' own counters and is exact when no thread allocates meanwhile.
-    pub fn stats(&'static self) -> Stats {
-        self.ensure_booted();
-        let mut stats = Stats { tcache_bytes: self.explicit_cache_stats(&mut [0; NHBINS + 1]), ..Stats::default() };
-        {
-            let threads = self.core.threads.lock();
-            let mut allocated = self.core.gone_allocated.load(Ordering::Relaxed);
-            let mut deallocated = self.core.gone_deallocated.load(Ordering::Relaxed);
-            let mut thread = threads.first;
-            while !thread.is_null() {
-                // SAFETY: the list holds live states, and its lock is held.
-                unsafe {
-                    // Frees first: a block that moves from one sum to the other meanwhile must not make it negative.
-                    deallocated = deallocated.wrapping_add(read_counter(&raw mut (*thread).deallocated));
-                    allocated = allocated.wrapping_add(read_counter(&raw mut (*thread).allocated));
-                    stats.tcache_bytes += (*thread).cached_bytes();
-                    thread = (*thread).next;
-                }
-            }
-            stats.allocated = (allocated.wrapping_sub(deallocated) as i64).max(0) as usize;
-        }
-        for arena in self.arenas() {
-            let pages = arena.pages.stats();
-            if arena.index() == INTERNAL_ARENA {
-                stats.metadata += pages.active << LG_PAGE;
-            } else {
-                stats.active += pages.active << LG_PAGE;
-            }
-            stats.dirty += pages.dirty << LG_PAGE;
-            stats.muzzy += pages.muzzy << LG_PAGE;
-            stats.mapped += pages.mapped_bytes;
-            stats.retained += pages.retained << LG_PAGE;
-        }
-        stats.metadata += self.core.shared.base.allocated();
-        stats.resident = stats.active + stats.dirty + stats.metadata;
-        stats.zero_reallocs = self.core.zero_reallocs.load(Ordering::Relaxed);
-        stats
     }
 
     /// Counts a `realloc(ptr, 0)`.
     pub fn count_zero_realloc(&'static self) {
         self.core.zero_reallocs.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Numbers of an arena; `None` while it doesn't exist.
-    pub fn arena_stats(&'static self, index: u32) -> Option<ArenaStats> {
-        let arena = self.arenas().find(|arena| arena.index() == index as usize)?;
-        let pages = arena.pages.stats();
-        let mut bins = [BinStats::default(); NBINS];
-        let mut small_allocated = 0;
-        for (i, bin) in bins.iter_mut().enumerate() {
-            *bin = arena.bin(i + 1).counts().0;
-            small_allocated += bin.curregs * size::class_size(i);
-        }
-        for (class, requests) in self.untold_requests(arena).iter().enumerate().skip(1).take(NBINS) {
-            bins[class - 1].nrequests += requests;
-        }
-        Some(ArenaStats {
-            nthreads: arena.threads.load(Ordering::Relaxed),
-            uptime_ns: sys::clock_coarse_ns().saturating_sub(arena.created_ns),
-            pactive: pages.active,
-            pdirty: pages.dirty,
-            pmuzzy: pages.muzzy,
-            mapped: pages.mapped_bytes,
-            retained: pages.retained << LG_PAGE,
-            dirty_npurge: pages.counts_dirty.npurge,
-            dirty_nmadvise: pages.counts_dirty.nmadvise,
-            dirty_purged: pages.counts_dirty.purged,
-            muzzy_npurge: pages.counts_muzzy.npurge,
-            muzzy_nmadvise: pages.counts_muzzy.nmadvise,
-            muzzy_purged: pages.counts_muzzy.purged,
-            base: pages.descriptors * core::mem::size_of::<Extent>() + core::mem::size_of::<Arena>(),
-            internal: if arena.index() == INTERNAL_ARENA { pages.active << LG_PAGE } else { 0 },
-            small_allocated,
-            large_allocated: arena.large_bytes.load(Ordering::Relaxed),
-            large_nmalloc: arena.large.iter().map(|counts| counts.nmalloc.load(Ordering::Relaxed)).sum(),
-            large_ndalloc: arena.large.iter().map(|counts| counts.ndalloc.load(Ordering::Relaxed)).sum(),
-            bins,
-        })
-    }
-
-    /// Requests by class that threads and caches have served out of an arena and not told its bins yet.
-    fn untold_requests(&'static self, arena: &Arena) -> [u64; NHBINS + 1] {
-        let mut requests = [0; NHBINS + 1];
-        if arena.index() == 0 {
-            // A program's own cache belongs to no arena.
-            self.explicit_cache_stats(&mut requests);
-        }
-        let threads = self.core.threads.lock();
-        let mut thread = threads.first;
-        while !thread.is_null() {
-            // SAFETY: the list holds live states, and its lock is held.
-            unsafe {
-                if (*thread).arena.is_some_and(|bound| core::ptr::eq(bound, arena)) {
-                    for (class, sum) in requests.iter_mut().enumerate() {
-                        *sum += read_counter((&raw mut (*thread).requests).cast::<u64>().add(class));
-                    }
-                }
-                thread = (*thread).next;
-            }
-        }
-        requests
     }
 
     /// Whether the arena exists.
@@ -232,7 +137,13 @@ impl<O: Observer> Heap<O> {
         unsafe { (*thread).arena }.map_or(0, |arena| arena.index() as u32)
     }
 
-    /// Binds the calling thread to an arena; `false`: no such arena.
+    /// Whether `percpu_arena` binds threads to arena `index`, so that nobody else may.
+    pub fn is_cpu_arena(&'static self, index: u32) -> bool {
+        self.narenas_auto();
+        index < self.core.counts.by_cpu()
+    }
+
+    /// Binds the calling thread to an arena; `false`: it can't be made, or there is no such one.
     pub fn set_thread_arena(&'static self, index: u32) -> bool {
         if index >= self.narenas() {
             return false;
@@ -250,18 +161,25 @@ impl<O: Observer> Heap<O> {
         true
     }
 
-    /// Where the calling thread counts its allocated and deallocated bytes; valid while the thread lives.
-    pub fn thread_counters(&'static self) -> (*mut u64, *mut u64) {
-        static NO_THREAD: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+    /// Bytes that the calling thread has allocated and freed so far; 0 while it has no state of its own.
+    pub fn thread_counts(&'static self) -> (u64, u64) {
         let thread = self.thread();
         // SAFETY: the calling thread's state.
-        unsafe {
-            if (*thread).kind == Kind::Live {
-                (&raw mut (*thread).allocated, &raw mut (*thread).deallocated)
-            } else {
-                (NO_THREAD[0].as_ptr(), NO_THREAD[1].as_ptr())
-            }
-        }
+        unsafe { if (*thread).kind == Kind::Live { ((*thread).allocated, (*thread).deallocated) } else { (0, 0) } }
+    }
+
+    /// Where the calling thread counts its allocated bytes; valid while the thread lives.
+    pub fn thread_allocated_counter(&'static self) -> *mut u64 {
+        let thread = self.thread();
+        // SAFETY: the calling thread's state.
+        unsafe { if (*thread).kind == Kind::Live { &raw mut (*thread).allocated } else { NO_THREAD.as_ptr() } }
+    }
+
+    /// Where the calling thread counts its freed bytes; valid while the thread lives.
+    pub fn thread_deallocated_counter(&'static self) -> *mut u64 {
+        let thread = self.thread();
+        // SAFETY: the calling thread's state.
+        unsafe { if (*thread).kind == Kind::Live { &raw mut (*thread).deallocated } else { NO_THREAD.as_ptr() } }
     }
 
     /// Whether the calling thread caches blocks.
@@ -294,9 +212,17 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// The calling thread will be idle: its cache is emptied.
+    /// The calling thread will be idle: its cache is emptied, and where there are arenas enough for it to have one nearly
+    /// to itself, that gives back what is due.
     pub fn thread_idle(&'static self) {
         self.thread_tcache_flush();
+        // SAFETY: the calling thread's state.
+        let arena = unsafe { (*self.thread()).arena };
+        if let Some(arena) = arena
+            && self.narenas_auto() > 2 * sys::affinity_cpus()
+        {
+            arena.pages.purge(&self.core.shared);
+        }
     }
 
     /// Lets `f` at what the observer keeps with the calling thread; `None` when the thread is ending.
@@ -323,15 +249,151 @@ impl<O: Observer> Heap<O> {
     }
 }
 
+/// How full the extent of a block is, for programs that move blocks together (`experimental.utilization`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Utilization {
+    /// The slab that the bin takes blocks from now.
+    pub current_slab: usize,
+    /// Free blocks of the extent.
+    pub free: usize,
+    /// Blocks of the extent.
+    pub blocks: usize,
+    /// Bytes of the extent.
+    pub bytes: usize,
+    /// Free blocks of all slabs of the bin.
+    pub bin_free: usize,
+    /// Blocks of all slabs of the bin.
+    pub bin_blocks: usize,
+}
+
 impl<O: Observer> Heap<O> {
+    fn block_extent(&'static self, ptr: *const u8) -> *const Extent {
+        let extent = self.core.shared.map.extent(ptr.addr());
+        // SAFETY: descriptors are never unmapped, and the state is atomic.
+        let active = !extent.is_null() && unsafe { (*extent).state() } == State::Active;
+        if active { extent } else { core::ptr::null() }
+    }
+
     /// The arena that a block in use belongs to; `None` for anything else.
     pub fn block_arena(&'static self, ptr: *const u8) -> Option<u32> {
-        let extent = self.core.shared.map.extent(ptr.addr());
+        // SAFETY: descriptors are never unmapped, and the arena is atomic.
+        unsafe { self.block_extent(ptr).as_ref() }.map(|extent| extent.arena() as u32)
+    }
+
+    /// How full the extent of a block is; nothing for what is no block in use.
+    pub fn utilization(&'static self, ptr: *const u8) -> Utilization {
+        let extent = self.block_extent(ptr);
         if extent.is_null() {
-            return None;
+            return Utilization::default();
         }
-        // SAFETY: descriptors are never unmapped, and these fields are atomic.
-        let (active, arena) = unsafe { ((*extent).state() == crate::extent::State::Active, (*extent).arena()) };
-        active.then_some(arena as u32)
+        // SAFETY: the extent is active, and stays so as long as the caller has the block.
+        unsafe {
+            let bytes = (*extent).bytes();
+            let class = (*extent).class();
+            if !(1..=NBINS).contains(&class) {
+                return Utilization { blocks: 1, bytes, ..Utilization::default() };
+            }
+            let blocks = size::regions(class);
+            let (free, current_slab, counts) = self.arena_of(extent).bin(class).fullness(extent);
+            let bin_blocks = counts.curslabs * blocks;
+            let bin_free = bin_blocks.saturating_sub(counts.curregs);
+            Utilization { current_slab, free, blocks, bytes, bin_free, bin_blocks }
+        }
+    }
+
+    /// The address of an arena's number of active pages, for ever in place; `None` while the arena doesn't exist.
+    pub fn active_pages_counter(&'static self, index: u32) -> Option<*const usize> {
+        self.core.arenas.get(index as usize).map(|arena| arena.pages.active_pages_counter())
+    }
+
+    /// The table of hooks of an arena, which may be the default one; `None`: out of range.
+    pub fn arena_hooks(&'static self, index: u32) -> Option<*mut ExtentHooks> {
+        match self.core.arenas.get(index as usize) {
+            Some(arena) => Some(arena.pages.hooks_table()),
+            // An arena that will be made when it is needed.
+            None if !self.is_made(index as usize) && index < self.narenas() => Some(DEFAULT_HOOKS),
+            None => None,
+        }
+    }
+
+    /// Sets the table of hooks of an arena, which is made if need be; `false`: it can't be.
+    pub fn set_arena_hooks(&'static self, index: u32, table: *mut ExtentHooks) -> bool {
+        let arena = if index < self.narenas() { self.arena(index as usize) } else { None };
+        if let Some(arena) = arena {
+            arena.pages.set_hooks(table);
+        }
+        arena.is_some()
+    }
+
+    /// Where `sbrk` stands for an arena: an index into [`crate::conf::DSS`]; and a new place.
+    pub fn arena_dss(&'static self, index: u32, new: Option<usize>) -> Option<usize> {
+        let arena = self.core.arenas.get(index as usize)?;
+        let before = arena.pages.dss();
+        if let Some(new) = new {
+            arena.pages.set_dss(new);
+        }
+        Some(before)
+    }
+
+    /// Locks of a bin of class `class`.
+    pub fn bin_shards(&'static self, _class: usize) -> u32 {
+        1
+    }
+
+    /// Where `sbrk` stands for arenas to come; and a new place.
+    pub fn default_dss(&'static self, new: Option<usize>) -> usize {
+        self.ensure_booted();
+        match new {
+            Some(new) => self.core.default_dss.swap(new, Ordering::Relaxed),
+            None => self.core.default_dss.load(Ordering::Relaxed),
+        }
+    }
+
+    /// From how many bytes on an arena's extents are given back at once; and a new number.
+    pub fn arena_purge_from_bytes(&'static self, index: u32, new: Option<usize>) -> Option<usize> {
+        Some(self.core.arenas.get(index as usize)?.pages.purge_from_bytes(new))
+    }
+
+    /// By how many bytes an arena grows at most beyond what is needed; and a new number.
+    pub fn arena_grow_limit(&'static self, index: u32, new: Option<usize>) -> Option<usize> {
+        Some(self.core.arenas.get(index as usize)?.pages.grow_limit(new))
+    }
+
+    /// An arena's name, zero terminated: the program's, or what it is.
+    pub fn arena_name(&'static self, index: u32) -> Option<[u8; NAME_BYTES]> {
+        let arena = self.core.arenas.get(index as usize)?;
+        let name = arena.name();
+        if name[0] != 0 {
+            return Some(name);
+        }
+        let number = Decimal::new(index.into());
+        let (kind, number): (&[u8], &[u8]) = if self.is_oversize_arena(index as usize) {
+            (b"auto_oversize", b"")
+        } else if self.is_made(index as usize) {
+            (b"manual_", number.as_bytes())
+        } else {
+            (b"auto_", number.as_bytes())
+        };
+        let mut name = [0; NAME_BYTES];
+        name[..kind.len()].copy_from_slice(kind);
+        name[kind.len()..][..number.len()].copy_from_slice(number);
+        Some(name)
+    }
+
+    /// Gives an arena a name; `false`: there is no such arena.
+    pub fn set_arena_name(&'static self, index: u32, name: &[u8]) -> bool {
+        let arena = self.core.arenas.get(index as usize);
+        if let Some(arena) = arena {
+            arena.set_name(name);
+        }
+        arena.is_some()
+    }
+
+    /// Memory for the heap's own tables, for ever.
+    pub fn allocate_metadata(&'static self, bytes: usize) -> Option<*mut u8> {
+        self.core.shared.base.allocate(bytes, 64)
     }
 }
+
+const DEFAULT_HOOKS: *mut ExtentHooks = (&raw const hooks::DEFAULT).cast_mut();

@@ -12,6 +12,7 @@ compile_error!("heapsift runs on Linux on x86-64 with the GNU C library; other s
 
 pub mod arena;
 mod arenas;
+pub mod background;
 pub mod base;
 pub mod bin;
 mod caches;
@@ -24,6 +25,7 @@ pub mod extent;
 pub mod heap;
 mod introspect;
 pub mod lock;
+pub mod made;
 pub mod message;
 pub mod observer;
 pub mod pagemap;
@@ -34,12 +36,14 @@ pub mod report;
 mod request;
 mod resize;
 pub mod size;
+pub mod snapshot;
 pub mod stats;
 pub mod sys;
 pub mod thread;
 mod tls;
 
 pub use census::ClassTotal;
+pub use background::BackgroundStats;
 pub use heap::{Heap, Request, TcacheChoice};
 pub use introspect::{ArenaSelection, Suppressed};
 pub use observer::{Block, Observer, OptionVerdict, ThreadSlot};

@@ -64,6 +64,39 @@ pub fn raw(line_with_zero: &[u8]) {
     }
 }
 
+/// The program's own way out of a failed check (`experimental.hooks.safety_check_abort`), 0: none.
+static SAFETY_HOOK: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
+
+/// Sets what is called instead of ending the process when a check of a block fails.
+///
+/// # Safety
+/// 0, or the address of a function that takes a C string and may be called for ever.
+pub unsafe fn set_safety_hook(hook: usize) {
+    SAFETY_HOOK.store(hook, core::sync::atomic::Ordering::Relaxed);
+}
+
+/// A check of a block failed: calls the program's hook, or says why and ends the process by `SIGABRT`. Where a hook
+/// returns, the caller leaves the block alone.
+#[cold]
+pub fn safety_check_failed(parts: &[&[u8]]) {
+    let hook = SAFETY_HOOK.load(core::sync::atomic::Ordering::Relaxed);
+    if hook == 0 {
+        fatal(parts);
+    }
+    let mut line = [0u8; LINE_BYTES];
+    let mut used = 0;
+    for part in parts {
+        let n = part.len().min(LINE_BYTES - 1 - used);
+        line[used..used + n].copy_from_slice(&part[..n]);
+        used += n;
+    }
+    // SAFETY: `set_safety_hook` takes such a function only; the line ends in zero.
+    unsafe {
+        let hook = core::mem::transmute::<usize, unsafe extern "C" fn(*const core::ffi::c_char)>(hook);
+        hook(line.as_ptr().cast());
+    }
+}
+
 /// Says why and ends the process by `SIGABRT`.
 #[cold]
 pub fn fatal(parts: &[&[u8]]) -> ! {

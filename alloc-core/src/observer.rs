@@ -6,6 +6,7 @@
 //! never sampled. No heap lock is held during any call.
 
 use crate::ctl::Node;
+use crate::lock::Counts;
 
 /// One allocation chosen for recording, or a change of one.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +92,15 @@ pub trait Observer: Sync + 'static {
 
     /// The thread ends; `slot` is not used again.
     fn thread_exit(&'static self, slot: &mut ThreadSlot);
+
+    /// What the observer's locks have seen, by jemalloc's names for them (those of [`crate::stats::GLOBAL_LOCKS`] that
+    /// begin with `prof`). Others answer nothing.
+    fn lock_counts(&'static self, _name: &str) -> Counts {
+        Counts::NONE
+    }
+
+    /// Has these locks count afresh.
+    fn reset_lock_counts(&'static self) {}
 
     /// This is the child of a fork, and the only thread in it. Locks that other threads held are to be reset here.
     fn fork_child(&'static self);

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::arena::Arena;
 use crate::heap::Heap;
 use crate::observer::Observer;
+use crate::snapshot::Snapshot;
 use crate::size::NHBINS;
 use crate::thread::{DEAD, Kind, Thread, read_counter, state_bytes};
 use crate::tls;
@@ -83,6 +84,13 @@ unsafe extern "C" fn on_fork_child<O: Observer>() {
     heap.after_fork();
 }
 
+/// The heap of this program, once it has registered with the C library.
+pub(crate) fn the_heap<O: Observer>() -> Option<&'static Heap<O>> {
+    let heap = HEAP.load(Ordering::Acquire).cast::<Heap<O>>();
+    // SAFETY: only `start` stores there, a heap of the one type that the program has.
+    (!heap.is_null()).then(|| unsafe { &*heap })
+}
+
 /// How many forks lie between the first process of the heap and this one.
 pub fn fork_generation() -> u64 {
     FORKS.load(Ordering::Relaxed)
@@ -115,6 +123,7 @@ impl<O: Observer> Heap<O> {
         started.store(STARTED, Ordering::Release);
         // The first thread got its state before there was a key.
         self.set_exit_key(tls::thread());
+        self.want_background_threads();
         self.observer.start();
     }
 
@@ -211,9 +220,11 @@ impl<O: Observer> Heap<O> {
         FORKS.fetch_add(1, Ordering::Relaxed);
         let core = &self.core;
         core.shared.base.after_fork();
-        crate::ctl::after_fork();
+        Snapshot::after_fork(&core.snapshot);
         core.caches.after_fork();
         core.events.after_fork();
+        core.made.after_fork();
+        core.background.after_fork(&core.shared.alarm);
         core.arenas.iter().for_each(Arena::after_fork);
         core.threads.after_fork(|threads| {
             // The links may be half changed: the other threads' states are given up.

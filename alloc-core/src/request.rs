@@ -246,6 +246,7 @@ impl<O: Observer> Heap<O> {
             (*thread).ticks = (*thread).ticks.wrapping_sub(1);
             if (*thread).ticks >= TICKS {
                 (*thread).ticks = TICKS;
+                self.start_background_if_due();
                 arena.tick(&self.core.shared);
             }
             if O::ENABLED && self.observer.wants_maxima() && (*thread).depth == 0 {

@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use alloc_core::snapshot::Which;
 use alloc_core::{Heap, Request, TcacheChoice};
 use common::Nobody;
 
@@ -15,7 +16,9 @@ fn with_cache(index: u32) -> Request {
 
 /// Requests of the class of 64 bytes, over all arenas.
 fn requests() -> u64 {
-    (0..HEAP.narenas()).filter_map(|arena| HEAP.arena_stats(arena)).map(|stats| stats.bins[4].nrequests).sum()
+    HEAP.refresh_snapshot();
+    let snapshot = HEAP.snapshot().lock();
+    snapshot.arena(Which::Merged).map_or(0, |stats| stats.bins[4].counts.nrequests)
 }
 
 #[test]

@@ -8,7 +8,7 @@ use core::ptr::null_mut;
 
 use alloc_core::conf::ZeroRealloc;
 use alloc_core::ctl::{self, Code, HeapControl};
-use alloc_core::{Request, TcacheChoice, message, size};
+use alloc_core::{Request, message, size};
 use profiler::HEAP;
 
 const ENOMEM: c_int = 12;
@@ -265,22 +265,8 @@ pub extern "C" fn malloc_stats() {
 
 // ---- jemalloc's own ----
 
-/// Decodes `MALLOCX_*` flags.
 fn request(flags: c_int) -> Request {
-    let flags = flags as u32;
-    let tcache = match (flags >> 8) & 0xfff {
-        0 => TcacheChoice::Automatic,
-        1 => TcacheChoice::None,
-        n => TcacheChoice::Explicit(n - 2),
-    };
-    let arena = flags >> 20;
-    Request {
-        align: 1usize << (flags & 0x3f),
-        zero: flags & 0x40 != 0,
-        // As jemalloc: a block from a named arena doesn't come out of the thread's cache.
-        tcache: if arena != 0 && tcache == TcacheChoice::Automatic { TcacheChoice::None } else { tcache },
-        arena: (arena != 0).then(|| arena - 1),
-    }
+    Request::from_flags(flags)
 }
 
 /// `mallocx`: null without `errno` when there is no memory.

@@ -42,6 +42,8 @@ extern "C" fn construct() {
     }));
     profiler::set_own_module(own_module());
     HEAP.start();
+    alloc_core::background::constructed();
+    HEAP.start_background_if_due();
     if HEAP.options().stats_print {
         // SAFETY: a plain function.
         unsafe { libc::atexit(print_stats) };

@@ -1,72 +1,115 @@
 //! The heap as control names see it: without its observer's type.
 
+use crate::background::BackgroundStats;
 use crate::conf::Options;
 use crate::decay::Tier;
-use crate::heap::Heap;
-use crate::introspect::ArenaSelection;
+use crate::events::Callback;
+use crate::heap::{Heap, Request};
+use crate::introspect::{ArenaSelection, Utilization};
+use crate::lock::Mutex;
+use crate::made::NotMade;
 use crate::observer::Observer;
+use crate::pages::hooks::ExtentHooks;
+use crate::snapshot::Snapshot;
 use crate::stats::{ArenaStats, Stats};
 
-use super::Node;
+use super::{Names, Node};
 
-/// What handlers may ask of a heap; see the methods of the same names of [`Heap`].
-#[allow(missing_docs, reason = "documented at Heap")]
-pub trait HeapControl: Sync {
-    fn options(&'static self) -> &'static Options;
-    fn stats(&'static self) -> Stats;
-    fn arena_stats(&'static self, index: u32) -> Option<ArenaStats>;
-    fn narenas(&'static self) -> u32;
-    fn narenas_auto(&'static self) -> u32;
-    fn arena_initialized(&'static self, index: u32) -> bool;
-    fn arena_purge(&'static self, which: ArenaSelection);
-    fn arena_decay(&'static self, which: ArenaSelection);
-    fn arena_decay_ms(&'static self, index: u32, tier: Tier) -> Option<i64>;
-    fn set_arena_decay_ms(&'static self, index: u32, tier: Tier, ms: i64) -> bool;
-    fn default_decay_ms(&'static self, tier: Tier) -> i64;
-    fn set_default_decay_ms(&'static self, tier: Tier, ms: i64) -> bool;
-    fn thread_arena(&'static self) -> u32;
-    fn set_thread_arena(&'static self, index: u32) -> bool;
-    fn thread_counters(&'static self) -> (*mut u64, *mut u64);
-    fn thread_tcache_enabled(&'static self) -> bool;
-    fn set_thread_tcache_enabled(&'static self, on: bool);
-    fn thread_tcache_flush(&'static self);
-    fn thread_idle(&'static self);
-    fn block_arena(&'static self, ptr: *const u8) -> Option<u32>;
-    /// The observer's names.
-    fn observer_nodes(&'static self) -> &'static [Node];
-}
+/// Makes [`HeapControl`] of the heap's methods.
+macro_rules! control {
+    (
+        safe { $(fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)* }
+        unsafe { $(fn $uname:ident($($uarg:ident: $utype:ty),*) $(-> $uresult:ty)?;)* }
+    ) => {
+        /// What handlers may ask of a heap; see the methods of the same names of [`Heap`].
+        #[allow(missing_docs, clippy::missing_safety_doc, reason = "documented at Heap")]
+        pub trait HeapControl: Sync {
+            $(fn $name(&'static self $(, $arg: $type)*) $(-> $result)?;)*
+            $(unsafe fn $uname(&'static self $(, $uarg: $utype)*) $(-> $uresult)?;)*
+            /// The observer's names.
+            fn observer_nodes(&'static self) -> &'static [Node];
+            /// All names, as a tree; `None`: no memory for it.
+            fn control_names(&'static self) -> Option<&'static Names>;
+        }
 
-macro_rules! forward {
-    ($(fn $name:ident(&'static self $(, $arg:ident: $type:ty)*) $(-> $result:ty)?;)*) => {
-        $(fn $name(&'static self $(, $arg: $type)*) $(-> $result)? { Heap::$name(self $(, $arg)*) })*
+        impl<O: Observer> HeapControl for Heap<O> {
+            $(fn $name(&'static self $(, $arg: $type)*) $(-> $result)? { Heap::$name(self $(, $arg)*) })*
+            $(unsafe fn $uname(&'static self $(, $uarg: $utype)*) $(-> $uresult)? {
+                // SAFETY: the caller's promise.
+                unsafe { Heap::$uname(self $(, $uarg)*) }
+            })*
+
+            fn observer_nodes(&'static self) -> &'static [Node] {
+                self.observer().nodes()
+            }
+
+            fn control_names(&'static self) -> Option<&'static Names> {
+                self.core.names.get(self)
+            }
+        }
     };
 }
 
-impl<O: Observer> HeapControl for Heap<O> {
-    forward! {
-        fn options(&'static self) -> &'static Options;
-        fn stats(&'static self) -> Stats;
-        fn arena_stats(&'static self, index: u32) -> Option<ArenaStats>;
-        fn narenas(&'static self) -> u32;
-        fn narenas_auto(&'static self) -> u32;
-        fn arena_initialized(&'static self, index: u32) -> bool;
-        fn arena_purge(&'static self, which: ArenaSelection);
-        fn arena_decay(&'static self, which: ArenaSelection);
-        fn arena_decay_ms(&'static self, index: u32, tier: Tier) -> Option<i64>;
-        fn set_arena_decay_ms(&'static self, index: u32, tier: Tier, ms: i64) -> bool;
-        fn default_decay_ms(&'static self, tier: Tier) -> i64;
-        fn set_default_decay_ms(&'static self, tier: Tier, ms: i64) -> bool;
-        fn thread_arena(&'static self) -> u32;
-        fn set_thread_arena(&'static self, index: u32) -> bool;
-        fn thread_counters(&'static self) -> (*mut u64, *mut u64);
-        fn thread_tcache_enabled(&'static self) -> bool;
-        fn set_thread_tcache_enabled(&'static self, on: bool);
-        fn thread_tcache_flush(&'static self);
-        fn thread_idle(&'static self);
-        fn block_arena(&'static self, ptr: *const u8) -> Option<u32>;
+control! {
+    safe {
+        fn options() -> &'static Options;
+        fn stats() -> Stats;
+        fn arena_stats(index: u32, out: &mut ArenaStats) -> bool;
+        fn snapshot() -> &'static Mutex<Snapshot>;
+        fn refresh_snapshot() -> u64;
+        fn reset_lock_counts();
+        fn active_now() -> usize;
+        fn allocate_metadata(bytes: usize) -> Option<*mut u8>;
+        fn internal_allocate(layout: core::alloc::Layout) -> *mut u8;
+        fn narenas() -> u32;
+        fn narenas_auto() -> u32;
+        fn bin_shards(class: usize) -> u32;
+        fn is_made(index: usize) -> bool;
+        fn create_arena(hooks: *mut ExtentHooks) -> Option<u32>;
+        fn arena_initialized(index: u32) -> bool;
+        fn arena_purge(which: ArenaSelection);
+        fn arena_decay(which: ArenaSelection);
+        fn arena_decay_ms(index: u32, tier: Tier) -> Option<i64>;
+        fn set_arena_decay_ms(index: u32, tier: Tier, ms: i64) -> bool;
+        fn default_decay_ms(tier: Tier) -> i64;
+        fn set_default_decay_ms(tier: Tier, ms: i64) -> bool;
+        fn arena_hooks(index: u32) -> Option<*mut ExtentHooks>;
+        fn set_arena_hooks(index: u32, table: *mut ExtentHooks) -> bool;
+        fn arena_dss(index: u32, new: Option<usize>) -> Option<usize>;
+        fn default_dss(new: Option<usize>) -> usize;
+        fn arena_purge_from_bytes(index: u32, new: Option<usize>) -> Option<usize>;
+        fn arena_grow_limit(index: u32, new: Option<usize>) -> Option<usize>;
+        fn arena_name(index: u32) -> Option<[u8; crate::arena::NAME_BYTES]>;
+        fn set_arena_name(index: u32, name: &[u8]) -> bool;
+        fn active_pages_counter(index: u32) -> Option<*const usize>;
+        fn thread_arena() -> u32;
+        fn is_cpu_arena(index: u32) -> bool;
+        fn set_thread_arena(index: u32) -> bool;
+        fn thread_counts() -> (u64, u64);
+        fn thread_allocated_counter() -> *mut u64;
+        fn thread_deallocated_counter() -> *mut u64;
+        fn thread_tcache_enabled() -> bool;
+        fn set_thread_tcache_enabled(on: bool);
+        fn thread_tcache_flush();
+        fn thread_idle();
+        fn thread_peak() -> u64;
+        fn reset_thread_peak();
+        fn add_thread_hook(callback: Callback, interval: u64, alloc_only: bool) -> bool;
+        fn create_cache() -> Option<u32>;
+        fn block_arena(ptr: *const u8) -> Option<u32>;
+        fn utilization(ptr: *const u8) -> Utilization;
+        fn allocate_with(size: usize, request: Request) -> *mut u8;
+        fn background_thread() -> bool;
+        fn set_background_thread(on: bool) -> bool;
+        fn max_background_threads() -> usize;
+        fn set_max_background_threads(max: usize) -> bool;
+        fn background_stats() -> BackgroundStats;
     }
-
-    fn observer_nodes(&'static self) -> &'static [Node] {
-        self.observer().nodes()
+    unsafe {
+        fn flush_cache(index: u32);
+        fn destroy_cache(index: u32);
+        fn reset_arena(index: u32) -> Result<(), NotMade>;
+        fn destroy_arena(index: u32) -> Result<(), NotMade>;
+        fn internal_deallocate(ptr: *mut u8, layout: core::alloc::Layout);
     }
 }

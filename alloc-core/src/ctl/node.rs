@@ -22,13 +22,16 @@ impl Code {
     pub const EINVAL: Code = Code(22);
 }
 
+/// Reads and writes what a name stands for.
+pub type Handler = fn(&mut Call<'_>) -> Result<(), Code>;
+
 /// A control name and what it does.
 #[derive(Clone, Copy)]
 pub struct Node {
     /// Components joined by dots; `<i>` stands for an index.
     pub name: &'static str,
     /// Reads and writes.
-    pub handler: fn(&mut Call<'_>) -> Result<(), Code>,
+    pub handler: Handler,
 }
 
 impl core::fmt::Debug for Node {
@@ -72,6 +75,8 @@ unsafe impl Plain for usize {}
 unsafe impl Plain for isize {}
 // SAFETY: as above.
 unsafe impl Plain for u8 {}
+// SAFETY: as above.
+unsafe impl Plain for [usize; 6] {}
 // SAFETY: as above.
 unsafe impl<T> Plain for *const T {}
 // SAFETY: as above.
@@ -127,6 +132,33 @@ impl<'a> Call<'a> {
     /// Refuses reading and writing in one call.
     pub fn read_xor_write(&self) -> Result<(), Code> {
         if self.reads() && (self.writes() || self.new_length != 0) { Err(Code::EPERM) } else { Ok(()) }
+    }
+
+    /// The length of the caller's buffer; there is one.
+    pub fn old_room(&self) -> usize {
+        // SAFETY: the caller of `mallctl` provides the length with the buffer.
+        if self.old_length.is_null() { 0 } else { unsafe { *self.old_length } }
+    }
+
+    /// What lies in the caller's buffer, for names that find there where to write.
+    pub fn old_value<T: Plain>(&self) -> Result<T, Code> {
+        if !self.reads() || self.old_room() != core::mem::size_of::<T>() {
+            return Err(Code::EINVAL);
+        }
+        // SAFETY: the caller of `mallctl` provides that many bytes; any bytes are a value of a plain type.
+        Ok(unsafe { self.old.cast::<T>().read_unaligned() })
+    }
+
+    /// Refuses a call that can't take the answer, before anything is done; the length becomes 0 then.
+    pub fn verify_read<T: Plain>(&mut self) -> Result<(), Code> {
+        if self.reads() && self.old_room() == core::mem::size_of::<T>() {
+            return Ok(());
+        }
+        if !self.old_length.is_null() {
+            // SAFETY: the caller of `mallctl` provides it.
+            unsafe { *self.old_length = 0 };
+        }
+        Err(Code::EINVAL)
     }
 
     /// Gives the caller `value`, if it wants to read.

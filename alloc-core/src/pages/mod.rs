@@ -16,6 +16,7 @@ mod whole;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
+use crate::background::Alarm;
 use crate::base::Base;
 use crate::conf::Options;
 use crate::decay::{Decay, Tier};
@@ -40,6 +41,8 @@ pub struct Shared {
     pub active_bytes: AtomicUsize,
     /// Highest value of `active_bytes` seen while somebody wanted to know.
     pub active_bytes_max: AtomicUsize,
+    /// How background threads are woken.
+    pub alarm: Alarm,
 }
 
 impl Shared {
@@ -51,6 +54,7 @@ impl Shared {
             serial: AtomicU64::new(0),
             active_bytes: AtomicUsize::new(0),
             active_bytes_max: AtomicUsize::new(0),
+            alarm: Alarm::new(),
         }
     }
 }
@@ -107,6 +111,8 @@ pub struct Settings {
     pub muzzy_ms: i64,
     /// A program's hooks, or null.
     pub hooks: *mut ExtentHooks,
+    /// Where `sbrk` stands: an index into [`crate::conf::DSS`].
+    pub dss: usize,
     /// Whether all extents can be found, for arenas that are reset or destroyed.
     pub tracks: bool,
     /// Whether mappings ask for huge pages whatever `thp` says.
@@ -229,7 +235,7 @@ impl Pages {
             dirty_ms: AtomicI64::new(settings.dirty_ms),
             muzzy_ms: AtomicI64::new(settings.muzzy_ms),
             hooks: AtomicPtr::new(settings.hooks),
-            dss: AtomicU8::new(options.dss.index as u8),
+            dss: AtomicU8::new(settings.dss as u8),
             // Never: jemalloc gives extents of `oversize_threshold` back at once, and pays for it again and again.
             purge_from_bytes: AtomicUsize::new(MAX_SIZE_CLASS + PAGE),
             grow_limit: AtomicUsize::new(MAX_SIZE_CLASS),
@@ -443,6 +449,7 @@ impl Pages {
         if self.dirty_ms.load(Ordering::Relaxed) == 0 {
             self.decay(shared, sys::clock_coarse_ns());
         }
+        shared.alarm.pages_unused();
     }
 
     /// Cuts the end off an active large extent.
@@ -549,6 +556,12 @@ impl Pages {
     /// Active pages, of a moment.
     pub fn active_pages(&self) -> usize {
         self.inner.lock().active_pages
+    }
+
+    /// Where that number is; it changes under the lock.
+    pub fn active_pages_counter(&self) -> *const usize {
+        let inner = self.inner.lock();
+        &raw const inner.active_pages
     }
 
     /// Free extents by class.

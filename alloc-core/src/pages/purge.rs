@@ -39,6 +39,16 @@ impl Pages {
         self.deadline_ns.store(next, Ordering::Relaxed);
     }
 
+    /// When there will be enough pages to give back to be worth a look; all ones: there is nothing unused.
+    pub fn next_purge_ns(&self, now_ns: u64) -> u64 {
+        /// Pages that are worth it.
+        const PAGES: usize = 1024;
+        let inner = self.inner.lock();
+        let tiers = [(&inner.dirty, &inner.decay_dirty), (&inner.muzzy, &inner.decay_muzzy)];
+        let used = tiers.into_iter().filter(|(cache, _)| cache.pages() > 0);
+        used.map(|(_, decay)| decay.due_ns(PAGES)).min().map_or(u64::MAX, |at_ns| at_ns.max(now_ns))
+    }
+
     /// Gives back all unused pages.
     pub fn purge(&self, shared: &Shared) {
         for tier in [Tier::Dirty, Tier::Muzzy] {
@@ -254,5 +264,6 @@ impl Pages {
         }
         drop(inner);
         self.decay(shared, now_ns);
+        shared.alarm.pages_unused();
     }
 }

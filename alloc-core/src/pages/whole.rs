@@ -1,7 +1,12 @@
 //! An arena as a whole: all its blocks thrown away, all its memory given up.
 
-use super::{Pages, Shared};
+use core::sync::atomic::Ordering;
+
+use super::{Pages, PurgeCounts, Settings, Shared};
+use crate::decay::Decay;
 use crate::extent::{Extent, State};
+use crate::size::MAX_SIZE_CLASS;
+use crate::sys::PAGE;
 
 /// Descriptors of a batch; see `space.rs`.
 const BATCH: usize = super::space::DESCRIPTOR_BATCH;
@@ -36,6 +41,24 @@ impl Pages {
     pub unsafe fn give_up_all(&self, shared: &Shared) {
         self.purge(shared);
         self.unmap_all(shared);
+    }
+
+    /// Begins anew, as another arena with the same index; nothing is mapped.
+    pub(crate) fn restart(&self, settings: &Settings) {
+        {
+            let mut inner = self.inner.lock();
+            inner.decay_dirty = Decay::new(settings.dirty_ms);
+            inner.decay_muzzy = Decay::new(settings.muzzy_ms);
+            inner.counts_dirty = PurgeCounts::default();
+            inner.counts_muzzy = PurgeCounts::default();
+        }
+        self.dirty_ms.store(settings.dirty_ms, Ordering::Relaxed);
+        self.muzzy_ms.store(settings.muzzy_ms, Ordering::Relaxed);
+        self.set_hooks(settings.hooks);
+        self.set_dss(settings.dss);
+        self.purge_from_bytes(Some(MAX_SIZE_CLASS + PAGE));
+        self.grow_limit(Some(MAX_SIZE_CLASS));
+        self.reset_lock_counts();
     }
 
     /// Bytes of address space that the arena has.

@@ -100,6 +100,25 @@ pub fn thread_name() -> [u8; 16] {
     name
 }
 
+/// The kernel's setting for transparent huge pages, as jemalloc names it.
+pub fn thp_mode() -> &'static str {
+    let mut text = [0u8; 64];
+    let Ok(fd) = super::open_read(c"/sys/kernel/mm/transparent_hugepage/enabled") else { return "not supported" };
+    let length = super::read(fd, &mut text).unwrap_or(0);
+    super::close(fd);
+    // The one in brackets counts.
+    let chosen = |word: &[u8]| text[..length].windows(word.len()).any(|part| part == word);
+    if chosen(b"[always]") {
+        "always"
+    } else if chosen(b"[madvise]") {
+        "default"
+    } else if chosen(b"[never]") {
+        "never"
+    } else {
+        "not supported"
+    }
+}
+
 /// Copies memory of this process that may not be mapped; returns how many bytes there were.
 pub fn read_memory(address: usize, buffer: &mut [u8]) -> usize {
     const SYS_PROCESS_VM_READV: usize = 310;

@@ -1,0 +1,401 @@
+//! Background threads: they give unused pages back while the program is busy with other things, or idle.
+//!
+//! There are none until `background_thread:true` or the control name of the same name asks for them. The first one is
+//! started then; it starts others, up to `max_background_threads`, when there are more arenas than threads. Each looks
+//! after every so many arenas, and sleeps until enough pages are due; when there is nothing unused, until a free says
+//! that there is. A child of a fork has none until it asks.
+
+use core::ffi::c_void;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+use crate::arena::Arena;
+use crate::heap::Heap;
+use crate::lock::{Counts, Mutex, Rank};
+use crate::message::{Decimal, warn};
+use crate::observer::Observer;
+use crate::sys::{self, extra};
+
+/// The shortest sleep of a thread that has something to look after.
+const SLEEP_NS_MIN: u64 = 100_000_000;
+/// Bytes of a thread's stack. Only what is used becomes resident.
+const STACK_BYTES: usize = 256 << 10;
+
+/// What a thread has done.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    runs: u64,
+    slept_ns: u64,
+}
+
+/// A thread.
+#[derive(Debug)]
+struct Worker {
+    thread: libc::pthread_t,
+    done: Mutex<Done>,
+}
+
+/// The threads of a heap.
+#[derive(Debug)]
+pub(crate) struct Background {
+    /// Taken to start and to stop threads.
+    turn: Mutex<()>,
+    enabled: AtomicBool,
+    stopping: AtomicBool,
+    /// Whether they are to be started as soon as that is safe.
+    due: AtomicBool,
+    /// At most so many; 0: as configured.
+    max: AtomicUsize,
+    running: AtomicU32,
+    /// As many as the option allows, made when the first one starts.
+    workers: AtomicPtr<Worker>,
+}
+
+/// How frees reach a thread that sleeps; part of what all arenas share.
+#[derive(Debug)]
+pub struct Alarm {
+    /// Whether threads do the giving back, so that nobody else need to.
+    on: AtomicBool,
+    /// Whether a thread sleeps until it is told that there is something unused.
+    idle: AtomicU32,
+    /// What they sleep on; grows with each alarm.
+    word: AtomicU32,
+}
+
+impl Alarm {
+    pub(crate) const fn new() -> Self {
+        Alarm { on: AtomicBool::new(false), idle: AtomicU32::new(0), word: AtomicU32::new(0) }
+    }
+
+    /// Whether threads do the giving back.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// Says that there are unused pages. Called without locks, after the pages can be seen.
+    #[inline]
+    pub fn pages_unused(&self) {
+        if self.idle.load(Ordering::Relaxed) != 0 {
+            self.ring();
+        }
+    }
+
+    /// Wakes all threads.
+    #[cold]
+    pub fn ring(&self) {
+        self.idle.store(0, Ordering::Relaxed);
+        self.word.fetch_add(1, Ordering::Release);
+        sys::futex_wake(&self.word, i32::MAX as u32);
+    }
+}
+
+/// Numbers for `stats.background_thread`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackgroundStats {
+    /// Threads that run.
+    pub num_threads: usize,
+    /// Rounds that they have made.
+    pub num_runs: u64,
+    /// Mean nanoseconds between two rounds.
+    pub run_interval_ns: u64,
+}
+
+/// Whether constructors run already: before that, an allocation may come from the loader.
+static CONSTRUCTED: AtomicBool = AtomicBool::new(false);
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = constructed;
+
+/// Constructors run: the C library can start threads.
+pub extern "C" fn constructed() {
+    CONSTRUCTED.store(true, Ordering::Relaxed);
+}
+
+impl Background {
+    pub(crate) const fn new() -> Self {
+        Background {
+            turn: Mutex::new(Rank::Control, ()),
+            enabled: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            due: AtomicBool::new(false),
+            max: AtomicUsize::new(0),
+            running: AtomicU32::new(0),
+            workers: AtomicPtr::new(null_mut()),
+        }
+    }
+
+    /// In the child of a fork: the threads aren't there.
+    pub(crate) fn after_fork(&self, alarm: &Alarm) {
+        self.turn.after_fork(|()| {});
+        for i in 0..self.running.load(Ordering::Relaxed) as usize {
+            if let Some(worker) = self.worker(i) {
+                worker.done.after_fork(|_| {});
+            }
+        }
+        self.enabled.store(false, Ordering::Relaxed);
+        self.stopping.store(false, Ordering::Relaxed);
+        self.due.store(false, Ordering::Relaxed);
+        self.running.store(0, Ordering::Relaxed);
+        alarm.on.store(false, Ordering::Relaxed);
+        alarm.idle.store(0, Ordering::Relaxed);
+    }
+
+    fn worker(&self, i: usize) -> Option<&'static Worker> {
+        let workers = self.workers.load(Ordering::Acquire);
+        // SAFETY: the array has room for as many threads as may run, is laid out before any does, and stays for ever.
+        (!workers.is_null()).then(|| unsafe { &*workers.add(i) })
+    }
+}
+
+/// What a new thread is told: its number.
+extern "C" fn run<O: Observer>(number: *mut c_void) -> *mut c_void {
+    if let Some(heap) = crate::registry::the_heap::<O>() {
+        extra::set_thread_name(c"heapsift_bg");
+        heap.work(number.addr());
+    }
+    null_mut()
+}
+
+impl<O: Observer> Heap<O> {
+    /// Whether background threads are wanted.
+    pub fn background_thread(&'static self) -> bool {
+        let background = &self.core.background;
+        background.enabled.load(Ordering::Relaxed) || background.due.load(Ordering::Relaxed)
+    }
+
+    /// The most that may run.
+    pub fn max_background_threads(&'static self) -> usize {
+        match self.core.background.max.load(Ordering::Relaxed) {
+            0 => self.options().max_background_threads,
+            max => max,
+        }
+    }
+
+    /// Sets the most that may run; `false`: none, or more than the option allows. Those that run are started afresh.
+    pub fn set_max_background_threads(&'static self, max: usize) -> bool {
+        if max == 0 || max > self.options().max_background_threads {
+            return false;
+        }
+        let was_on = self.background_thread();
+        if was_on && max != self.max_background_threads() {
+            self.set_background_thread(false);
+            self.core.background.max.store(max, Ordering::Relaxed);
+            return self.set_background_thread(true);
+        }
+        self.core.background.max.store(max, Ordering::Relaxed);
+        true
+    }
+
+    /// As configured: notes that threads are wanted, for [`Heap::start_background_if_due`].
+    pub(crate) fn want_background_threads(&'static self) {
+        if self.options().background_thread {
+            self.core.background.due.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Starts the first thread if it is wanted and missing. For the constructor of a library; in a Rust program slow
+    /// operations come here.
+    #[inline]
+    pub fn start_background_if_due(&'static self) {
+        if self.core.background.due.load(Ordering::Relaxed) && CONSTRUCTED.load(Ordering::Relaxed) {
+            self.core.background.due.store(false, Ordering::Relaxed);
+            self.set_background_thread(true);
+        }
+    }
+
+    /// Starts background threads, or stops those that run and waits for their end. `false`: none could be started.
+    pub fn set_background_thread(&'static self, on: bool) -> bool {
+        self.start();
+        let background = &self.core.background;
+        // A thread that is starting one may come back here through an allocation.
+        if background.turn.held_by_me() {
+            return true;
+        }
+        let _turn = background.turn.lock();
+        background.due.store(false, Ordering::Relaxed);
+        if background.enabled.load(Ordering::Relaxed) == on {
+            return true;
+        }
+        let alarm = &self.core.shared.alarm;
+        if on {
+            background.enabled.store(true, Ordering::Relaxed);
+            alarm.on.store(true, Ordering::Relaxed);
+            if self.start_worker() {
+                return true;
+            }
+        }
+        alarm.on.store(false, Ordering::Relaxed);
+        background.stopping.store(true, Ordering::Release);
+        alarm.ring();
+        for i in 0..background.running.load(Ordering::Relaxed) as usize {
+            if let Some(worker) = background.worker(i) {
+                // SAFETY: a thread of ours that nobody else joins.
+                unsafe { libc::pthread_join(worker.thread, null_mut()) };
+            }
+        }
+        background.running.store(0, Ordering::Relaxed);
+        background.stopping.store(false, Ordering::Relaxed);
+        background.enabled.store(false, Ordering::Relaxed);
+        !on
+    }
+
+    /// Starts one more thread. The turn is this thread's.
+    fn start_worker(&'static self) -> bool {
+        let background = &self.core.background;
+        let i = background.running.load(Ordering::Relaxed) as usize;
+        let mut workers = background.workers.load(Ordering::Acquire);
+        if workers.is_null() {
+            let count = self.options().max_background_threads;
+            let bytes = count * core::mem::size_of::<Worker>();
+            let Some(memory) = self.core.shared.base.allocate(bytes, 64) else { return false };
+            workers = memory.cast();
+            for i in 0..count {
+                // SAFETY: fresh memory for so many.
+                unsafe {
+                    let done = Mutex::new(Rank::Control, Done { runs: 0, slept_ns: 0 });
+                    workers.add(i).write(Worker { thread: 0, done });
+                }
+            }
+            background.workers.store(workers, Ordering::Release);
+        }
+        // Before the thread runs: it takes its share of the arenas by this.
+        background.running.store(i as u32 + 1, Ordering::Release);
+        // SAFETY: the place of this thread, which doesn't run yet.
+        let errno = unsafe { spawn(&raw mut (*workers.add(i)).thread, run::<O>, i) };
+        if errno != 0 {
+            background.running.store(i as u32, Ordering::Release);
+            let number = Decimal::new(errno.unsigned_abs().into());
+            warn(&[b"cannot start a background thread (errno ", number.as_bytes(), b")"]);
+        }
+        errno == 0
+    }
+
+    /// What thread `number` does until it is told to stop.
+    fn work(&'static self, number: usize) {
+        let _suppressed = self.suppress();
+        let background = &self.core.background;
+        let alarm = &self.core.shared.alarm;
+        let Some(worker) = background.worker(number) else { return };
+        while !background.stopping.load(Ordering::Acquire) {
+            let seen = alarm.word.load(Ordering::Acquire);
+            let mut next_ns = self.look_after_arenas(number, true);
+            if number == 0 {
+                self.start_others();
+            }
+            worker.done.lock().runs += 1;
+            if next_ns == u64::MAX {
+                // A free that comes from here on finds the flag; one that came before is seen now.
+                alarm.idle.store(1, Ordering::SeqCst);
+                next_ns = self.look_after_arenas(number, false);
+            }
+            let now_ns = sys::clock_monotonic_ns();
+            let sleep_ns = if next_ns == u64::MAX { u64::MAX } else { next_ns.saturating_sub(now_ns).max(SLEEP_NS_MIN) };
+            sys::futex_wait_for(&alarm.word, seen, sleep_ns);
+            worker.done.lock().slept_ns += sys::clock_monotonic_ns() - now_ns;
+        }
+    }
+
+    /// Gives back what is due in the arenas of a thread (or only looks); when there will be more.
+    fn look_after_arenas(&'static self, number: usize, give_back: bool) -> u64 {
+        let running = (self.core.background.running.load(Ordering::Acquire) as usize).max(1);
+        let now_ns = sys::clock_monotonic_ns();
+        let mine = |arena: &&Arena| arena.index() % running == number;
+        let mut next_ns = u64::MAX;
+        for arena in self.core.arenas.iter().filter(mine) {
+            if give_back {
+                arena.pages.decay(&self.core.shared, now_ns);
+            }
+            next_ns = next_ns.min(arena.pages.next_purge_ns(now_ns));
+        }
+        next_ns
+    }
+
+    /// One thread for each arena, as far as that is allowed.
+    fn start_others(&'static self) {
+        let background = &self.core.background;
+        let wanted = self.core.arenas.iter().count().min(self.max_background_threads());
+        while (background.running.load(Ordering::Relaxed) as usize) < wanted {
+            // Somebody who stops the threads holds it, and waits for this one.
+            let Some(_turn) = background.turn.try_lock() else { return };
+            if background.stopping.load(Ordering::Relaxed) || !self.start_worker() {
+                return;
+            }
+            // The arenas are shared out anew: one may have gone from a thread that has not looked at it yet to one that
+            // sleeps.
+            self.core.shared.alarm.ring();
+        }
+    }
+
+    /// Numbers of the threads.
+    pub fn background_stats(&'static self) -> BackgroundStats {
+        let background = &self.core.background;
+        let running = background.running.load(Ordering::Acquire);
+        let mut sum = Done::default();
+        for worker in (0..running as usize).filter_map(|i| background.worker(i)) {
+            let done = *worker.done.lock();
+            sum.runs += done.runs;
+            sum.slept_ns += done.slept_ns;
+        }
+        let run_interval_ns = sum.slept_ns.checked_div(sum.runs).unwrap_or(0);
+        BackgroundStats { num_threads: running as usize, num_runs: sum.runs, run_interval_ns }
+    }
+
+    /// What the lock for starting and stopping has seen, and the busiest thread's own.
+    pub fn background_lock_counts(&'static self) -> (Counts, Counts) {
+        let background = &self.core.background;
+        let running = background.running.load(Ordering::Acquire);
+        let each = (0..running as usize).filter_map(|i| background.worker(i)).map(|worker| worker.done.counts());
+        (background.turn.counts(), each.max_by_key(|counts| counts.num_ops).unwrap_or(Counts::NONE))
+    }
+
+    /// Has these locks count afresh.
+    pub(crate) fn reset_background_lock_counts(&'static self) {
+        let background = &self.core.background;
+        background.turn.reset_counts();
+        for i in 0..background.running.load(Ordering::Acquire) as usize {
+            if let Some(worker) = background.worker(i) {
+                worker.done.reset_counts();
+            }
+        }
+    }
+}
+
+/// Starts a thread with all signals blocked; an error number, 0: it runs.
+///
+/// # Safety
+/// `thread` is writable.
+unsafe fn spawn(
+    thread: *mut libc::pthread_t,
+    entry: extern "C" fn(*mut c_void) -> *mut c_void,
+    number: usize,
+) -> i32 {
+    const EINVAL: i32 = 22;
+    // Inherited by the thread.
+    let before = extra::block_signals(u64::MAX);
+    let mut attributes = core::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let attributes = attributes.as_mut_ptr();
+    // SAFETY: `attributes` is live memory for them, initialised by the first call and given back by the last; the entry
+    // is a plain function that takes its argument for a number.
+    let errno = unsafe {
+        match libc::pthread_attr_init(attributes) {
+            0 => {
+                let create = |bytes| {
+                    libc::pthread_attr_setstacksize(attributes, bytes);
+                    libc::pthread_create(thread, attributes, entry, core::ptr::without_provenance_mut(number))
+                };
+                let mut errno = create(STACK_BYTES);
+                if errno == EINVAL {
+                    // The program's thread-local variables take more than that.
+                    errno = create(STACK_BYTES + (8 << 20));
+                }
+                libc::pthread_attr_destroy(attributes);
+                errno
+            }
+            errno => errno,
+        }
+    };
+    extra::set_blocked_signals(before);
+    errno
+}
