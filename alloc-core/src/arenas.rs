@@ -196,30 +196,38 @@ impl<O: Observer> Heap<O> {
 
     /// The arena for a new thread: one without threads, else the one with the fewest.
     pub(crate) fn choose_arena(&'static self) -> Option<&'static Arena> {
+        /// Threads that start at the same moment see the same arenas; after so many tries one takes what it has found.
+        const TRIES: u32 = 8;
+        for round in 1.. {
+            let (arena, threads) = self.least_used_arena()?;
+            let taken = arena.threads.compare_exchange(threads, threads + 1, Ordering::Relaxed, Ordering::Relaxed);
+            if taken.is_ok() {
+                return Some(arena);
+            }
+            if round == TRIES {
+                arena.threads.fetch_add(1, Ordering::Relaxed);
+                return Some(arena);
+            }
+        }
+        None
+    }
+
+    /// An arena without threads, made if need be, else the one with the fewest; and how many it has.
+    fn least_used_arena(&'static self) -> Option<(&'static Arena, u32)> {
         let first = self.arena(0)?;
-        if first.threads.load(Ordering::Relaxed) == 0 {
-            first.threads.fetch_add(1, Ordering::Relaxed);
-            return Some(first);
-        }
-        let mut best = first;
-        let mut fewest = first.threads.load(Ordering::Relaxed);
+        let mut least = (first, first.threads.load(Ordering::Relaxed));
         for index in 1..self.narenas_auto() as usize {
-            let Some(arena) = self.core.arenas.get(index) else {
-                if let Some(fresh) = self.arena(index) {
-                    best = fresh;
-                }
+            if least.1 == 0 {
                 break;
-            };
-            let threads = arena.threads.load(Ordering::Relaxed);
-            if threads < fewest {
-                (best, fewest) = (arena, threads);
             }
-            if fewest == 0 {
-                break;
+            let known = self.core.arenas.get(index);
+            let Some(arena) = known.or_else(|| self.arena(index)) else { break };
+            let threads = arena.threads.load(Ordering::Relaxed);
+            if threads < least.1 {
+                least = (arena, threads);
             }
         }
-        best.threads.fetch_add(1, Ordering::Relaxed);
-        Some(best)
+        Some(least)
     }
 }
 

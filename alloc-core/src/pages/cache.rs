@@ -10,6 +10,9 @@ use crate::pairing::PairingHeap;
 pub const NPAGE_CLASSES: usize = 140;
 const WORDS: usize = NPAGE_CLASSES.div_ceil(64);
 
+/// Requests of so many pages take the extent that fits best.
+const BEST_FIT_PAGES: usize = 8;
+
 /// The smallest class that holds `pages` (at least 1).
 #[inline]
 pub fn class_ceil(pages: usize) -> usize {
@@ -137,7 +140,8 @@ impl Cache {
     }
 
     /// Finds the oldest, lowest extent among the size classes that fit `pages`, with size classes above
-    /// `pages << lg_max_fit` left out. Null when there is none.
+    /// `pages << lg_max_fit` left out. Null when there is none. For [`BEST_FIT_PAGES`] and more only the smallest class
+    /// that has an extent counts: long extents that are split for shorter requests are what large ones then lack.
     pub(super) fn first_fit(&self, pages: usize, lg_max_fit: u32) -> *mut Extent {
         let start = class_ceil(pages);
         if start >= NPAGE_CLASSES {
@@ -157,6 +161,9 @@ impl Cache {
                 // SAFETY: an occupied heap has a live first extent.
                 if best.is_null() || unsafe { (*candidate).key() < (*best).key() } {
                     best = candidate;
+                }
+                if pages >= BEST_FIT_PAGES {
+                    return best;
                 }
             }
             word += 1;

@@ -28,6 +28,22 @@ use crate::sys::{self, LG_PAGE, PAGE};
 use cache::{Cache, NPAGE_CLASSES};
 use hooks::{ExtentHooks, Hooks};
 
+/// The decay time that nobody has chosen: then unused pages have a bound as well.
+const DIRTY_MS_DEFAULT: i64 = Options::DEFAULT.dirty_decay_ms;
+
+/// A word that all threads write, in cache lines of its own: what stands beside it is read at every lookup.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Apart<T>(T);
+
+impl<T> core::ops::Deref for Apart<T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 /// What all arenas of a heap share.
 #[derive(Debug)]
 pub struct Shared {
@@ -38,9 +54,11 @@ pub struct Shared {
     /// Age of the next mapping.
     serial: AtomicU64,
     /// Bytes of active extents over all arenas, and the most they have been.
-    pub active_bytes: AtomicUsize,
+    pub active_bytes: Apart<AtomicUsize>,
     /// Highest value of `active_bytes` seen while somebody wanted to know.
     pub active_bytes_max: AtomicUsize,
+    /// Unused backed bytes over all arenas, as each arena last told.
+    dirty_bytes: Apart<AtomicUsize>,
     /// How background threads are woken.
     pub alarm: Alarm,
 }
@@ -52,8 +70,9 @@ impl Shared {
             base: Base::new(),
             map: PageMap::new(),
             serial: AtomicU64::new(0),
-            active_bytes: AtomicUsize::new(0),
+            active_bytes: Apart(AtomicUsize::new(0)),
             active_bytes_max: AtomicUsize::new(0),
+            dirty_bytes: Apart(AtomicUsize::new(0)),
             alarm: Alarm::new(),
         }
     }
@@ -93,6 +112,8 @@ struct Inner {
     mapped_bytes: usize,
     active_pages: usize,
     descriptors: usize,
+    /// Dirty pages that `Shared::dirty_bytes` counts for this arena.
+    told_dirty: usize,
     /// Bytes that the child of a fork has lost sight of.
     abandoned_bytes: usize,
 }
@@ -225,6 +246,7 @@ impl Pages {
                     mapped_bytes: 0,
                     active_pages: 0,
                     descriptors: 0,
+                    told_dirty: 0,
                     abandoned_bytes: 0,
                 },
             ),
@@ -308,6 +330,7 @@ impl Pages {
             }
         }
         inner.active_pages += pages;
+        inner.tell_dirty(shared);
         // SAFETY: a live descriptor that is in no cache, of this thread alone.
         unsafe {
             (*extent).set_state(State::Active);
@@ -445,9 +468,12 @@ impl Pages {
             let mut inner = self.inner.lock();
             inner.active_pages -= pages;
             self.give(&mut inner, shared, extent, state);
+            inner.tell_dirty(shared);
         }
-        if self.dirty_ms.load(Ordering::Relaxed) == 0 {
-            self.decay(shared, sys::clock_coarse_ns());
+        match self.dirty_ms.load(Ordering::Relaxed) {
+            0 => self.decay(shared, sys::clock_coarse_ns()),
+            DIRTY_MS_DEFAULT => self.keep_bound(shared),
+            _ => {}
         }
         shared.alarm.pages_unused();
     }

@@ -19,6 +19,22 @@ enum Gone {
     Retained,
 }
 
+/// Unused backed bytes that a process may keep in any case; as many as are active come on top.
+const BOUND_BYTES: usize = 24 << 20;
+
+impl Inner {
+    /// Tells all arenas' sum of the dirty pages that came or went since the last time, when they are many.
+    #[inline]
+    pub(super) fn tell_dirty(&mut self, shared: &Shared) {
+        const MANY_PAGES: usize = 64;
+        let pages = self.dirty.pages();
+        if pages.abs_diff(self.told_dirty) >= MANY_PAGES || (pages == 0 && self.told_dirty != 0) {
+            shared.dirty_bytes.fetch_add(pages.wrapping_sub(self.told_dirty) << LG_PAGE, Ordering::Relaxed);
+            self.told_dirty = pages;
+        }
+    }
+}
+
 impl Pages {
     /// Whether an epoch has ended by `now_ns`.
     #[inline]
@@ -57,6 +73,36 @@ impl Pages {
         }
     }
 
+    /// Gives back what is beyond a bound on the unused backed pages of all arenas: a process that has gone idle makes no
+    /// more calls by which time could be told, so that the curve alone would let it keep everything.
+    #[inline]
+    pub(super) fn keep_bound(&self, shared: &Shared) {
+        let bound = BOUND_BYTES + shared.active_bytes.load(Ordering::Relaxed);
+        if shared.dirty_bytes.load(Ordering::Relaxed) > bound {
+            self.trim(shared, bound / 16 * 15);
+        }
+    }
+
+    /// Gives dirty pages of this arena back, the oldest first, until all arenas together have no more than `bytes`.
+    #[cold]
+    fn trim(&self, shared: &Shared, bytes: usize) {
+        // Another thread may be at it.
+        let Some(_turn) = self.decaying(Tier::Dirty).try_lock() else { return };
+        let mut inner = self.inner.lock();
+        inner.counts_dirty.npurge += 1;
+        loop {
+            let excess = shared.dirty_bytes.load(Ordering::Relaxed).saturating_sub(bytes) >> LG_PAGE;
+            let extent = inner.dirty.oldest();
+            if excess == 0 || extent.is_null() {
+                break;
+            }
+            inner = self.purge_one(inner, shared, Tier::Dirty, extent, excess, false);
+            inner.tell_dirty(shared);
+        }
+        let unused = inner.dirty.pages();
+        inner.decay_dirty.purged_to(unused);
+    }
+
     fn decaying(&self, tier: Tier) -> &Mutex<()> {
         match tier {
             Tier::Dirty => &self.decaying_dirty,
@@ -86,6 +132,7 @@ impl Pages {
         }
         let unused = inner.cache(tier_state(tier)).pages();
         inner.decay_of(tier).purged_to(unused);
+        inner.tell_dirty(shared);
     }
 
     /// Gives back up to `excess` pages of `extent`; the lock is dropped for the system call.

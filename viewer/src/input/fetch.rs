@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn addresses_are_completed() {
-        let path = |url| complete(url).map(|(url, seconds)| (url, seconds)).unwrap();
+        let path = |url| complete(url).unwrap();
         assert_eq!(path("http://h:1"), ("http://h:1/debug/pprof/heap".to_owned(), 0));
         assert_eq!(path("http://h:1/"), ("http://h:1/debug/pprof/heap".to_owned(), 0));
         assert_eq!(
