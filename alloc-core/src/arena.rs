@@ -5,10 +5,10 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use crate::bin::{Bin, EmptySlabs, Visit};
 use crate::conf::Options;
-use crate::extent::{Extent, LARGE};
+use crate::extent::Extent;
 use crate::lock::{Mutex, Rank};
 use crate::pages::{Pages, Settings, Shared};
-use crate::size::{self, NBINS, NHBINS, NLEXTENTS};
+use crate::size::{self, NBINS, NLEXTENTS};
 use crate::sys::{self, PAGE};
 
 /// Largest index of an arena, exclusive (jemalloc's limit).
@@ -135,7 +135,7 @@ impl Arena {
     /// Takes up to `want` blocks of a cached class; returns how many, 0 when there is no memory.
     ///
     /// # Safety
-    /// `out` has room for `want` pointers; `class` is in `1..=NHBINS`.
+    /// `out` has room for `want` pointers; `class` is in `1..=NCLASSES`.
     pub unsafe fn fill(
         &self,
         class: usize,
@@ -266,7 +266,7 @@ impl Arena {
             let counts = &self.large[size::large_index(bytes)];
             counts.nmalloc.fetch_add(1, Ordering::Relaxed);
             counts.nrequests.fetch_add(1, Ordering::Relaxed);
-            let class = if bytes <= size::CACHED_MAX { size::class_of(bytes) } else { LARGE as usize };
+            let class = size::large_class(bytes);
             (*extent).set_class(class);
             let flag = if (*extent).samples.load(Ordering::Relaxed) > 0 { crate::pagemap::FLAG } else { 0 };
             shared.map.set_class((*extent).address(), 1, class as u8 | flag);
@@ -343,4 +343,3 @@ impl ArenaTable {
     }
 }
 
-const _: () = assert!(NHBINS > NBINS);

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::heap::{Heap, TcacheChoice};
 use crate::lock::{Mutex, Rank};
 use crate::observer::Observer;
-use crate::size::NHBINS;
+use crate::size::NCLASSES;
 use crate::thread::{Thread, read_counter, state_bytes};
 
 /// Caches that there may be at once: what the flags of `mallocx` have room for.
@@ -107,7 +107,7 @@ impl<O: Observer> Heap<O> {
         // SAFETY: fresh memory or a former state, of the right size and alignment.
         let cache = unsafe { Thread::lay_out(memory, options, self.core.shared.map.flat()) };
         // SAFETY: nobody else knows the cache yet.
-        unsafe { Thread::set_caching(cache, true, options) };
+        unsafe { (*cache).set_caching(true) };
         caches.slots()[index].store(cache, Ordering::Release);
         caches.bound.fetch_max(index as u32 + 1, Ordering::Relaxed);
         Some(index as u32)
@@ -121,7 +121,7 @@ impl<O: Observer> Heap<O> {
         let cache = self.core.caches.get(index);
         if !cache.is_null() {
             let thread = self.thread();
-            for class in 1..=NHBINS {
+            for class in 1..=NCLASSES {
                 // SAFETY: the cache is this thread's for now, by the caller's promise.
                 unsafe { self.flush(thread, cache, class, 0) };
             }
@@ -146,7 +146,7 @@ impl<O: Observer> Heap<O> {
     }
 
     /// Allocations by class out of caches of programs' own that no bin has been told of yet, and the bytes in them.
-    pub(crate) fn explicit_cache_stats(&'static self, requests: &mut [u64; NHBINS + 1]) -> usize {
+    pub(crate) fn explicit_cache_stats(&'static self, requests: &mut [u64; NCLASSES + 1]) -> usize {
         let mut bytes = 0;
         self.core.caches.for_each(|cache| {
             // SAFETY: states are never unmapped; counters are read as such.

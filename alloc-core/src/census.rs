@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering;
 
 use crate::heap::{Heap, INTERNAL_ARENA};
 use crate::observer::Observer;
-use crate::size::{self, NBINS, NHBINS};
+use crate::size::{self, NBINS, NCLASSES};
 use crate::sys::LG_PAGE;
 use crate::thread::read_counter;
 
@@ -60,7 +60,7 @@ impl<O: Observer> Heap<O> {
     /// heap that nobody changes meanwhile; else the numbers of a class may be a few blocks apart.
     pub fn class_totals(&'static self) -> [ClassTotal; NBINS + 1] {
         self.ensure_booted();
-        let mut cached = [0usize; NHBINS + 1];
+        let mut cached = [0usize; NCLASSES + 1];
         {
             let threads = self.core.threads.lock();
             let mut thread = threads.first;

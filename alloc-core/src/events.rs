@@ -169,6 +169,7 @@ impl<O: Observer> Heap<O> {
             }
             self.other_events(thread);
             Self::arm(thread);
+            self.look_after(thread);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::observer::Observer;
 use crate::pages::hooks::{self, ExtentHooks};
 use crate::size::{self, NBINS};
 use crate::sys;
-use crate::thread::{Kind, Thread};
+use crate::thread::Kind;
 use crate::tls;
 
 /// Which arenas an operation is for.
@@ -197,7 +197,7 @@ impl<O: Observer> Heap<O> {
                 return;
             }
             self.flush_all(thread);
-            Thread::set_caching(thread, on, self.options());
+            (*thread).set_caching(on);
         }
     }
 

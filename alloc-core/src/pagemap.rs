@@ -2,7 +2,7 @@
 //! rest.
 //!
 //! The flat array has one byte for each OS page of the 47-bit address space, 32 GiB of which almost nothing is ever
-//! touched. A byte of 1 to [`crate::size::NHBINS`] is the class of the slab (or cached large block) in that page; with
+//! touched. A byte of 1 to [`crate::size::NCLASSES`] is the class of the slab (or cached large block) in that page; with
 //! [`FLAG`] set, a live sample is in that slab; 0 is everything else: no block starts there that the fast path knows.
 //! Where the reservation fails (`ulimit -v`, strict overcommit) the array is one zero byte and the shift is 63: every
 //! lookup finds 0, and the slow path asks the tree.

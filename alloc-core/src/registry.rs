@@ -7,7 +7,8 @@ use crate::arena::Arena;
 use crate::heap::Heap;
 use crate::observer::Observer;
 use crate::snapshot::Snapshot;
-use crate::size::NHBINS;
+use crate::size::NCLASSES;
+use crate::sys;
 use crate::thread::{DEAD, Kind, Thread, read_counter, state_bytes};
 use crate::tls;
 
@@ -142,7 +143,7 @@ impl<O: Observer> Heap<O> {
     pub(crate) fn start_thread(&'static self) -> *mut Thread {
         self.ensure_booted();
         let options = self.options();
-        let (memory, uid) = {
+        let (unused, uid) = {
             let mut threads = self.core.threads.lock();
             threads.started += 1;
             let unused = threads.unused;
@@ -150,23 +151,26 @@ impl<O: Observer> Heap<O> {
                 // SAFETY: the list holds states without a thread.
                 threads.unused = unsafe { (*unused).next };
             }
-            (unused.cast::<u8>(), threads.started)
+            (unused, threads.started)
         };
-        let memory = if memory.is_null() {
+        let map = self.core.shared.map.flat();
+        let thread = if unused.is_null() {
             match self.core.shared.base.allocate(state_bytes(options), 64) {
-                Some(fresh) => fresh,
+                // SAFETY: fresh memory of the right size and alignment.
+                Some(fresh) => unsafe { Thread::lay_out(fresh, options, map) },
                 None => return DEAD.as_thread(),
             }
         } else {
-            memory
+            // SAFETY: the list holds states without a thread, and this one is out of it now.
+            unsafe { (*unused).restart(options, map) };
+            unused
         };
-        // SAFETY: fresh memory or an unused state, of the right size and alignment.
-        let thread = unsafe { Thread::lay_out(memory, options, self.core.shared.map.flat()) };
         // SAFETY: the state is this thread's from here on.
         unsafe {
             (*thread).slot.uid = uid;
             (*thread).arena = self.choose_arena();
             (*thread).countdown = u64::MAX >> 1;
+            (*thread).looked_through = sys::ticks();
             self.core.threads.lock().link(thread);
             tls::set_thread(thread);
             self.start_events(thread);
@@ -203,7 +207,7 @@ impl<O: Observer> Heap<O> {
 
     /// Empties all caches of the calling thread.
     pub(crate) unsafe fn flush_all(&'static self, thread: *mut Thread) {
-        for class in 1..=NHBINS {
+        for class in 1..=NCLASSES {
             // SAFETY: the calling thread's own live state.
             unsafe {
                 self.flush(thread, thread, class, 0);

@@ -10,13 +10,15 @@ use crate::heap::{Heap, Request, TcacheChoice};
 use crate::message::{Decimal, fatal};
 use crate::observer::Observer;
 use crate::pagemap::FLAG;
-use crate::size::{self, CACHED_MAX, NBINS, SMALL_MAX};
+use crate::size::{self, CLASS_MAX, NBINS, NCLASSES, SMALL_MAX};
 use crate::sys::{self, PAGE};
 use crate::thread::{Kind, Thread};
 use crate::tls;
 
 /// Slow operations of a thread between two looks at its arena's decay.
 const TICKS: u32 = 64;
+/// Processor ticks between two looks through a thread's caches: about 10 ms.
+const LOOK_TICKS: u64 = 1 << 25;
 
 /// A block as it came from below.
 pub(crate) struct Obtained {
@@ -41,6 +43,10 @@ impl<O: Observer> Heap<O> {
     #[inline(never)]
     pub extern "C" fn allocate_slow(&'static self, size: usize) -> *mut u8 {
         let entry_sp = sys::stack_pointer();
+        let block = self.allocate_cached(size);
+        if !block.is_null() {
+            return block;
+        }
         self.allocate_request(size, &Request::PLAIN, entry_sp)
     }
 
@@ -48,14 +54,52 @@ impl<O: Observer> Heap<O> {
     #[inline(never)]
     pub(crate) extern "C" fn allocate_slow_or(&'static self, size: usize, failed: extern "C" fn(usize) -> *mut u8) -> *mut u8 {
         let entry_sp = sys::stack_pointer();
+        let block = self.allocate_cached(size);
+        if !block.is_null() {
+            return block;
+        }
         let block = self.allocate_request(size, &Request::PLAIN, entry_sp);
         if block.is_null() { failed(size) } else { block }
+    }
+
+    /// The fast path for sizes above the table's: a cached block, unless an event is due with it. Null: ask on.
+    #[inline(always)]
+    fn allocate_cached(&'static self, size: usize) -> *mut u8 {
+        if !(size::TABLE_MAX + 1..=CLASS_MAX).contains(&size) {
+            return null_mut();
+        }
+        let thread = tls::thread();
+        let class = size::class_of(size);
+        // SAFETY: the slot always holds a live state, and the shared ones have empty caches.
+        unsafe {
+            let top = (*thread).top[class];
+            let block = *top;
+            if block.is_null() || !(*thread).is_plain() {
+                return null_mut();
+            }
+            let usable = size::class_bytes(class) as u64;
+            let (countdown, ended) = (*thread).countdown.overflowing_sub(usable);
+            if ended || countdown >> 63 != 0 {
+                return null_mut();
+            }
+            (*thread).countdown = countdown;
+            (*thread).allocated = (*thread).allocated.wrapping_add(usable);
+            (*thread).requests[class] += 1;
+            (*thread).top[class] = top.sub(1);
+            block
+        }
     }
 
     /// A block that reads as zero.
     #[inline(never)]
     pub fn allocate_zeroed(&'static self, size: usize) -> *mut u8 {
         let entry_sp = sys::stack_pointer();
+        let block = self.allocate_fast(size);
+        if !block.is_null() {
+            // SAFETY: the block is ours and has at least `size` bytes.
+            unsafe { block.write_bytes(0, size) };
+            return block;
+        }
         self.allocate_request(size, &Request { zero: true, ..Request::PLAIN }, entry_sp)
     }
 
@@ -63,6 +107,16 @@ impl<O: Observer> Heap<O> {
     #[inline(never)]
     pub fn allocate_aligned(&'static self, size: usize, align: usize, zero: bool) -> *mut u8 {
         let entry_sp = sys::stack_pointer();
+        if let Some(rounded) = size::small_aligned(size, align) {
+            let block = self.allocate_fast(rounded);
+            if !block.is_null() {
+                if zero {
+                    // SAFETY: the block is ours and has at least `size` bytes.
+                    unsafe { block.write_bytes(0, size) };
+                }
+                return block;
+            }
+        }
         self.allocate_request(size, &Request { align, zero, ..Request::PLAIN }, entry_sp)
     }
 
@@ -157,7 +211,7 @@ impl<O: Observer> Heap<O> {
         let align = request.align;
         let class = if let Some(rounded) = size::small_aligned(size, align) {
             size::class_of(rounded)
-        } else if size <= CACHED_MAX && align <= PAGE {
+        } else if size <= CLASS_MAX && align <= PAGE {
             size::class_of(size.max(SMALL_MAX + 1))
         } else {
             return self.obtain_large(thread, size, request);
@@ -173,11 +227,14 @@ impl<O: Observer> Heap<O> {
                     (*cache).requests[class] += 1;
                     return Obtained { block, usable, zeroed: false };
                 }
-                if (*cache).capacity(class) > 0 {
+                if class <= NBINS && (*cache).capacity(class) > 0 {
                     let block = self.fill(thread, cache, class, request.arena);
                     return Obtained { block, usable, zeroed: false };
                 }
             }
+        }
+        if class > NBINS {
+            return self.obtain_large(thread, usable, request);
         }
         let Some(arena) = self.arena_for(thread, request.arena) else { return NOTHING };
         let mut block = null_mut();
@@ -201,8 +258,7 @@ impl<O: Observer> Heap<O> {
         let Some(arena) = self.arena_for(thread, arena) else { return null_mut() };
         // SAFETY: the caller's promise; the cache is empty and has `capacity` slots above its bottom.
         unsafe {
-            let capacity = (*cache).capacity(class);
-            let want = if class <= NBINS { (capacity >> (*cache).fill_shift[class]).max(1) } else { 1 };
+            let want = (*cache).fill_count(class);
             let slots = (*cache).bottom[class].add(1);
             let visit = Visit::cache((*cache).take_requests(class) + 1);
             let got = arena.fill(class, &self.core.shared, slots, want, visit);
@@ -212,8 +268,10 @@ impl<O: Observer> Heap<O> {
             // Lowest address on top: it goes out first, so that the memory in use stays low and dense.
             core::slice::from_raw_parts_mut(slots, got).reverse();
             (*cache).top[class] = slots.add(got).sub(1);
+            // Before the look at all caches that may follow.
+            let block = (*cache).pop(class);
             self.slow_operation(thread, arena);
-            (*cache).pop(class)
+            block
         }
     }
 
@@ -223,7 +281,7 @@ impl<O: Observer> Heap<O> {
             return NOTHING;
         }
         let Some(arena) = self.arena_for_large(thread, usable, request.arena) else { return NOTHING };
-        let class = if usable <= CACHED_MAX { size::class_of(usable) } else { 0 };
+        let class = size::large_class(usable);
         let extent = arena.allocate_large(&self.core.shared, usable, request.align, class, 1);
         self.slow_operation(thread, arena);
         if extent.is_null() {
@@ -232,6 +290,43 @@ impl<O: Observer> Heap<O> {
         // SAFETY: a fresh active extent.
         let (address, zeroed) = unsafe { ((*extent).address(), (*extent).zeroed()) };
         Obtained { block: core::ptr::with_exposed_provenance_mut(address), usable, zeroed }
+    }
+
+    /// Looks through the thread's caches when that is due.
+    ///
+    /// # Safety
+    /// `thread` is the calling thread's own live state.
+    pub(crate) unsafe fn look_after(&'static self, thread: *mut Thread) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let now = sys::ticks();
+            if now.wrapping_sub((*thread).looked_through) < LOOK_TICKS {
+                return;
+            }
+            (*thread).looked_through = now;
+            for class in 1..=NCLASSES {
+                self.give_idle(thread, class);
+            }
+        }
+    }
+
+    /// Gives the lower half of a cache back when it was not used since the last look.
+    unsafe fn give_idle(&'static self, thread: *mut Thread, class: usize) {
+        // SAFETY: the calling thread's own live state.
+        unsafe {
+            let cached = (*thread).cached(class);
+            if cached == 0 {
+                (*thread).shrink(class);
+                return;
+            }
+            let idle = (*thread).take_mark(class);
+            if idle > 0 {
+                (*thread).fill_less(class);
+                self.flush(thread, thread, class, cached - idle);
+                (*thread).shrink(class);
+            }
+            (*thread).set_mark(class);
+        }
     }
 
     /// Takes part in the arena's upkeep now and then, and watches for new maxima.
@@ -247,6 +342,7 @@ impl<O: Observer> Heap<O> {
             if (*thread).ticks >= TICKS {
                 (*thread).ticks = TICKS;
                 self.start_background_if_due();
+                self.look_after(thread);
                 arena.tick(&self.core.shared);
             }
             if O::ENABLED && self.observer.wants_maxima() && (*thread).depth == 0 {
@@ -322,16 +418,7 @@ impl<O: Observer> Heap<O> {
                 self.deallocation_events(thread);
             }
             let cache = if class > 0 { self.cache_of(thread, tcache) } else { null_mut() };
-            if !cache.is_null() && (*cache).capacity(class) > 0 {
-                if !(*cache).push(class, ptr) {
-                    let cached = (*cache).cached(class);
-                    let options = self.options();
-                    let (small, large) = (options.lg_tcache_flush_small_div, options.lg_tcache_flush_large_div);
-                    // What goes is at least one block.
-                    let gone = (cached >> if class <= NBINS { small } else { large }).max(1);
-                    self.flush(thread, cache, class, cached - gone);
-                    (*cache).push(class, ptr);
-                }
+            if !cache.is_null() && self.put_in_cache(thread, cache, class, ptr) {
                 return;
             }
             let arena = self.arena_of(extent);
@@ -342,6 +429,37 @@ impl<O: Observer> Heap<O> {
                 arena.deallocate_large(&self.core.shared, extent);
             }
             self.slow_operation(thread, arena);
+        }
+    }
+
+    /// Puts a block in a cache, which may have to give others back first. `false`: there is no room for it.
+    ///
+    /// # Safety
+    /// `cache` is the thread's own live state, or a cache that no other thread uses; the block is of `class`, and nobody
+    /// uses it.
+    unsafe fn put_in_cache(
+        &'static self,
+        thread: *mut Thread,
+        cache: *mut Thread,
+        class: usize,
+        block: *mut u8,
+    ) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if (*cache).push(class, block) || ((*cache).grow(class) && (*cache).push(class, block)) {
+                return true;
+            }
+            let cached = (*cache).cached(class);
+            if cached == 0 {
+                return false;
+            }
+            let options = self.options();
+            let (small, large) = (options.lg_tcache_flush_small_div, options.lg_tcache_flush_large_div);
+            // What goes is at least one block.
+            let gone = (cached >> if class <= NBINS { small } else { large }).max(1);
+            self.flush(thread, cache, class, cached - gone);
+            // The flush may have come to a look at all caches, which takes unused room back.
+            (*cache).push(class, block) || ((*cache).grow(class) && (*cache).push(class, block))
         }
     }
 
@@ -379,6 +497,7 @@ impl<O: Observer> Heap<O> {
             if cached <= keep {
                 return;
             }
+            (*cache).take_mark(class);
             let slots = (*cache).bottom[class].add(1);
             let mut left = cached - keep;
             let mut arena = None;

@@ -1,8 +1,8 @@
 //! Size classes: jemalloc's rule. 8; 16 to 128 by 16; then four classes per doubling.
 //!
 //! Classes are numbered from 1, so that 0 can mean "no class" in the page map. The first [`NBINS`] are cut from slabs,
-//! the next ones up to [`NHBINS`] are runs of whole pages that thread caches keep too. Above, sizes are rounded up to
-//! whole pages.
+//! the next ones up to [`NHBINS`] are runs of whole pages, and so are those up to [`NCLASSES`], one for each number of
+//! pages: all of these can be in thread caches. Above, sizes are rounded up to whole pages and have no class.
 
 use core::sync::atomic::{AtomicU16, Ordering};
 
@@ -16,6 +16,10 @@ pub const NHBINS: usize = 41;
 pub const SMALL_MAX: usize = 14336;
 /// The largest size of a cached class, in bytes.
 pub const CACHED_MAX: usize = 32768;
+/// The largest size that has a class, in bytes.
+pub const CLASS_MAX: usize = 256 << 10;
+/// Classes in all.
+pub const NCLASSES: usize = NHBINS + (CLASS_MAX - CACHED_MAX) / PAGE;
 /// The largest request that the table of the fast path covers, in bytes.
 pub const TABLE_MAX: usize = 4096;
 /// Large classes, by which large blocks are counted: those from 16 KiB up, four for each doubling.
@@ -25,12 +29,14 @@ pub const MAX_SIZE_CLASS: usize = 0x7000_0000_0000_0000;
 /// Most regions that a slab has.
 pub const MAX_REGIONS: usize = 512;
 
-const fn make_sizes() -> [u32; NHBINS + 1] {
-    let mut sizes = [0u32; NHBINS + 1];
+const fn make_sizes() -> [u32; NCLASSES + 1] {
+    let mut sizes = [0u32; NCLASSES + 1];
     sizes[1] = 8;
     let mut class = 2;
-    while class <= NHBINS {
-        sizes[class] = if class <= 9 {
+    while class <= NCLASSES {
+        sizes[class] = if class > NHBINS {
+            (CACHED_MAX + (class - NHBINS) * PAGE) as u32
+        } else if class <= 9 {
             // 16 to 128 by 16.
             (class as u32 - 1) * 16
         } else {
@@ -44,8 +50,8 @@ const fn make_sizes() -> [u32; NHBINS + 1] {
 }
 
 /// Usable bytes by class; index 0 is unused.
-pub static SIZES: [u32; NHBINS + 1] = make_sizes();
-const SIZES_CONST: [u32; NHBINS + 1] = make_sizes();
+pub static SIZES: [u32; NCLASSES + 1] = make_sizes();
+const SIZES_CONST: [u32; NCLASSES + 1] = make_sizes();
 
 const TABLE_LEN: usize = TABLE_MAX / 8 + 1;
 
@@ -66,12 +72,14 @@ const fn make_table() -> [u8; TABLE_LEN] {
 /// Class by `(bytes + 7) / 8` for requests up to [`TABLE_MAX`].
 pub static TABLE: [u8; TABLE_LEN] = make_table();
 
-/// The class of a request of at most [`CACHED_MAX`] bytes.
+/// The class of a request of at most [`CLASS_MAX`] bytes.
 #[inline]
 pub fn class_of(bytes: usize) -> usize {
-    debug_assert!(bytes <= CACHED_MAX);
+    debug_assert!(bytes <= CLASS_MAX);
     if bytes <= TABLE_MAX {
         TABLE[(bytes + 7) >> 3] as usize
+    } else if bytes > CACHED_MAX {
+        NHBINS + (bytes - CACHED_MAX).div_ceil(PAGE)
     } else {
         // `bytes` lies in (2^lg, 2^(lg+1)]; four classes share that range.
         let lg = (bytes - 1).ilog2();
@@ -89,6 +97,12 @@ pub fn class_bytes(class: usize) -> usize {
 /// Usable bytes of the class at jemalloc's index `i` (from 0).
 pub fn class_size(i: usize) -> usize {
     class_bytes(i + 1)
+}
+
+/// The class of a large block of `bytes` (whole pages), 0 for one that has none.
+#[inline]
+pub fn large_class(bytes: usize) -> usize {
+    if bytes <= CLASS_MAX { class_of(bytes) } else { 0 }
 }
 
 const fn gcd(mut a: usize, mut b: usize) -> usize {
@@ -239,6 +253,7 @@ pub fn pages_ceil(bytes: usize) -> usize {
 }
 
 const _: () = assert!(SIZES_CONST[NBINS] as usize == SMALL_MAX && SIZES_CONST[NHBINS] as usize == CACHED_MAX);
+const _: () = assert!(SIZES_CONST[NCLASSES] as usize == CLASS_MAX && NCLASSES < crate::pagemap::FLAG as usize);
 
 #[cfg(test)]
 mod tests {
@@ -246,7 +261,7 @@ mod tests {
 
     #[test]
     fn classes_are_monotone_and_tight() {
-        for bytes in 0..=CACHED_MAX {
+        for bytes in 0..=CLASS_MAX {
             let class = class_of(bytes);
             assert!(class_bytes(class) >= bytes, "{bytes}");
             assert!(class == 1 || class_bytes(class - 1) < bytes, "{bytes}");

@@ -9,7 +9,7 @@ use crate::extent::Extent;
 use crate::heap::{Heap, INTERNAL_ARENA};
 use crate::lock::{Counts, Mutex, Rank};
 use crate::observer::Observer;
-use crate::size::{self, NBINS, NHBINS};
+use crate::size::{self, NBINS, NCLASSES};
 use crate::stats::{ARENA_LOCKS, ArenaStats, GLOBAL_LOCKS, Stats};
 use crate::sys::{self, LG_PAGE};
 use crate::thread::{Thread, read_counter};
@@ -224,7 +224,7 @@ impl<O: Observer> Heap<O> {
     /// Totals. `allocated` comes from the threads' own counters and is exact when no thread allocates meanwhile.
     pub fn stats(&'static self) -> Stats {
         self.ensure_booted();
-        let mut stats = Stats { tcache_bytes: self.explicit_cache_stats(&mut [0; NHBINS + 1]), ..Stats::default() };
+        let mut stats = Stats { tcache_bytes: self.explicit_cache_stats(&mut [0; NCLASSES + 1]), ..Stats::default() };
         let mut allocated = self.core.gone_allocated.load(Ordering::Relaxed);
         let mut deallocated = self.core.gone_deallocated.load(Ordering::Relaxed);
         // SAFETY: live states; counters are read as such.
@@ -345,7 +345,7 @@ impl<O: Observer> Heap<O> {
 
     /// Requests that threads and caches have served and not told yet, and the bytes that they hold.
     fn add_untold(&'static self, arena: &Arena, out: &mut ArenaStats) {
-        let mut requests = [0; NHBINS + 1];
+        let mut requests = [0; NCLASSES + 1];
         if arena.index() == 0 {
             // A program's own cache belongs to no arena.
             out.tcache_bytes = self.explicit_cache_stats(&mut requests);

@@ -3,6 +3,11 @@
 //! A cache is a stack of block addresses for each class, in an array. Below the first slot lies a null pointer, so
 //! popping needs no bound; pushing compares with the last slot. Only the thread itself touches its state, but for its
 //! counters, which statistics read.
+//!
+//! What of a cache is not needed is found by a mark: now and then the block in the middle of the stack is taken out of
+//! its slot, which then holds null like the place below the first. A thread that pops down to it comes to the slow
+//! path, which puts the block back; if the mark is still there at the next look, the lower half was not used meanwhile
+//! and goes back to its slabs. The fast paths know nothing of this.
 
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
@@ -13,9 +18,19 @@ use crate::conf::{Options, UNSET};
 use crate::events::Events;
 use crate::observer::ThreadSlot;
 use crate::pagemap::{NO_MAP, NO_MAP_SHIFT};
-use crate::size::{self, NBINS, NHBINS};
+use crate::size::{self, NBINS, NCLASSES};
 
-const CLASSES: usize = NHBINS + 1;
+const CLASSES: usize = NCLASSES + 1;
+
+/// Most bytes that the caches of a thread may hold in blocks of whole pages.
+const LARGE_CACHED_BYTES: usize = 1 << 20;
+/// Slots of a class above jemalloc's largest cached one.
+const LARGE_SLOTS: usize = 8;
+/// Most slots that a cache of a slab class grows to, and most bytes in it, where the options are jemalloc's defaults.
+const GROWN_SLOTS: usize = 1024;
+const GROWN_BYTES: usize = 128 << 10;
+/// Most bytes by which the slab classes of a thread grow beyond their first capacity.
+const GROWN_BYTES_ALL: usize = 512 << 10;
 
 /// What kind of state a thread has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +74,22 @@ pub struct Thread {
     pub(crate) arena: Option<&'static Arena>,
     /// The slot below the first, by class.
     pub(crate) bottom: [*mut *mut u8; CLASSES],
-    /// What a fill asks for is `capacity >> fill_shift`: fewer for classes that are rarely used.
-    pub(crate) fill_shift: [u8; CLASSES],
+    /// When the caches were last looked through, in ticks of the processor.
+    pub(crate) looked_through: u64,
+    /// Bytes for which the caches of whole pages have slots.
+    large_room: usize,
+    /// Bytes for which the caches of slab classes have slots beyond their first capacity.
+    grown_room: usize,
+    /// What the next fill asks for: few at first and for classes that are rarely used.
+    fill_next: [u16; CLASSES],
+    /// Slots that a class starts with.
+    slots: [u16; CLASSES],
+    /// Slots that it can have.
+    slots_max: [u16; CLASSES],
+    /// The slot whose block was taken out, counted from `bottom`; 0: none.
+    mark: [u16; CLASSES],
+    /// That block.
+    marked: [*mut u8; CLASSES],
     /// Allocations by class that no bin has been told of yet.
     pub(crate) requests: [u64; CLASSES],
     pub(crate) events: Events,
@@ -110,7 +139,14 @@ const fn shared(kind: Kind) -> SharedThread {
         caching: false,
         arena: None,
         bottom: [none; CLASSES],
-        fill_shift: [0; CLASSES],
+        looked_through: 0,
+        large_room: 0,
+        grown_room: 0,
+        fill_next: [0; CLASSES],
+        slots: [0; CLASSES],
+        slots_max: [0; CLASSES],
+        mark: [0; CLASSES],
+        marked: [null_mut(); CLASSES],
         requests: [0; CLASSES],
         events: Events::NONE,
         slot: ThreadSlot { uid: 0, words: [0; 7] },
@@ -133,9 +169,15 @@ impl SharedThread {
     }
 }
 
-/// Slots of the cache of `class` under `options`: jemalloc's rule, twice the regions of a slab within bounds.
+/// Slots that the cache of `class` has at first under `options`: jemalloc's rule, twice the regions of a slab within
+/// bounds, for the classes that it caches; a few for the larger ones, unless larger caches have been ruled out. Those of
+/// whole pages get theirs one by one, as they are used.
 pub fn capacity(class: usize, options: &Options) -> usize {
-    if size::class_bytes(class) > options.tcache_max.min(size::CACHED_MAX) {
+    let bytes = size::class_bytes(class);
+    if bytes > size::CACHED_MAX {
+        return if options.tcache_max < size::CACHED_MAX { 0 } else { LARGE_SLOTS };
+    }
+    if bytes > options.tcache_max {
         return 0;
     }
     if options.tcache_ncached_max[class] != UNSET {
@@ -152,9 +194,24 @@ pub fn capacity(class: usize, options: &Options) -> usize {
     (wanted.clamp(low.min(high).max(2), high.max(2)) + 1) & !1
 }
 
+/// What the cache of `class` may grow to when its thread overflows it again and again: more for slab classes, unless the
+/// options say how many slots a class is to have.
+fn capacity_max(class: usize, options: &Options) -> usize {
+    let first = capacity(class, options);
+    if class > NBINS || first == 0 {
+        return first;
+    }
+    let default = &Options::DEFAULT;
+    let chosen = options.tcache_nslots_small_min != default.tcache_nslots_small_min
+        || options.tcache_nslots_small_max != default.tcache_nslots_small_max
+        || options.lg_tcache_nslots_mul != default.lg_tcache_nslots_mul
+        || options.tcache_ncached_max[class] != UNSET;
+    if chosen { first } else { first.max((GROWN_BYTES / size::class_bytes(class)).min(GROWN_SLOTS)) }
+}
+
 /// Bytes of a thread state with its caches.
 pub fn state_bytes(options: &Options) -> usize {
-    let slots: usize = (1..=NHBINS).map(|class| capacity(class, options) + 1).sum();
+    let slots: usize = (1..=NCLASSES).map(|class| capacity_max(class, options) + 1).sum();
     core::mem::size_of::<Thread>().next_multiple_of(64) + slots * core::mem::size_of::<*mut u8>()
 }
 
@@ -169,45 +226,144 @@ impl Thread {
         // copy.
         unsafe {
             thread.copy_from_nonoverlapping(EMPTY.as_thread(), 1);
-            (*thread).kind = Kind::Live;
-            // Only the slow paths fill and check blocks. Where that is wanted, the fast ones find nothing: the empty state's
-            // table has no class, its map no slab.
-            if !(options.junk_free || options.safety_check) {
-                (*thread).map = map.0;
-                (*thread).map_shift = map.1;
-            }
             (*thread).sizes = size::SIZES;
-            if !(options.zero || options.junk_alloc) {
-                (*thread).table = size::TABLE;
-            }
-            (*thread).caching = options.tcache;
             let mut slot = memory.add(core::mem::size_of::<Thread>().next_multiple_of(64)).cast::<*mut u8>();
-            for class in 1..=NHBINS {
-                let slots = capacity(class, options);
-                slot.write(null_mut());
+            for class in 1..=NCLASSES {
+                let slots = capacity_max(class, options);
                 (*thread).bottom[class] = slot;
-                (*thread).top[class] = slot;
-                (*thread).last[class] = if options.tcache { slot.add(slots) } else { slot };
-                (*thread).fill_shift[class] = 1;
+                (*thread).slots[class] = capacity(class, options) as u16;
+                (*thread).slots_max[class] = slots as u16;
                 slot = slot.add(slots + 1);
             }
+            (*thread).restart(options, map);
         }
         thread
     }
 
-    /// Switches the cache, which must be empty, on or off.
-    ///
-    /// # Safety
-    /// `thread` is the caller's, laid out under the same options.
-    pub(crate) unsafe fn set_caching(thread: *mut Thread, on: bool, options: &Options) {
-        // SAFETY: the array of each class has room for its capacity.
-        unsafe {
-            (*thread).caching = on;
-            for class in 1..=NHBINS {
-                let slots = if on { capacity(class, options) } else { 0 };
-                (*thread).last[class] = (*thread).bottom[class].add(slots);
-            }
+    /// Makes a laid-out state, fresh or of a thread that has ended, ready for another thread: empty, all counters 0.
+    pub(crate) fn restart(&mut self, options: &Options, map: (*const AtomicI8, usize)) {
+        self.kind = Kind::Live;
+        // Only the slow paths fill and check blocks. Where that is wanted, the fast ones find nothing: a table without
+        // classes, a map without slabs.
+        let plain_frees = !(options.junk_free || options.safety_check);
+        (self.map, self.map_shift) = if plain_frees { map } else { (&raw const NO_MAP, NO_MAP_SHIFT) };
+        let plain_allocations = !(options.zero || options.junk_alloc);
+        self.table = if plain_allocations { size::TABLE } else { [0; size::TABLE.len()] };
+        self.depth = 0;
+        self.ticks = 0;
+        self.allocated = 0;
+        self.deallocated = 0;
+        self.requests = [0; CLASSES];
+        self.events = Events::NONE;
+        self.slot = ThreadSlot { uid: 0, words: [0; 7] };
+        self.arena = None;
+        for class in 1..=NCLASSES {
+            // SAFETY: the slot below the first is part of the state.
+            unsafe { *self.bottom[class] = null_mut() };
+            self.top[class] = self.bottom[class];
+            self.mark[class] = 0;
+            self.fill_next[class] = self.fill_least(class);
         }
+        self.set_caching(options.tcache);
+    }
+
+    /// Switches the cache, which must be empty, on or off.
+    pub(crate) fn set_caching(&mut self, on: bool) {
+        self.caching = on;
+        self.large_room = 0;
+        self.grown_room = 0;
+        for class in 1..=NCLASSES {
+            // Those of whole pages grow with use.
+            let slots = if on && class <= NBINS { self.slots[class] as usize } else { 0 };
+            // SAFETY: within the cache's own slots.
+            self.last[class] = unsafe { self.bottom[class].add(slots) };
+        }
+    }
+
+    /// Whether allocations may be served without looking at the options: none has its block filled.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.table[1] != 0
+    }
+
+    /// What a fill asks for at least: an eighth of the cache, and no more than a page's worth if that is less.
+    fn fill_least(&self, class: usize) -> u16 {
+        let page_worth = (crate::sys::PAGE / size::class_bytes(class)).max(1);
+        (self.slots[class] / 8).clamp(1, page_worth as u16)
+    }
+
+    /// How many blocks the next fill of a class should bring; asks for more the next time.
+    pub(crate) fn fill_count(&mut self, class: usize) -> usize {
+        if class > NBINS {
+            return 1;
+        }
+        let most = (self.capacity(class) / 2).max(1) as u16;
+        let wanted = self.fill_next[class].clamp(1, most);
+        self.fill_next[class] = (wanted * 2).min(most);
+        wanted as usize
+    }
+
+    /// The class is little used: the next fill brings fewer.
+    pub(crate) fn fill_less(&mut self, class: usize) {
+        self.fill_next[class] = (self.fill_next[class] / 2).max(self.fill_least(class));
+    }
+
+    /// Makes room in a full cache: for one more block of a class of whole pages, for half as many again of a slab
+    /// class. `false`: the class or the thread has enough.
+    pub(crate) fn grow(&mut self, class: usize) -> bool {
+        let (bytes, capacity) = (size::class_bytes(class), self.capacity(class));
+        let (more, room, limit) = if class > NBINS {
+            (1, &mut self.large_room, LARGE_CACHED_BYTES)
+        } else {
+            (capacity / 2, &mut self.grown_room, GROWN_BYTES_ALL)
+        };
+        if !self.caching || more == 0 || capacity + more > self.slots_max[class] as usize || *room + more * bytes > limit {
+            return false;
+        }
+        *room += more * bytes;
+        // SAFETY: up to the cache's last slot.
+        self.last[class] = unsafe { self.last[class].add(more) };
+        true
+    }
+
+    /// Takes room back, as far as it is empty: all that a class of whole pages has, what a slab class has grown by.
+    pub(crate) fn shrink(&mut self, class: usize) {
+        if !self.caching {
+            return;
+        }
+        let (capacity, cached) = (self.capacity(class), self.cached(class));
+        let least = if class > NBINS { cached } else { cached.max(self.slots[class] as usize) };
+        let room = if class > NBINS { &mut self.large_room } else { &mut self.grown_room };
+        if least < capacity {
+            *room -= (capacity - least) * size::class_bytes(class);
+            // SAFETY: a slot of the cache.
+            self.last[class] = unsafe { self.bottom[class].add(least) };
+        }
+    }
+
+    /// Marks the middle of a cache that has no mark; nothing happens when it is empty.
+    pub(crate) fn set_mark(&mut self, class: usize) {
+        let at = self.cached(class).div_ceil(2);
+        if at > 0 {
+            // SAFETY: one of the slots in use.
+            unsafe {
+                let slot = self.bottom[class].add(at);
+                self.marked[class] = *slot;
+                *slot = null_mut();
+            }
+            self.mark[class] = at as u16;
+        }
+    }
+
+    /// Takes the mark off, if it is still there; returns how many blocks lie up to it.
+    pub(crate) fn take_mark(&mut self, class: usize) -> usize {
+        let at = self.mark[class] as usize;
+        if at > 0 {
+            // SAFETY: the slot that the mark emptied: whoever moves the slots takes the mark off first.
+            unsafe { *self.bottom[class].add(at) = self.marked[class] };
+            self.mark[class] = 0;
+        }
+        at
     }
 
     /// Requests of `class` that were served since this was asked last.
@@ -231,12 +387,16 @@ impl Thread {
     }
 
     /// Takes the topmost block; null when the cache is empty.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn pop(&mut self, class: usize) -> *mut u8 {
         let top = self.top[class];
-        // SAFETY: `top` points at a slot or at the null below the first.
+        // SAFETY: `top` points at a slot, at the null below the first, or at the slot that the mark emptied.
         unsafe {
-            let block = *top;
+            let mut block = *top;
+            if block.is_null() && self.mark[class] != 0 {
+                self.take_mark(class);
+                block = *top;
+            }
             if !block.is_null() {
                 self.top[class] = top.sub(1);
             }
@@ -267,7 +427,7 @@ impl Thread {
 
     /// Bytes in the caches, as another thread may ask: a moment's picture.
     pub(crate) fn cached_bytes(&self) -> usize {
-        (1..=NHBINS).map(|class| self.cached_by_anybody(class) * size::class_bytes(class)).sum()
+        (1..=NCLASSES).map(|class| self.cached_by_anybody(class) * size::class_bytes(class)).sum()
     }
 
     /// Adds to a counter that other threads read; only its own thread writes it.

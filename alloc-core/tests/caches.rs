@@ -38,7 +38,8 @@ fn a_cache_of_ones_own() {
         HEAP.deallocate_with(block, with_cache(one));
         assert_eq!(HEAP.stats().tcache_bytes, cached + 5120);
         HEAP.flush_cache(one);
-        assert!(HEAP.stats().tcache_bytes <= cached - 5120);
+        // This block at least went back, and whatever the fills of that cache had brought besides.
+        assert!(HEAP.stats().tcache_bytes <= cached);
         HEAP.destroy_cache(one);
     }
     assert_eq!(HEAP.create_cache(), Some(one));
