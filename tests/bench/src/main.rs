@@ -1,0 +1,35 @@
+//! The command behind `tests/bench/run`: compares allocators by counts, times and memory.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Compares allocators, preloaded into the same programs on the same machine.
+#[derive(Debug, Parser)]
+#[command(name = "tests/bench/run", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Counts the instructions of malloc's and free's fast paths by callgrind
+    FastPath(commands::fast_path::Options),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        Command::FastPath(options) => commands::fast_path::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("tests/bench/run: {failure}");
+            ExitCode::from(2)
+        }
+    }
+}
