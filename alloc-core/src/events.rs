@@ -10,6 +10,7 @@ use crate::heap::Heap;
 use crate::lock::{Mutex, Rank};
 use crate::observer::{Block, Observer};
 use crate::pagemap::{NO_MAP, NO_MAP_SHIFT};
+use crate::sys::Entry;
 use crate::thread::{Kind, Thread};
 
 /// Most callbacks of programs (jemalloc's number).
@@ -150,7 +151,7 @@ impl<O: Observer> Heap<O> {
         address: usize,
         requested_bytes: usize,
         usable_bytes: usize,
-        entry_sp: usize,
+        entry: &Entry,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -159,7 +160,7 @@ impl<O: Observer> Heap<O> {
                 self.draw_wait(thread);
                 if (*thread).depth == 0 {
                     (*thread).depth += 1;
-                    let event = Block { address, requested_bytes, usable_bytes, entry_sp };
+                    let event = Block { address, requested_bytes, usable_bytes, entry: *entry };
                     if self.observer.sampled(&mut (*thread).slot, &event) {
                         self.flag(address, true);
                     }

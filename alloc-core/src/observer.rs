@@ -6,6 +6,7 @@
 //! never sampled. No heap lock is held during any call.
 
 use crate::ctl::Node;
+use crate::sys::Entry;
 use crate::lock::Counts;
 
 /// One allocation chosen for recording, or a change of one.
@@ -17,9 +18,9 @@ pub struct Block {
     pub requested_bytes: usize,
     /// Bytes that the caller may use; the unit of the countdown.
     pub usable_bytes: usize,
-    /// An address inside the stack frame of the allocator's own slow path. Frames whose canonical frame address is
-    /// not above it belong to the allocator, and the first frame above it is the slow path itself.
-    pub entry_sp: usize,
+    /// Where the allocator's own slow path stood: that frame and all below it are the allocator's, and a walk of the
+    /// stack may start there.
+    pub entry: Entry,
 }
 
 /// What an observer keeps with each thread. Zeroed when a thread starts; only its own thread touches it.

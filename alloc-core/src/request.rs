@@ -11,7 +11,7 @@ use crate::message::{Decimal, fatal};
 use crate::observer::Observer;
 use crate::pagemap::FLAG;
 use crate::size::{self, CLASS_MAX, NBINS, NCLASSES, SMALL_MAX};
-use crate::sys::{self, PAGE};
+use crate::sys::{self, Entry, PAGE};
 use crate::thread::{Kind, Thread};
 use crate::tls;
 
@@ -42,23 +42,23 @@ impl<O: Observer> Heap<O> {
     #[cold]
     #[inline(never)]
     pub extern "C" fn allocate_slow(&'static self, size: usize) -> *mut u8 {
-        let entry_sp = sys::stack_pointer();
+        let entry = sys::entry();
         let block = self.allocate_cached(size);
         if !block.is_null() {
             return block;
         }
-        self.allocate_request(size, &Request::PLAIN, entry_sp)
+        self.allocate_request(size, &Request::PLAIN, &entry)
     }
 
     #[cold]
     #[inline(never)]
     pub(crate) extern "C" fn allocate_slow_or(&'static self, size: usize, failed: extern "C" fn(usize) -> *mut u8) -> *mut u8 {
-        let entry_sp = sys::stack_pointer();
+        let entry = sys::entry();
         let block = self.allocate_cached(size);
         if !block.is_null() {
             return block;
         }
-        let block = self.allocate_request(size, &Request::PLAIN, entry_sp);
+        let block = self.allocate_request(size, &Request::PLAIN, &entry);
         if block.is_null() { failed(size) } else { block }
     }
 
@@ -93,20 +93,20 @@ impl<O: Observer> Heap<O> {
     /// A block that reads as zero.
     #[inline(never)]
     pub fn allocate_zeroed(&'static self, size: usize) -> *mut u8 {
-        let entry_sp = sys::stack_pointer();
+        let entry = sys::entry();
         let block = self.allocate_fast(size);
         if !block.is_null() {
             // SAFETY: the block is ours and has at least `size` bytes.
             unsafe { block.write_bytes(0, size) };
             return block;
         }
-        self.allocate_request(size, &Request { zero: true, ..Request::PLAIN }, entry_sp)
+        self.allocate_request(size, &Request { zero: true, ..Request::PLAIN }, &entry)
     }
 
     /// A block aligned to `align`, a power of two.
     #[inline(never)]
     pub fn allocate_aligned(&'static self, size: usize, align: usize, zero: bool) -> *mut u8 {
-        let entry_sp = sys::stack_pointer();
+        let entry = sys::entry();
         if let Some(rounded) = size::small_aligned(size, align) {
             let block = self.allocate_fast(rounded);
             if !block.is_null() {
@@ -117,25 +117,25 @@ impl<O: Observer> Heap<O> {
                 return block;
             }
         }
-        self.allocate_request(size, &Request { align, zero, ..Request::PLAIN }, entry_sp)
+        self.allocate_request(size, &Request { align, zero, ..Request::PLAIN }, &entry)
     }
 
     /// A block by the rules of the `*allocx` family.
     #[inline(never)]
     pub fn allocate_with(&'static self, size: usize, request: Request) -> *mut u8 {
-        let entry_sp = sys::stack_pointer();
-        self.allocate_request(size, &request, entry_sp)
+        let entry = sys::entry();
+        self.allocate_request(size, &request, &entry)
     }
 
-    /// Any request, counted and perhaps sampled; frames up to the one of `entry_sp` are the allocator's.
-    pub(crate) fn allocate_request(&'static self, size: usize, request: &Request, entry_sp: usize) -> *mut u8 {
+    /// Any request, counted and perhaps sampled; frames up to the one of `entry` are the allocator's.
+    pub(crate) fn allocate_request(&'static self, size: usize, request: &Request, entry: &Entry) -> *mut u8 {
         let thread = self.thread();
         let found = self.obtain(thread, size, request);
         if found.block.is_null() {
             return null_mut();
         }
         self.prepare(&found, request.zero);
-        self.account(thread, found.block, size, found.usable, entry_sp);
+        self.account(thread, found.block, size, found.usable, entry);
         found.block
     }
 
@@ -162,7 +162,7 @@ impl<O: Observer> Heap<O> {
         block: *mut u8,
         requested: usize,
         usable: usize,
-        entry_sp: usize,
+        entry: &Entry,
     ) {
         // SAFETY: the thread's own state, or the dead one, which is only read.
         unsafe {
@@ -177,7 +177,7 @@ impl<O: Observer> Heap<O> {
                 let (countdown, fired) = (*thread).countdown.overflowing_sub(usable as u64);
                 (*thread).countdown = countdown;
                 if fired || due {
-                    self.alarm(thread, block.addr(), requested, usable, entry_sp);
+                    self.alarm(thread, block.addr(), requested, usable, entry);
                 }
             }
         }

@@ -7,7 +7,7 @@ use crate::extent::Extent;
 use crate::heap::{Heap, Request};
 use crate::observer::Observer;
 use crate::size::{self, NBINS, SMALL_MAX};
-use crate::sys;
+use crate::sys::{self, Entry};
 use crate::thread::{Kind, Thread};
 use crate::tls;
 
@@ -44,7 +44,7 @@ impl<O: Observer> Heap<O> {
     /// `ptr` is a block in use of this heap, the caller's; when the result isn't null, `ptr` is gone.
     #[inline(never)]
     pub unsafe fn reallocate(&'static self, ptr: *mut u8, new_size: usize) -> *mut u8 {
-        let entry_sp = sys::stack_pointer();
+        let entry = sys::entry();
         let thread = tls::thread();
         // SAFETY: the slot always holds a live state, with a map for every address; the block is the caller's. A positive
         // byte is the class of a block that nobody watches.
@@ -58,7 +58,7 @@ impl<O: Observer> Heap<O> {
                 let fresh = self.allocate_or_else(
                     new_size,
                     #[inline(always)]
-                    |size| self.allocate_request(size, &Request::PLAIN, entry_sp),
+                    |size| self.allocate_request(size, &Request::PLAIN, &entry),
                 );
                 if !fresh.is_null() {
                     fresh.copy_from_nonoverlapping(ptr, size::class_bytes(old.min(new)));
@@ -66,7 +66,7 @@ impl<O: Observer> Heap<O> {
                 }
                 return fresh;
             }
-            self.reallocate_request(ptr, new_size, &Request::PLAIN, entry_sp)
+            self.reallocate_request(ptr, new_size, &Request::PLAIN, &entry)
         }
     }
 
@@ -76,9 +76,9 @@ impl<O: Observer> Heap<O> {
     /// As [`Heap::reallocate`].
     #[inline(never)]
     pub unsafe fn reallocate_with(&'static self, ptr: *mut u8, size: usize, request: Request) -> *mut u8 {
-        let entry_sp = sys::stack_pointer();
+        let entry = sys::entry();
         // SAFETY: the caller's promise.
-        unsafe { self.reallocate_request(ptr, size, &request, entry_sp) }
+        unsafe { self.reallocate_request(ptr, size, &request, &entry) }
     }
 
     unsafe fn reallocate_request(
@@ -86,7 +86,7 @@ impl<O: Observer> Heap<O> {
         ptr: *mut u8,
         new_size: usize,
         request: &Request,
-        entry_sp: usize,
+        entry: &Entry,
     ) -> *mut u8 {
         let thread = self.thread();
         // SAFETY: `extent_of` returns an active extent or doesn't return; the block is the caller's.
@@ -98,12 +98,12 @@ impl<O: Observer> Heap<O> {
                 return null_mut();
             }
             if ptr.addr() & (request.align - 1) == 0
-                && self.resize_block(thread, extent, ptr, new_size, new_usable, request.zero, entry_sp)
+                && self.resize_block(thread, extent, ptr, new_size, new_usable, request.zero, entry)
             {
                 return ptr;
             }
             let plain = Request { zero: false, ..*request };
-            let fresh = self.allocate_request(new_size, &plain, entry_sp);
+            let fresh = self.allocate_request(new_size, &plain, entry);
             if fresh.is_null() {
                 return null_mut();
             }
@@ -127,7 +127,7 @@ impl<O: Observer> Heap<O> {
         new_size: usize,
         new_usable: usize,
         zero: bool,
-        entry_sp: usize,
+        entry: &Entry,
     ) -> bool {
         // SAFETY: the caller passes the block's active extent.
         unsafe {
@@ -158,7 +158,7 @@ impl<O: Observer> Heap<O> {
             } else {
                 self.core.gone_deallocated.fetch_add(old_usable as u64, Ordering::Relaxed);
             }
-            self.account(thread, ptr, new_size, new_usable, entry_sp);
+            self.account(thread, ptr, new_size, new_usable, entry);
             self.slow_operation(thread, arena);
             true
         }
@@ -178,7 +178,7 @@ impl<O: Observer> Heap<O> {
         align: usize,
         zero: bool,
     ) -> usize {
-        let entry_sp = sys::stack_pointer();
+        let entry = sys::entry();
         let thread = self.thread();
         // SAFETY: the caller's promise.
         unsafe {
@@ -190,7 +190,7 @@ impl<O: Observer> Heap<O> {
             let most = size.saturating_add(extra).min(size::MAX_SIZE_CLASS);
             for wanted in [most, size] {
                 let usable = size::usable_size_for(wanted, align);
-                if usable != 0 && self.resize_block(thread, extent, ptr, wanted, usable, zero, entry_sp) {
+                if usable != 0 && self.resize_block(thread, extent, ptr, wanted, usable, zero, &entry) {
                     return usable;
                 }
                 // What fits behind the block isn't known. A size between the two stays as it is, and isn't cut back.

@@ -24,7 +24,7 @@ impl Observer for Watcher {
         (slot.words[0] >> 40) as u64 % 8192
     }
     fn sampled(&'static self, _: &mut ThreadSlot, block: &Block) -> bool {
-        assert!(block.usable_bytes >= block.requested_bytes && block.entry_sp != 0);
+        assert!(block.usable_bytes >= block.requested_bytes && block.entry.sp != 0);
         self.sampled.fetch_add(1, Ordering::Relaxed);
         self.live.lock().unwrap().push(block.address);
         true

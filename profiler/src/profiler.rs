@@ -1,5 +1,6 @@
 //! The observer: takes samples, keeps them, and starts dumps.
 
+use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -163,13 +164,16 @@ impl Profiler {
     #[inline(never)]
     fn capture<const FRAMES: usize>(&self, stack: unwind::Stack, cut: &Cut) -> StackId {
         let settings = &self.settings;
-        let mut frames = [0usize; FRAMES];
+        // Not cleared: a kilobyte, of which most stacks need little.
+        let mut frames = [MaybeUninit::<usize>::uninit(); FRAMES];
         let depth = (settings.depth.load(Ordering::Relaxed) as usize).min(FRAMES);
         let capture = unwind::capture(settings.method(), stack, cut, &mut frames[..depth]);
         if capture.end != unwind::End::Complete {
             self.incomplete.fetch_add(1, Ordering::Relaxed);
         }
-        self.stacks.intern(&frames[..capture.depth], capture.end)
+        // SAFETY: a walk writes as many frames as it says.
+        let frames = unsafe { core::slice::from_raw_parts(frames.as_ptr().cast::<usize>(), capture.depth) };
+        self.stacks.intern(frames, capture.end)
     }
 
     /// Reads the thread's name again after a few milliseconds: a system call, as dear as all the rest of a sample.
@@ -276,7 +280,7 @@ impl Observer for Profiler {
             slot.words[word::STACK] = unwind::stack().word();
         }
         let own = self.own_start.load(Ordering::Relaxed)..self.own_end.load(Ordering::Relaxed);
-        let cut = Cut { entry_sp: block.entry_sp, own };
+        let cut = Cut { entry: block.entry, own };
         let own_stack = unwind::Stack::from_word(slot.words[word::STACK]);
         // The usual depth needs a kilobyte of the program's stack, the greatest four.
         let stack = if self.settings.depth.load(Ordering::Relaxed) <= DEPTH_USUAL {

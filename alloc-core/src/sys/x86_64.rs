@@ -37,6 +37,31 @@ pub fn stack_pointer() -> usize {
     pointer
 }
 
+/// Where a function stands: what a walk of the stack starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Address of the code.
+    pub pc: usize,
+    /// The stack pointer there.
+    pub sp: usize,
+    /// The frame pointer register there, whatever it holds.
+    pub bp: usize,
+}
+
+/// The function that this is inlined into, as it stands.
+#[inline(always)]
+pub fn entry() -> Entry {
+    let (pc, sp, bp);
+    // SAFETY: copies registers.
+    unsafe {
+        asm!(
+            "lea {0}, [rip]", "mov {1}, rsp", "mov {2}, rbp",
+            out(reg) pc, out(reg) sp, out(reg) bp, options(nomem, nostack, preserves_flags)
+        );
+    }
+    Entry { pc, sp, bp }
+}
+
 /// A counter that grows by some billions a second: cheaper than a clock, for telling whether to look at one.
 #[inline]
 pub fn ticks() -> u64 {

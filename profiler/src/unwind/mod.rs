@@ -13,7 +13,10 @@ mod walker;
 pub use bounds::{Stack, stack};
 pub use rules::pretouch;
 
+use core::mem::MaybeUninit;
 use core::ops::Range;
+
+use alloc_core::sys::Entry;
 
 /// How stacks are captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +34,8 @@ pub enum Method {
 /// Which frames at the leaf end belong to the allocator.
 #[derive(Clone, Debug)]
 pub struct Cut {
-    /// A stack address inside of the frame of the allocator's slow path: that frame and all below it go.
-    pub entry_sp: usize,
+    /// Where the allocator's slow path stands: its frame and all below it go.
+    pub entry: Entry,
     /// Code addresses of the allocator's own module, empty when the program contains it. Frames of it that follow go
     /// too.
     pub own: Range<usize>,
@@ -63,7 +66,7 @@ pub struct Capture {
 /// `stack` is the thread's own ([`stack()`]); where it isn't known, or the thread runs on another one, memory is probed
 /// before it is read.
 #[inline(never)]
-pub fn capture(method: Method, stack: Stack, cut: &Cut, frames: &mut [usize]) -> Capture {
+pub fn capture(method: Method, stack: Stack, cut: &Cut, frames: &mut [MaybeUninit<usize>]) -> Capture {
     match method {
         Method::Libgcc => walker::libgcc(cut, frames),
         _ if !resolve::available() => walker::libgcc(cut, frames),

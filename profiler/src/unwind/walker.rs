@@ -1,38 +1,19 @@
 //! The walk itself.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
+
+use alloc_core::sys::Entry;
 
 use super::bounds::{Readable, Stack};
 use super::resolve::{self, Module};
 use super::rules::{self, Kind, Rule};
 use super::{Capture, Cut, End, Method};
 
-/// The registers that rules speak of.
-#[derive(Clone, Copy, Debug)]
-struct Registers {
-    pc: usize,
-    sp: usize,
-    bp: usize,
-}
-
-/// The registers of the function that this is inlined into.
-#[inline(always)]
-fn here() -> Registers {
-    let (pc, sp, bp);
-    // SAFETY: copies registers.
-    unsafe {
-        core::arch::asm!(
-            "lea {0}, [rip]", "mov {1}, rsp", "mov {2}, rbp",
-            out(reg) pc, out(reg) sp, out(reg) bp, options(nomem, nostack, preserves_flags)
-        );
-    }
-    Registers { pc, sp, bp }
-}
-
 /// Takes frames, leaf first, and leaves out the allocator's own.
 struct Frames<'a> {
     cut: &'a Cut,
-    out: &'a mut [usize],
+    out: &'a mut [MaybeUninit<usize>],
     depth: usize,
     /// Whether the slow path's own frame has been passed.
     outside: bool,
@@ -43,13 +24,13 @@ impl Frames<'_> {
     #[inline]
     fn push(&mut self, return_address: usize, cfa: usize) -> bool {
         // The slow path's frame is the first whose CFA lies above the address inside of it.
-        self.outside |= cfa > self.cut.entry_sp;
+        self.outside |= cfa > self.cut.entry.sp;
         if !self.outside || (self.depth == 0 && self.cut.own.contains(&return_address)) {
             return true;
         }
         match self.out.get_mut(self.depth) {
             Some(slot) => {
-                *slot = return_address;
+                slot.write(return_address);
                 self.depth += 1;
                 true
             }
@@ -69,12 +50,13 @@ const STEPS_MAX: usize = 4096;
 
 /// Walks by unwind tables and frame pointers.
 #[inline(never)]
-pub(super) fn own(method: Method, stack: Stack, cut: &Cut, out: &mut [usize]) -> Capture {
-    let mut at = here();
+pub(super) fn own(method: Method, stack: Stack, cut: &Cut, out: &mut [MaybeUninit<usize>]) -> Capture {
+    // The frames below are the allocator's: none of them is walked.
+    let mut at = cut.entry;
     let mut memory = Readable::new(at.sp, stack);
     let mut frames = Frames { cut, out, depth: 0, outside: false };
     let mut module: Option<Module> = None;
-    // The first address is where this function is; later ones are where calls return to, one past the call.
+    // The first address is where the slow path is; later ones are where calls return to, one past the call.
     let mut past_call = 0;
     for _ in 0..STEPS_MAX {
         let rule = if method == Method::FramePointer && past_call == 1 {
@@ -149,11 +131,11 @@ pub(super) fn own(method: Method, stack: Stack, cut: &Cut, out: &mut [usize]) ->
 
 /// The interrupted registers in the kernel's signal frame on x86-64: `sp` points at a `ucontext_t`, whose general
 /// registers begin at offset 40 in the order r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip.
-fn signal_frame(memory: &mut Readable, sp: usize) -> Option<Registers> {
+fn signal_frame(memory: &mut Readable, sp: usize) -> Option<Entry> {
     let register = |memory: &mut Readable, index: usize| memory.word(sp.checked_add(40 + index * 8)?);
     let (bp, interrupted_sp, pc) = (register(memory, 10)?, register(memory, 15)?, register(memory, 16)?);
     // A handler on a stack of its own interrupts another stack: this walk's bounds don't hold there.
-    (interrupted_sp > sp).then_some(Registers { pc, sp: interrupted_sp, bp })
+    (interrupted_sp > sp).then_some(Entry { pc, sp: interrupted_sp, bp })
 }
 
 struct LibgccWalk<'a, 'b> {
@@ -169,7 +151,7 @@ unsafe extern "C" {
 
 /// Walks by the compiler's unwinder. It may take the loader's lock on C libraries without `_dl_find_object`.
 #[inline(never)]
-pub(super) fn libgcc(cut: &Cut, out: &mut [usize]) -> Capture {
+pub(super) fn libgcc(cut: &Cut, out: &mut [MaybeUninit<usize>]) -> Capture {
     const GO_ON: i32 = 0;
     const STOP: i32 = 4;
     extern "C" fn step(context: *mut c_void, state: *mut c_void) -> i32 {
@@ -201,11 +183,17 @@ mod tests {
     use super::*;
     use crate::unwind::{capture, stack};
 
+    /// Numbers as room for numbers: nothing but numbers is ever written there.
+    fn room(frames: &mut [usize]) -> &mut [MaybeUninit<usize>] {
+        // SAFETY: the same memory, and a number is a value of either type.
+        unsafe { core::slice::from_raw_parts_mut(frames.as_mut_ptr().cast(), frames.len()) }
+    }
+
     fn both(own: &mut [usize], reference: &mut [usize]) -> (Capture, Capture) {
-        let cut = Cut { entry_sp: 0, own: 0..0 };
+        let cut = Cut { entry: alloc_core::sys::entry(), own: 0..0 };
         (
-            capture(Method::Auto, stack(), &cut, own),
-            capture(Method::Libgcc, Stack::UNKNOWN, &cut, reference),
+            capture(Method::Auto, stack(), &cut, room(own)),
+            capture(Method::Libgcc, Stack::UNKNOWN, &cut, room(reference)),
         )
     }
 
@@ -250,9 +238,9 @@ mod tests {
 
     #[test]
     fn truncation_is_told() {
-        let cut = Cut { entry_sp: 0, own: 0..0 };
+        let cut = Cut { entry: alloc_core::sys::entry(), own: 0..0 };
         let mut frames = [0; 3];
-        let capture = capture(Method::Auto, stack(), &cut, &mut frames);
+        let capture = capture(Method::Auto, stack(), &cut, room(&mut frames));
         assert_eq!((capture.depth, capture.end), (3, End::Truncated));
     }
 
@@ -260,8 +248,8 @@ mod tests {
     fn cut_leaves_the_caller_first() {
         #[inline(never)]
         fn slow_path(frames: &mut [usize]) -> Capture {
-            let cut = Cut { entry_sp: alloc_core::sys::stack_pointer(), own: 0..0 };
-            let captured = capture(Method::Auto, stack(), &cut, frames);
+            let cut = Cut { entry: alloc_core::sys::entry(), own: 0..0 };
+            let captured = capture(Method::Auto, stack(), &cut, room(frames));
             std::hint::black_box(captured)
         }
         #[inline(never)]
