@@ -42,22 +42,22 @@ impl<O: Observer> Heap<O> {
     #[cold]
     #[inline(never)]
     pub extern "C" fn allocate_slow(&'static self, size: usize) -> *mut u8 {
-        let entry = sys::entry();
         let block = self.allocate_cached(size);
         if !block.is_null() {
             return block;
         }
+        let entry = sys::entry();
         self.allocate_request(size, &Request::PLAIN, &entry)
     }
 
     #[cold]
     #[inline(never)]
     pub(crate) extern "C" fn allocate_slow_or(&'static self, size: usize, failed: extern "C" fn(usize) -> *mut u8) -> *mut u8 {
-        let entry = sys::entry();
         let block = self.allocate_cached(size);
         if !block.is_null() {
             return block;
         }
+        let entry = sys::entry();
         let block = self.allocate_request(size, &Request::PLAIN, &entry);
         if block.is_null() { failed(size) } else { block }
     }
@@ -93,20 +93,19 @@ impl<O: Observer> Heap<O> {
     /// A block that reads as zero.
     #[inline(never)]
     pub fn allocate_zeroed(&'static self, size: usize) -> *mut u8 {
-        let entry = sys::entry();
         let block = self.allocate_fast(size);
         if !block.is_null() {
             // SAFETY: the block is ours and has at least `size` bytes.
             unsafe { block.write_bytes(0, size) };
             return block;
         }
+        let entry = sys::entry();
         self.allocate_request(size, &Request { zero: true, ..Request::PLAIN }, &entry)
     }
 
     /// A block aligned to `align`, a power of two.
     #[inline(never)]
     pub fn allocate_aligned(&'static self, size: usize, align: usize, zero: bool) -> *mut u8 {
-        let entry = sys::entry();
         if let Some(rounded) = size::small_aligned(size, align) {
             let block = self.allocate_fast(rounded);
             if !block.is_null() {
@@ -117,6 +116,7 @@ impl<O: Observer> Heap<O> {
                 return block;
             }
         }
+        let entry = sys::entry();
         self.allocate_request(size, &Request { align, zero, ..Request::PLAIN }, &entry)
     }
 

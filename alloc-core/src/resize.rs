@@ -44,7 +44,6 @@ impl<O: Observer> Heap<O> {
     /// `ptr` is a block in use of this heap, the caller's; when the result isn't null, `ptr` is gone.
     #[inline(never)]
     pub unsafe fn reallocate(&'static self, ptr: *mut u8, new_size: usize) -> *mut u8 {
-        let entry = sys::entry();
         let thread = tls::thread();
         // SAFETY: the slot always holds a live state, with a map for every address; the block is the caller's. A positive
         // byte is the class of a block that nobody watches.
@@ -58,7 +57,7 @@ impl<O: Observer> Heap<O> {
                 let fresh = self.allocate_or_else(
                     new_size,
                     #[inline(always)]
-                    |size| self.allocate_request(size, &Request::PLAIN, &entry),
+                    |size| self.allocate_request(size, &Request::PLAIN, &sys::entry()),
                 );
                 if !fresh.is_null() {
                     fresh.copy_from_nonoverlapping(ptr, size::class_bytes(old.min(new)));
@@ -66,7 +65,7 @@ impl<O: Observer> Heap<O> {
                 }
                 return fresh;
             }
-            self.reallocate_request(ptr, new_size, &Request::PLAIN, &entry)
+            self.reallocate_request(ptr, new_size, &Request::PLAIN, &sys::entry())
         }
     }
 
