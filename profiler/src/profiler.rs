@@ -22,9 +22,6 @@ use crate::{HEAP, dump, helpers, nodes};
 /// Frames of a stack for which the smaller buffer is enough: the default of `prof_bt_max`.
 const DEPTH_USUAL: u32 = 128;
 
-/// Samples after which the cache of unwind rules is touched as a whole. Most processes are short and take fewer.
-const MANY_SAMPLES: u64 = 64;
-
 /// Watches the heap of this program.
 #[derive(Debug)]
 pub struct Profiler {
@@ -288,9 +285,7 @@ impl Observer for Profiler {
         } else {
             self.capture::<{ DEPTH_MAX as usize }>(own_stack, &cut)
         };
-        if self.samples.fetch_add(1, Ordering::Relaxed) == MANY_SAMPLES {
-            unwind::pretouch();
-        }
+        self.samples.fetch_add(1, Ordering::Relaxed);
         let birth = sys::ticks();
         self.refresh(slot, birth);
         let period = self.settings.interval.load(Ordering::Relaxed);

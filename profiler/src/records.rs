@@ -38,7 +38,7 @@ pub struct Record {
 // SAFETY: integers.
 unsafe impl Zeroed for Record {}
 
-const SHARDS: usize = 64;
+const SHARDS: usize = 16;
 const SHARD_LEN_MIN: usize = 64;
 
 #[derive(Debug)]

@@ -11,7 +11,6 @@ mod rules;
 mod walker;
 
 pub use bounds::{Stack, stack};
-pub use rules::pretouch;
 
 use core::mem::MaybeUninit;
 use core::ops::Range;

@@ -94,15 +94,6 @@ pub(super) fn store(address: usize, module: u64, rule: Rule) {
     word.store(rule.0, Ordering::Relaxed);
 }
 
-/// Touches the table, so that samples don't pay for its pages. Called when enough of them have come that most pages
-/// will be used anyway.
-pub fn pretouch() {
-    for entry in TABLE.iter().step_by(4096 / 16) {
-        // Drops one entry: a check that no address passes, since user space ends far below it.
-        entry[0].fetch_or(1 << 63, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
