@@ -292,6 +292,14 @@ impl<O: Observer> Heap<O> {
         Obtained { block: core::ptr::with_exposed_provenance_mut(address), usable, zeroed }
     }
 
+    /// Unused pages are beyond their bound, and the arena that was worked on has too few of them.
+    #[cold]
+    fn trim_all(&'static self, bytes: usize) {
+        for arena in self.core.arenas.iter() {
+            arena.pages.trim(&self.core.shared, bytes);
+        }
+    }
+
     /// Looks through the thread's caches when that is due.
     ///
     /// # Safety
@@ -338,6 +346,9 @@ impl<O: Observer> Heap<O> {
                 return;
             }
             Self::note_peak(thread);
+            if let Some(bytes) = self.core.shared.beyond_bound() {
+                self.trim_all(bytes);
+            }
             (*thread).ticks = (*thread).ticks.wrapping_sub(1);
             if (*thread).ticks >= TICKS {
                 (*thread).ticks = TICKS;

@@ -3,7 +3,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
-use super::{Inner, Pages, Shared, dss, tier_state};
+use super::{DIRTY_MS_DEFAULT, Inner, Pages, Shared, dss, tier_state};
 use crate::decay::Tier;
 use crate::extent::{Extent, State, flag};
 use crate::lock::{Guard, Mutex};
@@ -21,6 +21,17 @@ enum Gone {
 
 /// Unused backed bytes that a process may keep in any case; as many as are active come on top.
 const BOUND_BYTES: usize = 24 << 20;
+
+impl Shared {
+    /// What to come down to when the unused backed pages of all arenas are beyond their bound. There is one since a
+    /// process that has gone idle makes no more calls by which time could be told: the curve alone would let it keep
+    /// everything.
+    #[inline]
+    pub(crate) fn beyond_bound(&self) -> Option<usize> {
+        let bound = BOUND_BYTES + self.active_bytes.load(Ordering::Relaxed);
+        (self.dirty_bytes.load(Ordering::Relaxed) > bound).then_some(bound / 16 * 15)
+    }
+}
 
 impl Inner {
     /// Tells all arenas' sum of the dirty pages that came or went since the last time, when they are many.
@@ -73,19 +84,20 @@ impl Pages {
         }
     }
 
-    /// Gives back what is beyond a bound on the unused backed pages of all arenas: a process that has gone idle makes no
-    /// more calls by which time could be told, so that the curve alone would let it keep everything.
+    /// Gives back what is beyond the bound on unused pages, as far as this arena has it.
     #[inline]
     pub(super) fn keep_bound(&self, shared: &Shared) {
-        let bound = BOUND_BYTES + shared.active_bytes.load(Ordering::Relaxed);
-        if shared.dirty_bytes.load(Ordering::Relaxed) > bound {
-            self.trim(shared, bound / 16 * 15);
+        if let Some(bytes) = shared.beyond_bound() {
+            self.trim(shared, bytes);
         }
     }
 
     /// Gives dirty pages of this arena back, the oldest first, until all arenas together have no more than `bytes`.
     #[cold]
-    fn trim(&self, shared: &Shared, bytes: usize) {
+    pub(crate) fn trim(&self, shared: &Shared, bytes: usize) {
+        if self.dirty_ms.load(Ordering::Relaxed) != DIRTY_MS_DEFAULT {
+            return;
+        }
         // Another thread may be at it.
         let Some(_turn) = self.decaying(Tier::Dirty).try_lock() else { return };
         let mut inner = self.inner.lock();
