@@ -224,6 +224,7 @@ impl<O: Observer> Heap<O> {
     /// Totals. `allocated` comes from the threads' own counters and is exact when no thread allocates meanwhile.
     pub fn stats(&'static self) -> Stats {
         self.ensure_booted();
+        let mut released = 0;
         let mut stats = Stats { tcache_bytes: self.explicit_cache_stats(&mut [0; NCLASSES + 1]), ..Stats::default() };
         let mut allocated = self.core.gone_allocated.load(Ordering::Relaxed);
         let mut deallocated = self.core.gone_deallocated.load(Ordering::Relaxed);
@@ -248,11 +249,12 @@ impl<O: Observer> Heap<O> {
             stats.mapped += pages.mapped_bytes;
             stats.retained += pages.retained << LG_PAGE;
             stats.metadata_edata += pages.descriptors * core::mem::size_of::<Extent>();
+            released += pages.released_descriptor_bytes;
             stats.metadata_rtree += map_bytes(pages.mapped_bytes);
         }
         // Blocks that came and went between the two looks.
         stats.allocated = stats.allocated.min(stats.active);
-        stats.metadata += self.core.shared.base.allocated() + stats.metadata_rtree;
+        stats.metadata += self.core.shared.base.allocated().saturating_sub(released) + stats.metadata_rtree;
         stats.resident = stats.active + stats.dirty + stats.pinned + stats.metadata;
         stats.zero_reallocs = self.core.zero_reallocs.load(Ordering::Relaxed);
         stats
@@ -331,7 +333,8 @@ impl<O: Observer> Heap<O> {
         let mut elsewhere = 0;
         for arena in self.arenas() {
             let pages = arena.pages.stats();
-            let own = core::mem::size_of::<Arena>() + pages.descriptors * core::mem::size_of::<Extent>();
+            let descriptors = pages.descriptors * core::mem::size_of::<Extent>();
+            let own = core::mem::size_of::<Arena>() + descriptors + pages.released_descriptor_bytes;
             if arena.index() == INTERNAL_ARENA {
                 out.internal = pages.active << LG_PAGE;
                 out.metadata_rtree += map_bytes(pages.mapped_bytes);

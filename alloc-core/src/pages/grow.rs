@@ -65,7 +65,7 @@ impl Pages {
         let extent = self.descriptor(&mut inner, shared);
         if extent.is_null() || !shared.map.prepare(region.address, region.bytes) {
             // SAFETY: the descriptor (if there is one) is unused.
-            unsafe { inner.drop_descriptor(extent) };
+            unsafe { inner.descriptors.put(extent) };
             drop(inner);
             // SAFETY: got just now, and nobody has seen it.
             unsafe {

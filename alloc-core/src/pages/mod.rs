@@ -6,6 +6,7 @@
 //! program's own sources, `whole` what is done to an arena as a whole.
 
 pub mod cache;
+mod descriptors;
 mod dss;
 mod grow;
 pub mod hooks;
@@ -26,6 +27,7 @@ use crate::pagemap::PageMap;
 use crate::size::MAX_SIZE_CLASS;
 use crate::sys::{self, LG_PAGE, PAGE};
 use cache::{Cache, NPAGE_CLASSES};
+use descriptors::Descriptors;
 use hooks::{ExtentHooks, Hooks};
 
 /// The decay time that nobody has chosen: then unused pages have a bound as well.
@@ -53,7 +55,7 @@ pub struct Shared {
     pub map: PageMap,
     /// Age of the next mapping.
     serial: AtomicU64,
-    /// Bytes of active extents over all arenas, and the most they have been.
+    /// Bytes of active extents over all arenas, as each arena last told.
     pub active_bytes: Apart<AtomicUsize>,
     /// Highest value of `active_bytes` seen while somebody wanted to know.
     pub active_bytes_max: AtomicUsize,
@@ -105,15 +107,12 @@ struct Inner {
     decay_muzzy: Decay,
     counts_dirty: PurgeCounts,
     counts_muzzy: PurgeCounts,
-    unused_descriptors: *mut Extent,
-    unused_count: usize,
-    /// With `tracks`: the descriptors in front of each batch, linked by `child`.
-    batches: *mut Extent,
     mapped_bytes: usize,
     active_pages: usize,
-    descriptors: usize,
-    /// Dirty pages that `Shared::dirty_bytes` counts for this arena.
+    descriptors: Descriptors,
+    /// Dirty and active pages that the sums of `Shared` count for this arena.
     told_dirty: usize,
+    told_active: usize,
     /// Bytes that the child of a fork has lost sight of.
     abandoned_bytes: usize,
 }
@@ -166,7 +165,6 @@ pub struct Pages {
     until_guard: [AtomicUsize; 2],
     guard_every: [usize; 2],
     retain: bool,
-    tracks: bool,
     thp: grow::Thp,
     lg_max_fit: u32,
 }
@@ -186,10 +184,12 @@ pub struct PageStats {
     pub pinned: usize,
     /// Bytes mapped, without the retained ones.
     pub mapped_bytes: usize,
-    /// Descriptors ever made.
+    /// Descriptors in memory.
     pub descriptors: usize,
     /// Descriptors without a use.
     pub unused_descriptors: usize,
+    /// Bytes of descriptors that were given back to the OS.
+    pub released_descriptor_bytes: usize,
     /// Bytes that the child of a fork has lost sight of.
     pub abandoned_bytes: usize,
     /// Purge counters.
@@ -240,13 +240,11 @@ impl Pages {
                     decay_muzzy: Decay::new(settings.muzzy_ms),
                     counts_dirty: PurgeCounts { npurge: 0, nmadvise: 0, purged: 0 },
                     counts_muzzy: PurgeCounts { npurge: 0, nmadvise: 0, purged: 0 },
-                    unused_descriptors: null_mut(),
-                    unused_count: 0,
-                    batches: null_mut(),
                     mapped_bytes: 0,
                     active_pages: 0,
-                    descriptors: 0,
+                    descriptors: Descriptors::new(settings.arena, settings.tracks),
                     told_dirty: 0,
+                    told_active: 0,
                     abandoned_bytes: 0,
                 },
             ),
@@ -264,7 +262,6 @@ impl Pages {
             until_guard: [AtomicUsize::new(guard_every[0]), AtomicUsize::new(guard_every[1])],
             guard_every,
             retain: options.retain,
-            tracks: settings.tracks,
             thp: grow::Thp::of(options, settings.huge_pages),
             lg_max_fit: options.lg_extent_max_active_fit.min(64) as u32,
         }
@@ -330,14 +327,13 @@ impl Pages {
             }
         }
         inner.active_pages += pages;
-        inner.tell_dirty(shared);
+        inner.tell(shared);
         // SAFETY: a live descriptor that is in no cache, of this thread alone.
         unsafe {
             (*extent).set_state(State::Active);
             (*extent).samples.store(0, Ordering::Relaxed);
             let committed = (*extent).committed();
             drop(inner);
-            shared.active_bytes.fetch_add(pages << LG_PAGE, Ordering::Relaxed);
             if !committed {
                 return self.commit(shared, extent);
             }
@@ -355,7 +351,6 @@ impl Pages {
                 return extent;
             }
             let pages = (*extent).pages();
-            shared.active_bytes.fetch_sub(pages << LG_PAGE, Ordering::Relaxed);
             let mut inner = self.inner.lock();
             inner.active_pages -= pages;
             self.give(&mut inner, shared, extent, State::Retained);
@@ -416,7 +411,6 @@ impl Pages {
             (*extent).set_range(address + PAGE, pages << LG_PAGE);
             (*extent).set(flag::GUARDED, true);
             self.set_boundaries(shared, extent);
-            shared.active_bytes.fetch_sub(2 * PAGE, Ordering::Relaxed);
             self.inner.lock().active_pages -= 2;
             self.register(shared, extent, class, slab);
         }
@@ -457,7 +451,6 @@ impl Pages {
             }
             (*extent).set_zeroed(false);
             (*extent).set_class(LARGE as usize);
-            shared.active_bytes.fetch_sub(pages << LG_PAGE, Ordering::Relaxed);
             if (*extent).guarded() {
                 self.take_guards_back(shared, extent);
             }
@@ -468,7 +461,7 @@ impl Pages {
             let mut inner = self.inner.lock();
             inner.active_pages -= pages;
             self.give(&mut inner, shared, extent, state);
-            inner.tell_dirty(shared);
+            inner.tell(shared);
         }
         match self.dirty_ms.load(Ordering::Relaxed) {
             0 => self.decay(shared, sys::clock_coarse_ns()),
@@ -496,7 +489,7 @@ impl Pages {
             }
             (*rest).set_zeroed(false);
             inner.active_pages -= cut;
-            shared.active_bytes.fetch_sub(cut << LG_PAGE, Ordering::Relaxed);
+            inner.tell(shared);
             let state = if (*rest).pinned() { State::Pinned } else { State::Dirty };
             self.give(&mut inner, shared, rest, state);
         }
@@ -535,7 +528,7 @@ impl Pages {
             let zeroed = (*after).zeroed();
             self.merge(&mut inner, shared, extent, after);
             inner.active_pages += more;
-            shared.active_bytes.fetch_add(more << LG_PAGE, Ordering::Relaxed);
+            inner.tell(shared);
             Some(zeroed)
         }
     }
@@ -571,8 +564,9 @@ impl Pages {
             retained,
             pinned: inner.pinned.pages(),
             mapped_bytes: inner.mapped_bytes.saturating_sub(retained << LG_PAGE),
-            descriptors: inner.descriptors,
-            unused_descriptors: inner.unused_count,
+            descriptors: inner.descriptors.made(),
+            unused_descriptors: inner.descriptors.unused(),
+            released_descriptor_bytes: inner.descriptors.released_bytes(),
             abandoned_bytes: inner.abandoned_bytes,
             counts_dirty: inner.counts_dirty,
             counts_muzzy: inner.counts_muzzy,
@@ -626,8 +620,7 @@ impl Pages {
             let caches = [&mut inner.dirty, &mut inner.muzzy, &mut inner.retained, &mut inner.pinned];
             inner.abandoned_bytes += caches.iter().map(|cache| cache.pages() << LG_PAGE).sum::<usize>();
             caches.into_iter().for_each(Cache::abandon);
-            inner.unused_descriptors = null_mut();
-            inner.unused_count = 0;
+            inner.descriptors.abandon();
         });
     }
 }

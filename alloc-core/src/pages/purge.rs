@@ -1,9 +1,9 @@
 //! Giving unused pages back: by the decay curves, all at once, or right when they are freed.
 
 use core::ptr::null_mut;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{DIRTY_MS_DEFAULT, Inner, Pages, Shared, dss, tier_state};
+use super::{DIRTY_MS_DEFAULT, Inner, Pages, Shared, descriptors, dss, tier_state};
 use crate::decay::Tier;
 use crate::extent::{Extent, State, flag};
 use crate::lock::{Guard, Mutex};
@@ -20,7 +20,7 @@ enum Gone {
 }
 
 /// Unused backed bytes that a process may keep in any case; as many as are active come on top.
-const BOUND_BYTES: usize = 24 << 20;
+const BOUND_BYTES: usize = 16 << 20;
 
 impl Shared {
     /// What to come down to when the unused backed pages of all arenas are beyond their bound. There is one since a
@@ -34,15 +34,21 @@ impl Shared {
 }
 
 impl Inner {
-    /// Tells all arenas' sum of the dirty pages that came or went since the last time, when they are many.
+    /// Tells the sums over all arenas of the active and dirty pages that came or went since the last time, when they are
+    /// many: all threads write those sums.
     #[inline]
-    pub(super) fn tell_dirty(&mut self, shared: &Shared) {
-        const MANY_PAGES: usize = 64;
-        let pages = self.dirty.pages();
-        if pages.abs_diff(self.told_dirty) >= MANY_PAGES || (pages == 0 && self.told_dirty != 0) {
-            shared.dirty_bytes.fetch_add(pages.wrapping_sub(self.told_dirty) << LG_PAGE, Ordering::Relaxed);
-            self.told_dirty = pages;
-        }
+    pub(super) fn tell(&mut self, shared: &Shared) {
+        tell(&shared.dirty_bytes, &mut self.told_dirty, self.dirty.pages());
+        tell(&shared.active_bytes, &mut self.told_active, self.active_pages);
+    }
+}
+
+#[inline]
+fn tell(sum: &AtomicUsize, told: &mut usize, pages: usize) {
+    const MANY_PAGES: usize = 64;
+    if pages.abs_diff(*told) >= MANY_PAGES || (pages == 0 && *told != 0) {
+        sum.fetch_add(pages.wrapping_sub(*told) << LG_PAGE, Ordering::Relaxed);
+        *told = pages;
     }
 }
 
@@ -109,10 +115,27 @@ impl Pages {
                 break;
             }
             inner = self.purge_one(inner, shared, Tier::Dirty, extent, excess, false);
-            inner.tell_dirty(shared);
+            inner.tell(shared);
         }
         let unused = inner.dirty.pages();
         inner.decay_dirty.purged_to(unused);
+        drop(inner);
+        self.release_descriptors();
+    }
+
+    /// Gives pages of descriptors back that extents needed which don't exist any more.
+    fn release_descriptors(&self) {
+        let mut inner = self.inner.lock();
+        while let Some(page) = inner.descriptors.take_excess() {
+            drop(inner);
+            let done = descriptors::release_page(page);
+            inner = self.inner.lock();
+            if !done {
+                return inner.descriptors.put_back(page);
+            }
+            // SAFETY: given back just now, and taken out of the set before.
+            unsafe { inner.descriptors.note_released(page) };
+        }
     }
 
     fn decaying(&self, tier: Tier) -> &Mutex<()> {
@@ -144,7 +167,9 @@ impl Pages {
         }
         let unused = inner.cache(tier_state(tier)).pages();
         inner.decay_of(tier).purged_to(unused);
-        inner.tell_dirty(shared);
+        inner.tell(shared);
+        drop(inner);
+        self.release_descriptors();
     }
 
     /// Gives back up to `excess` pages of `extent`; the lock is dropped for the system call.
@@ -192,6 +217,7 @@ impl Pages {
             let gone = self.let_go(shared, extent, false);
             let mut inner = self.inner.lock();
             inner.active_pages -= pages;
+            inner.tell(shared);
             inner.counts_dirty.nmadvise += 1;
             inner.counts_dirty.purged += (bytes >> LG_PAGE) as u64;
             self.put_away(&mut inner, shared, extent, gone);
@@ -263,7 +289,7 @@ impl Pages {
             match gone {
                 Gone::Unmapped => {
                     inner.mapped_bytes -= (*extent).bytes();
-                    inner.drop_descriptor(extent);
+                    inner.descriptors.put(extent);
                 }
                 Gone::Muzzy => self.give(inner, shared, extent, State::Muzzy),
                 Gone::Retained => self.give(inner, shared, extent, State::Retained),
@@ -298,7 +324,7 @@ impl Pages {
                     }
                     inner = self.inner.lock();
                     inner.mapped_bytes -= bytes;
-                    inner.drop_descriptor(extent);
+                    inner.descriptors.put(extent);
                 }
             }
         }

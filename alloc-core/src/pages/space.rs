@@ -1,13 +1,10 @@
-//! Free extents: finding one, cutting it, joining it with its neighbours; and their descriptors.
+//! Free extents: finding one, cutting it, joining it with its neighbours.
 
 use core::ptr::null_mut;
 
 use super::{Inner, Pages, Shared};
-use crate::extent::{Extent, LARGE, State};
+use crate::extent::{Extent, State};
 use crate::sys::{LG_PAGE, PAGE};
-
-/// Descriptors taken from the metadata allocator at a time.
-pub(super) const DESCRIPTOR_BATCH: usize = 32;
 
 impl Pages {
     /// Finds an extent of at least `pages` pages at an aligned address, cuts it to size, and takes it out of its cache.
@@ -75,33 +72,7 @@ impl Pages {
 
     /// An unused descriptor, null when there is no memory.
     pub(super) fn descriptor(&self, inner: &mut Inner, shared: &Shared) -> *mut Extent {
-        if inner.unused_descriptors.is_null() {
-            let size = core::mem::size_of::<Extent>();
-            let Some(batch) = shared.base.allocate(size * DESCRIPTOR_BATCH, size) else { return null_mut() };
-            let batch = batch.cast::<Extent>();
-            inner.descriptors += DESCRIPTOR_BATCH;
-            // The first one is the head of its batch where all extents must be found.
-            let first = usize::from(self.tracks);
-            // Highest first, so that the lowest is handed out first.
-            for i in (first..DESCRIPTOR_BATCH).rev() {
-                // SAFETY: zeroed memory of the right size and alignment; all fields are valid when zero.
-                unsafe {
-                    let extent = batch.add(i);
-                    (*extent).set_arena(self.arena);
-                    inner.drop_descriptor(extent);
-                }
-            }
-            if self.tracks {
-                // SAFETY: as above.
-                unsafe { (*batch).links.child = inner.batches };
-                inner.batches = batch;
-            }
-        }
-        let extent = inner.unused_descriptors;
-        // SAFETY: the list holds unused descriptors, linked by `child`.
-        unsafe { inner.unused_descriptors = (*extent).links.child };
-        inner.unused_count -= 1;
-        extent
+        inner.descriptors.take(&shared.base)
     }
 
     /// Cuts a free extent in two; returns the second part (in no cache), null when there is no descriptor for it, or the
@@ -126,7 +97,7 @@ impl Pages {
         }
         if self.hooks().is_some_and(|hooks| !hooks.split(address, bytes, first, committed)) {
             // SAFETY: the descriptor is unused.
-            unsafe { inner.drop_descriptor(rest) };
+            unsafe { inner.descriptors.put(rest) };
             return null_mut();
         }
         // SAFETY: the caller owns `extent`, `rest` is fresh.
@@ -222,28 +193,7 @@ impl Pages {
             (*low).serial = (*low).serial.min((*high).serial);
             (*low).set_zeroed((*low).zeroed() && (*high).zeroed());
             self.set_boundaries(shared, low);
-            inner.drop_descriptor(high);
+            inner.descriptors.put(high);
         }
-    }
-}
-
-impl Inner {
-    /// Puts a descriptor on the list of unused ones.
-    ///
-    /// # Safety
-    /// Null, or a descriptor of this arena that describes nothing any more.
-    pub(super) unsafe fn drop_descriptor(&mut self, extent: *mut Extent) {
-        if extent.is_null() {
-            return;
-        }
-        // SAFETY: the caller gives up the descriptor.
-        unsafe {
-            (*extent).set_state(State::Unused);
-            (*extent).set_class(LARGE as usize);
-            (*extent).set_flags(0);
-            (*extent).links.child = self.unused_descriptors;
-        }
-        self.unused_descriptors = extent;
-        self.unused_count += 1;
     }
 }

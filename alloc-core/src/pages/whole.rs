@@ -2,14 +2,12 @@
 
 use core::sync::atomic::Ordering;
 
+use super::descriptors::{Descriptors, PER_PAGE};
 use super::{Pages, PurgeCounts, Settings, Shared};
 use crate::decay::Decay;
 use crate::extent::{Extent, State};
 use crate::size::MAX_SIZE_CLASS;
 use crate::sys::PAGE;
-
-/// Descriptors of a batch; see `space.rs`.
-const BATCH: usize = super::space::DESCRIPTOR_BATCH;
 
 impl Pages {
     /// Calls `f` with each active extent. Only for arenas that track their extents.
@@ -17,20 +15,20 @@ impl Pages {
     /// # Safety
     /// Nobody else allocates or frees in the arena meanwhile; `f` may free the extent that it gets.
     pub unsafe fn for_each_active(&self, mut f: impl FnMut(*mut Extent)) {
-        // Batches are added in front only.
-        let mut batch = self.inner.lock().batches;
-        while !batch.is_null() {
-            for i in 1..BATCH {
-                // SAFETY: batches are never given back, and the state is atomic.
+        // Pages are added in front only.
+        let mut page = self.inner.lock().descriptors.newest_page();
+        while !page.is_null() {
+            for i in 1..=PER_PAGE {
+                // SAFETY: pages of such a set are never given back, and the state is atomic.
                 unsafe {
-                    let extent = batch.add(i);
+                    let extent = page.add(i);
                     if (*extent).state() == State::Active {
                         f(extent);
                     }
                 }
             }
-            // SAFETY: as above; the head's link is written once, before the batch can be seen.
-            batch = unsafe { (*batch).links.child };
+            // SAFETY: as above.
+            page = unsafe { Descriptors::older_page(page) };
         }
     }
 
