@@ -74,7 +74,10 @@ pub fn compile(source: &str, more: &[&str]) -> PathBuf {
     let binary = directory.join(format!("{stem}{options}"));
     let _guard = Lock::acquire(&directory.join(format!("{stem}{options}.lock")));
     let age = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
-    if age(&binary).is_some_and(|built| age(&source).is_some_and(|changed| built > changed)) {
+    // What C programs share lies beside them.
+    let header = repository().join("tests/c/allocator.h");
+    let changed = age(&source).zip(age(&header)).map(|(source, header)| source.max(header));
+    if age(&binary).is_some_and(|built| changed.is_some_and(|changed| built > changed)) {
         return binary;
     }
     let fresh = directory.join(format!("{stem}{options}.{}", std::process::id()));

@@ -174,6 +174,15 @@ impl Cache {
         }
     }
 
+    /// An extent of just `pages` pages at an aligned address, for memory that can't be cut. Only the first one of the size
+    /// class is looked at. Null: it isn't such a one.
+    pub(super) fn exact_fit(&self, pages: usize, align: usize) -> *mut Extent {
+        let found = self.heaps[class_floor(pages)].first();
+        // SAFETY: what is in a heap is a live extent.
+        let fits = !found.is_null() && unsafe { (*found).pages() == pages && (*found).address() & (align - 1) == 0 };
+        if fits { found } else { null_mut() }
+    }
+
     /// Forgets all extents without looking at one, for the child of a fork.
     pub(super) fn abandon(&mut self) {
         let generation = self.generation.wrapping_add(1);

@@ -42,24 +42,43 @@ impl Pages {
     /// Gets new memory and takes an extent of it. The lock is dropped meanwhile.
     pub(super) fn grow<'a>(
         &'a self,
-        inner: Guard<'a, Inner>,
+        mut inner: Guard<'a, Inner>,
         shared: &Shared,
         pages: usize,
         align: usize,
     ) -> (Guard<'a, Inner>, *mut Extent) {
         let step = ((inner.mapped_bytes / 8) & !(GROW_BYTES_MIN - 1)).clamp(GROW_BYTES_MIN, GROW_BYTES_MAX);
         let step = step.min(self.grow_limit(None) & !(PAGE - 1));
+        let Some(wanted) = pages.checked_add((align - PAGE) >> LG_PAGE).filter(|&wanted| wanted <= 1 << 35) else {
+            return (inner, null_mut());
+        };
         drop(inner);
-        let region = pages.checked_add((align - PAGE) >> LG_PAGE).filter(|&wanted| wanted <= 1 << 35).and_then(|wanted| {
-            match self.hooks() {
-                None => self.map(wanted << LG_PAGE, step),
-                Some(hooks) => {
-                    let with_rest = if self.retain && hooks.can_split() { step } else { 0 };
-                    let large = (wanted << LG_PAGE < with_rest).then(|| hooks.alloc(with_rest, PAGE)).flatten();
-                    large.or_else(|| hooks.alloc(pages << LG_PAGE, align))
-                }
+        let Some(hooks) = self.hooks() else {
+            let region = self.map(wanted << LG_PAGE, step);
+            return self.take_in(shared, region, pages, align);
+        };
+        // More than is needed, so that the hook is called less often, where the rest may be cut off.
+        if self.retain && hooks.can_split() && wanted << LG_PAGE < step && !self.refused_split.load(Ordering::Relaxed) {
+            let region = hooks.alloc(step, PAGE);
+            let extent;
+            (inner, extent) = self.take_in(shared, region, pages, align);
+            if !extent.is_null() {
+                return (inner, extent);
             }
-        });
+            drop(inner);
+        }
+        let region = hooks.alloc(pages << LG_PAGE, align);
+        self.take_in(shared, region, pages, align)
+    }
+
+    /// Makes new memory an extent of the arena's, and takes one of `pages` out of it.
+    fn take_in<'a>(
+        &'a self,
+        shared: &Shared,
+        region: Option<Region>,
+        pages: usize,
+        align: usize,
+    ) -> (Guard<'a, Inner>, *mut Extent) {
         let mut inner = self.inner.lock();
         let Some(region) = region else { return (inner, null_mut()) };
         let extent = self.descriptor(&mut inner, shared);

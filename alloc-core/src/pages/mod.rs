@@ -15,7 +15,7 @@ mod space;
 mod whole;
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use crate::background::Alarm;
 use crate::base::Base;
@@ -155,6 +155,8 @@ pub struct Pages {
     dirty_ms: AtomicI64,
     muzzy_ms: AtomicI64,
     hooks: AtomicPtr<ExtentHooks>,
+    /// Whether the hooks have refused to have an extent cut: then no more is asked of them than is needed.
+    refused_split: AtomicBool,
     /// Where `sbrk` stands: an index into [`crate::conf::DSS`].
     dss: AtomicU8,
     /// Extents of so many bytes are given back at once when they are freed.
@@ -255,6 +257,7 @@ impl Pages {
             dirty_ms: AtomicI64::new(settings.dirty_ms),
             muzzy_ms: AtomicI64::new(settings.muzzy_ms),
             hooks: AtomicPtr::new(settings.hooks),
+            refused_split: AtomicBool::new(false),
             dss: AtomicU8::new(settings.dss as u8),
             // Never: jemalloc gives extents of `oversize_threshold` back at once, and pays for it again and again.
             purge_from_bytes: AtomicUsize::new(MAX_SIZE_CLASS + PAGE),
@@ -287,6 +290,7 @@ impl Pages {
     /// Sets the table of hooks; the default one or null mean none.
     pub fn set_hooks(&self, table: *mut ExtentHooks) {
         let is_default = core::ptr::eq(table, &raw const hooks::DEFAULT);
+        self.refused_split.store(false, Ordering::Relaxed);
         self.hooks.store(if is_default { null_mut() } else { table }, Ordering::Release);
     }
 
@@ -297,6 +301,8 @@ impl Pages {
         let which = usize::from(!slab);
         if self.guard_every[which] != 0
             && align == PAGE
+            // A program's own memory may be anything; its protection is the program's.
+            && !self.has_hooks()
             && let Some(extent) = self.allocate_guarded(shared, pages, class, slab, which)
         {
             return extent;

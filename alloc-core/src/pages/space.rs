@@ -1,6 +1,7 @@
 //! Free extents: finding one, cutting it, joining it with its neighbours.
 
 use core::ptr::null_mut;
+use core::sync::atomic::Ordering;
 
 use super::{Inner, Pages, Shared};
 use crate::extent::{Extent, State};
@@ -14,6 +15,20 @@ impl Pages {
         let Some(wanted) = pages.checked_add((align - PAGE) >> LG_PAGE) else { return null_mut() };
         if wanted > 1 << 35 {
             return null_mut();
+        }
+        let can_split = self.hooks().is_none_or(|hooks| hooks.can_split());
+        if !can_split || self.refused_split.load(Ordering::Relaxed) {
+            for state in [State::Pinned, State::Dirty, State::Muzzy, State::Retained] {
+                let found = inner.cache(state).exact_fit(pages, align);
+                if !found.is_null() {
+                    // SAFETY: the extent is in that cache.
+                    unsafe { inner.cache(state).remove(found) };
+                    return found;
+                }
+            }
+            if !can_split {
+                return null_mut();
+            }
         }
         // First what isn't much larger. But a large backed extent is split before memory is touched for the first time:
         // free neighbours are merged at once here, so that after a burst all backed memory may be one extent.
@@ -96,6 +111,7 @@ impl Pages {
             return rest;
         }
         if self.hooks().is_some_and(|hooks| !hooks.split(address, bytes, first, committed)) {
+            self.refused_split.store(true, Ordering::Relaxed);
             // SAFETY: the descriptor is unused.
             unsafe { inner.descriptors.put(rest) };
             return null_mut();
@@ -176,7 +192,8 @@ impl Pages {
         let (low, high) = unsafe { (&*low, &*high) };
         low.committed() == high.committed()
             && low.pinned() == high.pinned()
-            && self.hooks().is_none_or(|hooks| hooks.merge(low, high))
+            // What can't be cut again stays as long as it was asked for.
+            && self.hooks().is_none_or(|hooks| hooks.can_split() && hooks.merge(low, high))
     }
 
     /// Makes two adjacent extents one, `low`.
