@@ -238,25 +238,97 @@ impl<O: Observer> Heap<O> {
         let me = tls::thread();
         // SAFETY: the calling thread's state; the other states in the list have no thread in this process.
         unsafe {
-            let mut threads = core.threads.lock();
-            let mut other = threads.first;
-            threads.first = null_mut();
-            while !other.is_null() {
-                let next = (*other).next;
-                if other != me {
-                    core.gone_allocated.fetch_add(read_counter(&raw mut (*other).allocated), Ordering::Relaxed);
-                    core.gone_deallocated.fetch_add(read_counter(&raw mut (*other).deallocated), Ordering::Relaxed);
-                    threads.retire(other);
+            let is_live = (*me).kind == Kind::Live;
+            // Where the thread itself holds the lock (its signal handler forks), the list is about to change under its
+            // hands: the others' states stay in it, as if their threads were asleep for ever.
+            if let Some(mut threads) = core.threads.try_lock() {
+                let mut other = threads.first;
+                threads.first = null_mut();
+                while !other.is_null() {
+                    let next = (*other).next;
+                    if other != me {
+                        core.gone_allocated.fetch_add(read_counter(&raw mut (*other).allocated), Ordering::Relaxed);
+                        core.gone_deallocated.fetch_add(read_counter(&raw mut (*other).deallocated), Ordering::Relaxed);
+                        threads.retire(other);
+                    }
+                    other = next;
                 }
-                other = next;
+                if is_live {
+                    threads.link(me);
+                }
             }
-            if (*me).kind == Kind::Live {
-                threads.link(me);
-                if let Some(arena) = (*me).arena {
-                    arena.threads.store(1, Ordering::Relaxed);
-                }
+            if is_live && let Some(arena) = (*me).arena {
+                arena.threads.store(1, Ordering::Relaxed);
             }
         }
         self.observer.fork_child();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observer::{Block, OptionVerdict, ThreadSlot};
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        const ENABLED: bool = false;
+        fn option(&'static self, _: &[u8], _: &[u8]) -> OptionVerdict {
+            OptionVerdict::Unknown
+        }
+        fn boot(&'static self) {}
+        fn start(&'static self) {}
+        fn next_wait(&'static self, _: &mut ThreadSlot) -> u64 {
+            i64::MAX as u64
+        }
+        fn sampled(&'static self, _: &mut ThreadSlot, _: &Block) -> bool {
+            false
+        }
+        fn freed(&'static self, _: &mut ThreadSlot, _: usize) -> bool {
+            false
+        }
+        fn new_maximum(&'static self, _: usize) {}
+        fn wants_maxima(&self) -> bool {
+            false
+        }
+        fn deferred(&'static self, _: &mut ThreadSlot) {}
+        fn thread_exit(&'static self, _: &mut ThreadSlot) {}
+        fn fork_child(&'static self) {}
+        fn nodes(&self) -> &'static [crate::ctl::Node] {
+            &[]
+        }
+    }
+
+    static OURS: Heap<Nobody> = Heap::new(Nobody);
+
+    /// As if a signal handler forked in the middle of a change of the list of threads.
+    #[test]
+    fn a_thread_that_changes_the_list_may_fork() {
+        let block = OURS.allocate(100);
+        assert!(!block.is_null());
+        let held = OURS.core.threads.lock();
+        // SAFETY: the child calls what may be called in one: the heap, `alarm`, `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: as above; the block is the child's own copy.
+            unsafe {
+                libc::alarm(20);
+                OURS.deallocate(block);
+                drop(held);
+                // The list is whole: both ways to use it go on.
+                OURS.redraw_waits();
+                let fresh = OURS.allocate(5000);
+                libc::_exit(if fresh.is_null() || OURS.core.threads.lock().first.is_null() { 1 } else { 0 });
+            }
+        }
+        drop(held);
+        let mut status = 0;
+        // SAFETY: the child is this process's own.
+        unsafe {
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            OURS.deallocate(block);
+        }
+        assert_eq!(status, 0);
     }
 }
