@@ -19,7 +19,7 @@ use crate::observer::Observer;
 use crate::pages::Shared;
 use crate::registry::ThreadList;
 use crate::snapshot::Snapshot;
-use crate::{arenas, size, sys, tls};
+use crate::{arenas, message, size, sys, tls};
 
 /// The index of the arena that the library's own allocations come from.
 pub(crate) const INTERNAL_ARENA: usize = ARENAS_MAX;
@@ -169,11 +169,13 @@ impl<O: Observer> Heap<O> {
     fn boot(&'static self) {
         let boot = &self.core.boot;
         if boot.compare_exchange(NOT_BOOTED, BOOTING, Ordering::Acquire, Ordering::Acquire).is_err() {
+            message::held::abort_if_ending();
             while boot.load(Ordering::Acquire) == BOOTING {
                 sys::yield_now();
             }
             return;
         }
+        message::held::begin();
         self.core.shared.map.boot();
         self.core.arenas.boot();
         // SAFETY: BOOTING belongs to this thread, nobody reads the options before BOOTED.
@@ -195,6 +197,7 @@ impl<O: Observer> Heap<O> {
         self.observer.boot();
         // Release: pairs with the Acquire in `ensure_booted`.
         boot.store(BOOTED, Ordering::Release);
+        message::held::end();
     }
 
     /// A block of at least `size` bytes, aligned for any type of that size; null when there is no memory.

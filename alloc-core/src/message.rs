@@ -32,6 +32,10 @@ fn sink() -> Option<Sink> {
 /// Writes `<heapsift>: `, the parts and a line feed.
 pub fn warn(parts: &[&[u8]]) {
     let mut line = [0u8; LINE_BYTES];
+    raw(compose(&mut line, parts));
+}
+
+fn compose<'a>(line: &'a mut [u8; LINE_BYTES], parts: &[&[u8]]) -> &'a [u8] {
     let mut used = 0;
     let mut put = |part: &[u8]| {
         // Two bytes stay free for the line feed and the zero byte.
@@ -44,22 +48,109 @@ pub fn warn(parts: &[&[u8]]) {
         put(part);
     }
     line[used] = b'\n';
-    raw(&line[..used + 2]);
+    &line[..used + 2]
 }
 
 /// Writes bytes whose last one is a zero, which isn't shown.
 pub fn raw(line_with_zero: &[u8]) {
-    if let Some(sink) = sink() {
-        // SAFETY: the program that set `malloc_message` promises a function that takes these; the bytes end in zero.
-        unsafe { sink(core::ptr::null_mut(), line_with_zero.as_ptr().cast()) };
+    let Some(sink) = sink() else { return direct(line_with_zero) };
+    if held::keep(line_with_zero) {
         return;
     }
+    // SAFETY: the program that set `malloc_message` promises a function that takes these; the bytes end in zero.
+    unsafe { sink(core::ptr::null_mut(), line_with_zero.as_ptr().cast()) };
+}
+
+/// Writes to descriptor 2.
+fn direct(line_with_zero: &[u8]) {
     let mut rest = &line_with_zero[..line_with_zero.len().saturating_sub(1)];
     while !rest.is_empty() {
         match sys::write(2, rest) {
             Ok(n) if n > 0 => rest = &rest[n.min(rest.len())..],
             Err(sys::Errno(4)) => {}
             _ => return,
+        }
+    }
+}
+
+pub(crate) mod held {
+    //! While the heap boots, lines for `malloc_message` are kept until that is done: a program's function may allocate.
+
+    use core::cell::UnsafeCell;
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
+    use crate::sys;
+
+    const BYTES: usize = 8192;
+
+    struct Lines(UnsafeCell<[u8; BYTES]>);
+    // SAFETY: only the thread that is in `BOOTING` touches them.
+    unsafe impl Sync for Lines {}
+
+    static LINES: Lines = Lines(UnsafeCell::new([0; BYTES]));
+    /// Bytes of lines that are kept, each line with its zero.
+    static USED: AtomicUsize = AtomicUsize::new(0);
+    /// The thread that boots the heap, 0: nobody does.
+    static BOOTING: AtomicUsize = AtomicUsize::new(0);
+
+    fn is_mine() -> bool {
+        BOOTING.load(Ordering::Relaxed) == sys::thread_pointer()
+    }
+
+    /// The calling thread boots the heap from here on.
+    pub(crate) fn begin() {
+        BOOTING.store(sys::thread_pointer(), Ordering::Relaxed);
+    }
+
+    /// Keeps a line, if it is the booting thread's. What there is no room for goes to descriptor 2.
+    pub(super) fn keep(line_with_zero: &[u8]) -> bool {
+        if !is_mine() {
+            return false;
+        }
+        let used = USED.load(Ordering::Relaxed);
+        match used + line_with_zero.len() {
+            end if end <= BYTES => {
+                // SAFETY: this thread boots, nobody else looks at the lines.
+                unsafe { (&mut *LINES.0.get())[used..end].copy_from_slice(line_with_zero) };
+                USED.store(end, Ordering::Relaxed);
+            }
+            _ => super::direct(line_with_zero),
+        }
+        true
+    }
+
+    /// The heap can be used: tells the lines that were kept.
+    pub(crate) fn end() {
+        BOOTING.store(0, Ordering::Relaxed);
+        let used = USED.swap(0, Ordering::Relaxed);
+        if used > 0 {
+            // SAFETY: nothing is kept any more, so the lines stay as they are.
+            let lines = unsafe { &(&*LINES.0.get())[..used] };
+            lines.split_inclusive(|&b| b == 0).for_each(super::raw);
+        }
+    }
+
+    /// The thread whose process ends in the middle of the boot, while it tells why.
+    static ENDING: AtomicUsize = AtomicUsize::new(0);
+
+    /// Tells the lines that were kept, one more, and ends the process, if the calling thread boots the heap.
+    pub(super) fn end_process_while_booting(line_with_zero: &[u8]) {
+        if is_mine() {
+            keep(line_with_zero);
+            ENDING.store(sys::thread_pointer(), Ordering::Relaxed);
+            end();
+            sys::abort();
+        }
+    }
+
+    /// Ends the process if the calling thread tells why it does, and its `malloc_message` asks for memory, which there
+    /// will never be any of.
+    pub(crate) fn abort_if_ending() {
+        if ENDING.load(Ordering::Relaxed) == sys::thread_pointer() {
+            // SAFETY: this thread alone is left to look at the lines.
+            let lines = unsafe { &*LINES.0.get() };
+            lines.split_inclusive(|&b| b == 0).for_each(super::direct);
+            sys::abort();
         }
     }
 }
@@ -100,7 +191,10 @@ pub fn safety_check_failed(parts: &[&[u8]]) {
 /// Says why and ends the process by `SIGABRT`.
 #[cold]
 pub fn fatal(parts: &[&[u8]]) -> ! {
-    warn(parts);
+    let mut line = [0u8; LINE_BYTES];
+    let line = compose(&mut line, parts);
+    held::end_process_while_booting(line);
+    raw(line);
     sys::abort()
 }
 
