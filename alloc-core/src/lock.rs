@@ -45,6 +45,11 @@ pub(crate) fn unranked<R>(code: impl FnOnce() -> R) -> R {
     result
 }
 
+/// In the child of a fork: the locks that other threads held are not held by threads to come at the same addresses.
+pub(crate) fn after_fork() {
+    ranks::forget_others();
+}
+
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
@@ -316,6 +321,15 @@ mod ranks {
         }
     }
 
+    pub(super) fn forget_others() {
+        let me = sys::thread_pointer();
+        for (owner, held) in OWNER.iter().zip(&HELD) {
+            if owner.load(Ordering::Relaxed) != me {
+                held.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
     pub(super) fn forget() -> u32 {
         slot().map_or(0, |held| held.swap(0, Ordering::Relaxed))
     }
@@ -340,6 +354,8 @@ mod ranks {
     pub(super) fn took(_: Rank) {}
     #[inline(always)]
     pub(super) fn gave(_: Rank) {}
+    #[inline(always)]
+    pub(super) fn forget_others() {}
     #[inline(always)]
     pub(super) fn forget() -> u32 {
         0

@@ -222,6 +222,7 @@ impl<O: Observer> Heap<O> {
     /// In the child of a fork, its only thread: drops what other threads were changing, and forgets those threads.
     fn after_fork(&'static self) {
         FORKS.fetch_add(1, Ordering::Relaxed);
+        crate::lock::after_fork();
         let core = &self.core;
         core.shared.base.after_fork();
         Snapshot::after_fork(&core.snapshot);

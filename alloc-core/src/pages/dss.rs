@@ -13,11 +13,11 @@ static MOVING: Mutex<()> = Mutex::new(Rank::Base, ());
 /// Moves the end of the data segment by `bytes` (whole pages); the address of the new memory, which reads as zero.
 pub(super) fn take(bytes: usize) -> Option<usize> {
     let _moving = MOVING.lock();
-    let end = sys::data_end(0);
+    let end = sys::move_data_end(0)?;
     let start = end.checked_next_multiple_of(PAGE)?;
     let wanted = start.checked_add(bytes)?;
-    // Somebody else's move at the same time would show here.
-    if end == 0 || sys::data_end(wanted) != wanted {
+    // A move of the program's own, in another thread at the same time, shows here; then what was got is lost.
+    if sys::move_data_end(wanted - end)? != end {
         return None;
     }
     LOW.fetch_min(start, Ordering::Relaxed);

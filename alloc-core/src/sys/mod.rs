@@ -67,11 +67,18 @@ pub fn map_near(wanted: usize, bytes: usize) -> Result<usize, Errno> {
     check(unsafe { syscall(SYS_MMAP, [wanted, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, usize::MAX, 0]) })
 }
 
-/// Moves the end of the data segment (`brk`) to `wanted`, 0: nowhere; where it is then.
-pub fn data_end(wanted: usize) -> usize {
-    const SYS_BRK: usize = 12;
-    // SAFETY: the caller only moves it up, which touches no existing memory.
-    check(unsafe { syscall(SYS_BRK, [wanted, 0, 0, 0, 0, 0]) }).unwrap_or(0)
+/// Moves the end of the data segment up by `bytes` (0: not at all); where it was before. By the C library, which keeps a
+/// copy of the end and would move it back at the program's next `sbrk` if it didn't know. It takes no lock for that.
+pub fn move_data_end(bytes: usize) -> Option<usize> {
+    let bytes = isize::try_from(bytes).ok()?;
+    // SAFETY: the C library's own accessor of the calling thread's `errno`; a move up touches no existing memory.
+    unsafe {
+        let errno = libc::__errno_location();
+        let errno_before = *errno;
+        let before = libc::sbrk(bytes);
+        *errno = errno_before;
+        (before.addr() != usize::MAX).then(|| before.expose_provenance())
+    }
 }
 
 /// Whether [`Advice::DontNeed`] really leaves zeros: some emulators only pretend. Tried once, unless

@@ -1,0 +1,86 @@
+//! Arenas, caches, guard pages, sources of memory and background threads, as programs ask for them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use heapsift_tests::artifacts::Scratch;
+use heapsift_tests::dump::Column;
+use heapsift_tests::{Dump, Program, tools};
+
+/// Runs a part of `c/arenas.c` under these options.
+#[track_caller]
+fn holds(part: &str, conf: &str, directory: &Path) {
+    let program = tools::compile("c/arenas.c", &["-ldl"]);
+    Program::new(&program)
+        .arg(part)
+        .under(conf)
+        .directory(directory)
+        .within(Duration::from_secs(120))
+        .run()
+        .expect_success();
+}
+
+#[test]
+fn guard_pages_stand_around_every_so_many_extents() {
+    let scratch = Scratch::new("guards");
+    for conf in ["san_guard_large:2,san_guard_small:3", "san_guard_large:2,san_guard_small:3,dirty_decay_ms:0,retain:false"] {
+        holds("guards", conf, scratch.path());
+    }
+}
+
+#[test]
+fn address_space_is_kept_or_given_back() {
+    let scratch = Scratch::new("retain");
+    holds("kept", "prof:false", scratch.path());
+    holds("unmapped", "retain:false", scratch.path());
+    holds("unmapped", "retain:false,muzzy_decay_ms:1000", scratch.path());
+}
+
+#[test]
+fn memory_comes_from_the_end_of_the_data_segment() {
+    let scratch = Scratch::new("dss");
+    for conf in ["prof:false", "retain:false", "dirty_decay_ms:0"] {
+        holds("data-segment", conf, scratch.path());
+    }
+}
+
+#[test]
+fn requests_name_arenas_and_caches() {
+    let scratch = Scratch::new("flags");
+    for conf in ["prof:false", "prof:true,lg_prof_sample:10", "tcache:false"] {
+        holds("flags", conf, scratch.path());
+    }
+}
+
+#[test]
+fn samples_go_with_the_arena_that_is_reset() {
+    let scratch = Scratch::new("reset");
+    holds("reset", "prof:true,lg_prof_sample:0", scratch.path());
+    let of_reset = |name: &str| {
+        let dump = Dump::read(&scratch.join(name));
+        let sizes = |sample: &_| matches!(dump.number(sample, "bytes"), Some(512 | 20_480));
+        (dump.sum(Column::InuseObjects, sizes), dump.sum(Column::AllocObjects, sizes))
+    };
+    let before = of_reset("before.pb.gz");
+    assert!(before.0 >= 2000, "{before:?}");
+    // Other blocks of these sizes there are few.
+    let after = of_reset("after.pb.gz");
+    assert!(after.0 <= before.0 - 2000 && after.1 >= before.1, "{before:?} {after:?}");
+    assert!(of_reset("again.pb.gz").0 >= after.0 + 2000);
+    assert!(of_reset("destroyed.pb.gz").0 <= after.0 + 10);
+}
+
+#[test]
+fn background_threads_work_in_the_process_and_its_children() {
+    let scratch = Scratch::new("background");
+    for conf in ["background_thread:true", "background_thread:true,muzzy_decay_ms:100,narenas:8"] {
+        holds("background", conf, scratch.path());
+    }
+}
+
+#[test]
+fn background_threads_start_and_stop_among_forks() {
+    let scratch = Scratch::new("toggled");
+    holds("background-toggled", "prof:false", scratch.path());
+    holds("background-toggled", "max_background_threads:2,narenas:8", scratch.path());
+}
