@@ -129,6 +129,8 @@ impl<O: Observer> Heap<O> {
     /// Takes the statistics afresh; the new epoch.
     pub fn refresh_snapshot(&'static self) -> u64 {
         self.ensure_booted();
+        // There is always a first arena to tell of.
+        let _ = self.arena(0);
         let stats = self.stats();
         let background = self.background_stats();
         let (starting, busiest) = self.background_lock_counts();
@@ -169,6 +171,13 @@ impl<O: Observer> Heap<O> {
             merged.dss = self.default_dss(None);
             merged.dirty_decay_ms = self.default_decay_ms(crate::decay::Tier::Dirty);
             merged.muzzy_decay_ms = self.default_decay_ms(crate::decay::Tier::Muzzy);
+            // Sums are those of the arenas as they are told, whatever happened since the totals were taken.
+            let (active, mapped, resident) = (merged.pactive << LG_PAGE, merged.mapped, merged.resident());
+            let stats = &mut snapshot.stats;
+            stats.active = active;
+            stats.allocated = stats.allocated.min(active);
+            stats.mapped = mapped.saturating_sub(stats.metadata);
+            stats.resident = resident;
         }
         snapshot.epoch += 1;
         snapshot.epoch

@@ -30,6 +30,17 @@ pub fn need(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// Debian's jemalloc, to compare with; without it the comparison is left out, or fails where all tools were promised.
+#[track_caller]
+pub fn jemalloc() -> Option<PathBuf> {
+    let places = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
+    let found = places.iter().map(|place| Path::new(place).join("libjemalloc.so.2")).find(|path| path.exists());
+    if found.is_none() {
+        missing("libjemalloc.so.2");
+    }
+    found
+}
+
 /// Says that something is not installed. Panics where all tools were promised.
 #[track_caller]
 pub fn missing(what: &str) {
