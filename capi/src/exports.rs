@@ -2,6 +2,8 @@
 //!
 //! Each is a thin door: it turns C's conventions (null and `errno`, flags in an `int`) into calls of the heap. Nothing
 //! here calls an exported function, which another library may have replaced. `errno` is set by failing calls only.
+//!
+//! They lie in a section of their own, so that their frames can be told from a program's in a static executable too.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr::null_mut;
@@ -44,6 +46,7 @@ extern "C" fn malloc_failed(_bytes: usize) -> *mut u8 {
 
 /// `malloc(3)`.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn malloc(bytes: usize) -> *mut c_void {
     HEAP.allocate_or(bytes, malloc_failed).cast()
 }
@@ -53,6 +56,7 @@ pub extern "C" fn malloc(bytes: usize) -> *mut c_void {
 /// # Safety
 /// `ptr` is null or a block that nobody uses any more.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn free(ptr: *mut c_void) {
     // SAFETY: the caller's promise.
     unsafe { HEAP.deallocate(ptr.cast()) }
@@ -60,6 +64,7 @@ pub unsafe extern "C" fn free(ptr: *mut c_void) {
 
 /// `calloc(3)`.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn calloc(count: usize, bytes: usize) -> *mut c_void {
     match count.checked_mul(bytes) {
         Some(total) => or_errno(HEAP.allocate_zeroed(total)),
@@ -72,7 +77,14 @@ pub extern "C" fn calloc(count: usize, bytes: usize) -> *mut c_void {
 /// # Safety
 /// `ptr` is null or a block of the caller's, gone when the result isn't null.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn realloc(ptr: *mut c_void, bytes: usize) -> *mut c_void {
+    // SAFETY: the caller's promise.
+    unsafe { realloc_inner(ptr, bytes) }
+}
+
+#[inline(always)]
+unsafe fn realloc_inner(ptr: *mut c_void, bytes: usize) -> *mut c_void {
     if ptr.is_null() {
         return malloc_plain(bytes);
     }
@@ -102,6 +114,7 @@ fn malloc_plain(bytes: usize) -> *mut c_void {
 /// # Safety
 /// As [`realloc`].
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn reallocarray(ptr: *mut c_void, count: usize, bytes: usize) -> *mut c_void {
     match count.checked_mul(bytes) {
         // SAFETY: the caller's promise.
@@ -110,20 +123,12 @@ pub unsafe extern "C" fn reallocarray(ptr: *mut c_void, count: usize, bytes: usi
     }
 }
 
-unsafe fn realloc_inner(ptr: *mut c_void, bytes: usize) -> *mut c_void {
-    if ptr.is_null() {
-        malloc_plain(bytes)
-    } else {
-        // SAFETY: the caller's promise.
-        or_errno(unsafe { HEAP.reallocate(ptr.cast(), bytes.max(1)) })
-    }
-}
-
 /// C23 `free_sized`; null is a no-op.
 ///
 /// # Safety
 /// As [`free`]; `bytes` is what was asked for.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn free_sized(ptr: *mut c_void, bytes: usize) {
     // SAFETY: the caller's promise.
     unsafe { HEAP.deallocate_sized(ptr.cast(), bytes, 1) }
@@ -134,6 +139,7 @@ pub unsafe extern "C" fn free_sized(ptr: *mut c_void, bytes: usize) {
 /// # Safety
 /// As [`free`]; `align` and `bytes` are what was asked for.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn free_aligned_sized(ptr: *mut c_void, align: usize, bytes: usize) {
     // SAFETY: the caller's promise.
     unsafe { HEAP.deallocate_sized(ptr.cast(), bytes, align) }
@@ -144,6 +150,7 @@ pub unsafe extern "C" fn free_aligned_sized(ptr: *mut c_void, align: usize, byte
 /// # Safety
 /// As [`free`].
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn cfree(ptr: *mut c_void) {
     // SAFETY: the caller's promise.
     unsafe { HEAP.deallocate(ptr.cast()) }
@@ -154,6 +161,7 @@ pub unsafe extern "C" fn cfree(ptr: *mut c_void) {
 /// # Safety
 /// `out` is writable.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, bytes: usize) -> c_int {
     if !align.is_power_of_two() || align < core::mem::size_of::<*mut c_void>() {
         return EINVAL;
@@ -169,6 +177,7 @@ pub unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, byt
 
 /// `aligned_alloc(3)`: the size need not be a multiple of the alignment.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn aligned_alloc(align: usize, bytes: usize) -> *mut c_void {
     if !align.is_power_of_two() {
         set_errno(EINVAL);
@@ -179,6 +188,7 @@ pub extern "C" fn aligned_alloc(align: usize, bytes: usize) -> *mut c_void {
 
 /// `memalign(3)`.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn memalign(align: usize, bytes: usize) -> *mut c_void {
     if !align.is_power_of_two() {
         set_errno(EINVAL);
@@ -189,12 +199,14 @@ pub extern "C" fn memalign(align: usize, bytes: usize) -> *mut c_void {
 
 /// `valloc(3)`: aligned to a page.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn valloc(bytes: usize) -> *mut c_void {
     or_errno(HEAP.allocate_aligned(bytes, PAGE, false))
 }
 
 /// `pvalloc(3)`: whole pages.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
     match size::page_ceil(bytes) {
         Some(rounded) => or_errno(HEAP.allocate_aligned(rounded.max(PAGE), PAGE, false)),
@@ -207,6 +219,7 @@ pub extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
 /// # Safety
 /// `ptr` is null or a block in use.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn malloc_usable_size(ptr: *mut c_void) -> usize {
     // SAFETY: the caller's promise.
     unsafe { HEAP.usable_size(ptr.cast()) }
@@ -216,14 +229,26 @@ pub unsafe extern "C" fn malloc_usable_size(ptr: *mut c_void) -> usize {
 
 /// `malloc_trim(3)`: gives unused pages back; `pad` has no meaning here.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn malloc_trim(_pad: usize) -> c_int {
     c_int::from(HEAP.malloc_trim())
 }
 
-/// `mallopt(3)`: glibc's tunables have no meaning here; 0 says so.
+/// `mallopt(3)`: hints for glibc's heap are taken (1) and mean nothing here; other parameters, which would promise
+/// something, are refused (0).
 #[unsafe(no_mangle)]
-pub extern "C" fn mallopt(_parameter: c_int, _value: c_int) -> c_int {
-    0
+#[unsafe(link_section = "heapsift_text")]
+pub extern "C" fn mallopt(parameter: c_int, _value: c_int) -> c_int {
+    const HINTS: [c_int; 7] = [
+        libc::M_MXFAST,
+        libc::M_TRIM_THRESHOLD,
+        libc::M_TOP_PAD,
+        libc::M_MMAP_THRESHOLD,
+        libc::M_MMAP_MAX,
+        libc::M_ARENA_TEST,
+        libc::M_ARENA_MAX,
+    ];
+    c_int::from(HINTS.contains(&parameter))
 }
 
 fn usage() -> libc::mallinfo2 {
@@ -239,12 +264,14 @@ fn usage() -> libc::mallinfo2 {
 
 /// `mallinfo2(3)`: mapped, in use, free, and what `malloc_trim` would give back.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn mallinfo2() -> libc::mallinfo2 {
     usage()
 }
 
 /// `mallinfo(3)`: as [`mallinfo2`], in `int`s that stop at their maximum.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn mallinfo() -> libc::mallinfo {
     let wide = usage();
     // SAFETY: a struct of integers.
@@ -259,6 +286,7 @@ pub extern "C" fn mallinfo() -> libc::mallinfo {
 
 /// `malloc_stats(3)`: the statistics on descriptor 2.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn malloc_stats() {
     alloc_core::report::print(&HEAP, b"", &mut |piece| message::raw(piece));
 }
@@ -271,6 +299,7 @@ fn request(flags: c_int) -> Request {
 
 /// `mallocx`: null without `errno` when there is no memory.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn mallocx(bytes: usize, flags: c_int) -> *mut c_void {
     HEAP.allocate_with(bytes, request(flags)).cast()
 }
@@ -280,6 +309,7 @@ pub extern "C" fn mallocx(bytes: usize, flags: c_int) -> *mut c_void {
 /// # Safety
 /// `ptr` is a block of the caller's, gone when the result isn't null.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn rallocx(ptr: *mut c_void, bytes: usize, flags: c_int) -> *mut c_void {
     // SAFETY: the caller's promise.
     unsafe { HEAP.reallocate_with(ptr.cast(), bytes.max(1), request(flags)) }.cast()
@@ -290,6 +320,7 @@ pub unsafe extern "C" fn rallocx(ptr: *mut c_void, bytes: usize, flags: c_int) -
 /// # Safety
 /// `ptr` is a block of the caller's.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn xallocx(ptr: *mut c_void, bytes: usize, extra: usize, flags: c_int) -> usize {
     let request = request(flags);
     // SAFETY: the caller's promise.
@@ -301,6 +332,7 @@ pub unsafe extern "C" fn xallocx(ptr: *mut c_void, bytes: usize, extra: usize, f
 /// # Safety
 /// `ptr` is null or a block in use.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn sallocx(ptr: *const c_void, _flags: c_int) -> usize {
     // SAFETY: the caller's promise.
     unsafe { HEAP.usable_size(ptr.cast()) }
@@ -311,6 +343,7 @@ pub unsafe extern "C" fn sallocx(ptr: *const c_void, _flags: c_int) -> usize {
 /// # Safety
 /// `ptr` is null or a block that nobody uses any more.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn dallocx(ptr: *mut c_void, flags: c_int) {
     // SAFETY: the caller's promise.
     unsafe {
@@ -327,6 +360,7 @@ pub unsafe extern "C" fn dallocx(ptr: *mut c_void, flags: c_int) {
 /// # Safety
 /// As [`dallocx`]; `bytes` is between the requested and the usable size.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn sdallocx(ptr: *mut c_void, _bytes: usize, flags: c_int) {
     // SAFETY: the caller's promise.
     unsafe { dallocx_inner(ptr, flags) }
@@ -343,6 +377,7 @@ unsafe fn dallocx_inner(ptr: *mut c_void, flags: c_int) {
 
 /// `nallocx`: the usable size that such a request would get; 0 when it is too large.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn nallocx(bytes: usize, flags: c_int) -> usize {
     size::usable_size_for(bytes, request(flags).align)
 }
@@ -364,6 +399,7 @@ fn control() -> &'static dyn HeapControl {
 /// # Safety
 /// `name` is a C string; the buffers are null or as the name's type demands.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn mallctl(
     name: *const c_char,
     old: *mut c_void,
@@ -383,6 +419,7 @@ pub unsafe extern "C" fn mallctl(
 /// # Safety
 /// `name` is a C string; `mib` has room for `*length` numbers.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn mallctlnametomib(name: *const c_char, mib: *mut usize, length: *mut usize) -> c_int {
     // SAFETY: the caller's promise.
     unsafe {
@@ -406,6 +443,7 @@ pub unsafe extern "C" fn mallctlnametomib(name: *const c_char, mib: *mut usize, 
 /// # Safety
 /// `mib` holds `mib_length` numbers; the buffers are as for [`mallctl`].
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn mallctlbymib(
     mib: *const usize,
     mib_length: usize,
@@ -426,6 +464,7 @@ pub unsafe extern "C" fn mallctlbymib(
 /// # Safety
 /// `write` takes `opaque` and a C string; `letters` is null or a C string.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn malloc_stats_print(
     write: Option<unsafe extern "C" fn(*mut c_void, *const c_char)>,
     opaque: *mut c_void,

@@ -4,7 +4,7 @@ use core::alloc::{GlobalAlloc, Layout};
 
 use profiler::HEAP;
 
-use crate::own_module;
+use crate::{loader_is_ready, own_module};
 
 /// The allocator behind the library's own collections (dumps): a private arena, never sampled, so that the library
 /// neither recurses into the public `malloc` nor appears in its own profile.
@@ -25,8 +25,9 @@ unsafe impl GlobalAlloc for Private {
 #[global_allocator]
 static PRIVATE: Private = Private;
 
+// The number: before the constructors of a program that contains the library.
 #[used]
-#[unsafe(link_section = ".init_array")]
+#[unsafe(link_section = ".init_array.00050")]
 static CONSTRUCTOR: extern "C" fn() = construct;
 
 extern "C" fn construct() {
@@ -41,6 +42,7 @@ extern "C" fn construct() {
         alloc_core::message::fatal(&[b"internal error at ", file, b":", number.as_bytes()])
     }));
     profiler::set_own_module(own_module());
+    loader_is_ready();
     HEAP.start();
     alloc_core::background::constructed();
     HEAP.start_background_if_due();

@@ -76,6 +76,11 @@ pub fn library() -> PathBuf {
     built("libheapsift.so", "HEAPSIFT_LIB")
 }
 
+/// The static library under test.
+pub fn archive() -> PathBuf {
+    built("libheapsift.a", "HEAPSIFT_ARCHIVE")
+}
+
 /// The `heapsift` command under test.
 pub fn command() -> PathBuf {
     built("heapsift", "HEAPSIFT_BIN")

@@ -3,8 +3,8 @@
 //! The tests treat the allocator as a stranger would: `libheapsift.so` is a file that is preloaded, `heapsift` a
 //! command that is run. Only the dump format's reader is linked.
 //!
-//! Environment: `HEAPSIFT_LIB` and `HEAPSIFT_BIN` name other files than the built ones; `HEAPSIFT_PREBUILT=1` says
-//! that `cargo build --release` has been run; `HEAPSIFT_LONG=1` asks for the long forms; `HEAPSIFT_REQUIRE_TOOLS=1`
+//! Environment: `HEAPSIFT_LIB`, `HEAPSIFT_ARCHIVE` and `HEAPSIFT_BIN` name other files than the built ones;
+//! `HEAPSIFT_PREBUILT=1` says that `cargo build --release` has been run; `HEAPSIFT_LONG=1` asks for the long forms; `HEAPSIFT_REQUIRE_TOOLS=1`
 //! makes a missing program a failure where it would be a skipped test.
 
 pub mod artifacts;
@@ -14,7 +14,7 @@ pub mod statistics;
 pub mod tools;
 pub mod truth;
 
-pub use artifacts::{command, fixture, library};
+pub use artifacts::{archive, command, fixture, library};
 pub use child::{Ended, Program, Server};
 pub use dump::Dump;
 

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::artifacts::{Lock, repository, target_directory};
+use crate::artifacts::{Lock, archive, library, repository, target_directory};
+use crate::child::Program;
 
 /// Where a program is, looked for on PATH and where system programs and PostgreSQL's are.
 pub fn find(name: &str) -> Option<PathBuf> {
@@ -77,23 +78,86 @@ const FLAGS: [&str; 8] =
 
 /// Compiles `tests/<source>` with more options, unless that has been done since the source changed; where it is.
 pub fn compile(source: &str, more: &[&str]) -> PathBuf {
+    let name: String = more.concat().chars().filter(char::is_ascii_alphanumeric).collect();
+    compile_named(source, &name, more, &[])
+}
+
+/// How a program gets the allocator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linkage {
+    /// By `LD_PRELOAD`, unknown to the program.
+    Preload,
+    /// Linked with the shared library.
+    Shared,
+    /// Linked with the static library, otherwise dynamic.
+    Archive,
+    /// Linked with the static library, and all else static too.
+    Static,
+    /// As [`Linkage::Static`], at an address chosen when it starts.
+    StaticPie,
+}
+
+impl Linkage {
+    /// All ways.
+    pub const ALL: [Linkage; 5] =
+        [Linkage::Preload, Linkage::Shared, Linkage::Archive, Linkage::Static, Linkage::StaticPie];
+    /// Those in which a program may call what only this library has.
+    pub const LINKED: [Linkage; 4] = [Linkage::Shared, Linkage::Archive, Linkage::Static, Linkage::StaticPie];
+
+    /// A C or C++ program of `tests/`, built this way and ready to run with these options of `MALLOC_CONF`.
+    pub fn program(self, source: &str, conf: &str) -> Program {
+        let path = self.compile(source);
+        let program = Program::new(path);
+        if self == Linkage::Preload { program.under(conf) } else { program.env("MALLOC_CONF", conf) }
+    }
+
+    /// Compiles a program of `tests/` this way.
+    pub fn compile(self, source: &str) -> PathBuf {
+        let file = match self {
+            Linkage::Preload => library(),
+            Linkage::Shared => library(),
+            Linkage::Archive | Linkage::Static | Linkage::StaticPie => archive(),
+        };
+        let directory = file.parent().expect("a file is in a directory").display().to_string();
+        let file_name = file.display().to_string();
+        let rpath = format!("-Wl,-rpath,{directory}");
+        let include = format!("-I{}", repository().join("include").display());
+        let mut more = vec![include.as_str()];
+        match self {
+            Linkage::Preload => more.clear(),
+            Linkage::Shared => more.extend([file_name.as_str(), &rpath]),
+            Linkage::Archive => more.push(&file_name),
+            Linkage::Static => more.extend(["-static", &file_name]),
+            Linkage::StaticPie => more.extend(["-static-pie", "-fPIE", &file_name]),
+        }
+        compile_named(source, &format!("{self:?}").to_lowercase(), &more, &[file])
+    }
+}
+
+/// Compiles with `more` behind the source, unless the result is newer than the source, all headers and `inputs`.
+fn compile_named(source: &str, name: &str, more: &[&str], inputs: &[PathBuf]) -> PathBuf {
     let source = repository().join("tests").join(source);
     let stem = source.file_stem().expect("a source file has a name").to_string_lossy().into_owned();
+    let cxx = source.extension().is_some_and(|extension| extension == "cpp");
     let directory = target_directory().join("heapsift-c");
     fs::create_dir_all(&directory).expect("the target directory can be written");
-    let options: String = more.concat().chars().filter(char::is_ascii_alphanumeric).collect();
-    let binary = directory.join(format!("{stem}{options}"));
-    let _guard = Lock::acquire(&directory.join(format!("{stem}{options}.lock")));
+    let separator = if name.is_empty() { "" } else { "-" };
+    let stem = format!("{stem}{separator}{name}");
+    let binary = directory.join(&stem);
+    let _guard = Lock::acquire(&directory.join(format!("{stem}.lock")));
     let age = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
-    // What C programs share lies beside them.
-    let header = repository().join("tests/c/allocator.h");
-    let changed = age(&source).zip(age(&header)).map(|(source, header)| source.max(header));
-    if age(&binary).is_some_and(|built| changed.is_some_and(|changed| built > changed)) {
+    let headers = ["tests/c", "include/heapsift"].into_iter().flat_map(|directory| {
+        let entries = fs::read_dir(repository().join(directory)).expect("the directory is there");
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "h"))
+    });
+    let newest = headers.chain(inputs.iter().cloned()).chain([source.clone()]).filter_map(|path| age(&path)).max();
+    if age(&binary).is_some_and(|built| newest.is_some_and(|changed| built > changed)) {
         return binary;
     }
-    let fresh = directory.join(format!("{stem}{options}.{}", std::process::id()));
-    let output = Command::new("gcc")
+    let fresh = directory.join(format!("{stem}.{}", std::process::id()));
+    let output = Command::new(if cxx { "g++" } else { "gcc" })
         .args(FLAGS)
+        .args(cxx.then_some("-std=c++17"))
         .arg("-o")
         .arg(&fresh)
         .arg(&source)

@@ -3,6 +3,40 @@
 //! The configuration variables are plain exported data here: a program's own definition wins through the global offset
 //! table. In the static library they must be weak, which is why there are two leaves.
 
+/// C++ operators under their own names.
+macro_rules! export {
+    (naked $symbol:literal fn $name:ident $body:block) => {
+        /// A C++ operator; the symbol says which.
+        #[unsafe(naked)]
+        #[unsafe(export_name = $symbol)]
+        #[unsafe(link_section = "heapsift_text")]
+        unsafe extern "C" fn $name() $body
+    };
+    ($($symbol:literal fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? $body:block)*) => {
+        $(
+            /// A C++ operator; the symbol says which.
+            #[unsafe(export_name = $symbol)]
+            #[unsafe(link_section = "heapsift_text")]
+            unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? $body
+        )*
+    };
+}
+
+/// A second name for an exported symbol, which no other library can take.
+macro_rules! own_name {
+    ($own:literal, $symbol:literal, $name:ident) => {
+        core::arch::global_asm!(concat!(".set ", $own, ", ", $symbol));
+    };
+}
+
+core::arch::global_asm!(
+    ".weak _ZSt15get_new_handlerv",
+    ".weak _ZSt17__throw_bad_allocv",
+    ".weak __gxx_personality_v0",
+    ".weak __cxa_begin_catch",
+    ".weak __cxa_end_catch",
+);
+
 #[path = "../../src/cxx.rs"]
 mod cxx;
 #[path = "../../src/exports.rs"]
@@ -34,3 +68,6 @@ static malloc_message: Variable<Option<alloc_core::message::Sink>> = Variable(co
 pub(crate) fn own_module() -> Range<usize> {
     profiler::module_of(own_module as fn() -> Range<usize> as usize)
 }
+
+/// The constructor runs. The loader has been at work long before.
+pub(crate) fn loader_is_ready() {}

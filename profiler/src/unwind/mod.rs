@@ -35,8 +35,8 @@ pub enum Method {
 pub struct Cut {
     /// Where the allocator's slow path stands: its frame and all below it go.
     pub entry: Entry,
-    /// Code addresses of the allocator's own module, empty when the program contains it. Frames of it that follow go
-    /// too.
+    /// Code addresses of the allocator's own module, or of its entry points when the program contains it; may be empty.
+    /// Frames of it that follow go too.
     pub own: Range<usize>,
 }
 
@@ -67,6 +67,7 @@ pub struct Capture {
 #[inline(never)]
 pub fn capture(method: Method, stack: Stack, cut: &Cut, frames: &mut [MaybeUninit<usize>]) -> Capture {
     match method {
+        _ if !resolve::ready() => Capture { depth: 0, end: End::Lost },
         Method::Libgcc => walker::libgcc(cut, frames),
         _ if !resolve::available() => walker::libgcc(cut, frames),
         _ => walker::own(method, stack, cut, frames),

@@ -4,6 +4,7 @@
 //! `.eh_frame_hdr` finds the function's description; gimli runs its program up to the address, on the stack.
 
 use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use gimli::{BaseAddresses, CfaRule, EhFrame, EhFrameHdr, NativeEndian, Pointer, RegisterRule, UnwindSection};
 
@@ -40,6 +41,27 @@ fn find_object() -> Option<FindObject> {
 /// Whether modules can be found without a lock.
 pub(super) fn available() -> bool {
     find_object().is_some()
+}
+
+/// Whether modules can be looked for yet.
+///
+/// In a static executable the C library allocates before it has set up what `_dl_find_object` reads, which ends in a
+/// crash then. The static library says by a flag of this name that constructors run, which is after that; elsewhere
+/// there is no flag, and nobody calls too early.
+pub(super) fn ready() -> bool {
+    let flag: *const AtomicBool;
+    // SAFETY: reads the global offset table; an undefined weak symbol has address 0.
+    unsafe {
+        core::arch::asm!(
+            // Here, since this may be inlined into another object than that of the module.
+            ".weak heapsift_loader_ready",
+            ".hidden heapsift_loader_ready",
+            "mov {}, qword ptr [rip + heapsift_loader_ready@GOTPCREL]",
+            out(reg) flag, options(nostack, readonly, preserves_flags)
+        );
+    }
+    // SAFETY: not null, so the flag of the static library, which is of this type.
+    flag.is_null() || unsafe { (*flag).load(Ordering::Acquire) }
 }
 
 /// A loaded module, as of now.
