@@ -95,8 +95,9 @@ impl<O: Observer> Heap<O> {
     pub fn allocate_zeroed(&'static self, size: usize) -> *mut u8 {
         let block = self.allocate_fast(size);
         if !block.is_null() {
-            // SAFETY: the block is ours and has at least `size` bytes.
-            unsafe { block.write_bytes(0, size) };
+            // All that the caller may use, as the slow path does.
+            // SAFETY: the block is ours, of that class.
+            unsafe { block.write_bytes(0, size::class_bytes(size::class_of(size))) };
             return block;
         }
         let entry = sys::entry();
@@ -110,8 +111,8 @@ impl<O: Observer> Heap<O> {
             let block = self.allocate_fast(rounded);
             if !block.is_null() {
                 if zero {
-                    // SAFETY: the block is ours and has at least `size` bytes.
-                    unsafe { block.write_bytes(0, size) };
+                    // SAFETY: the block is ours, of that class.
+                    unsafe { block.write_bytes(0, size::class_bytes(size::class_of(rounded))) };
                 }
                 return block;
             }
@@ -308,13 +309,15 @@ impl<O: Observer> Heap<O> {
         // SAFETY: the caller's promise.
         unsafe {
             let now = sys::ticks();
-            if now.wrapping_sub((*thread).looked_through) < LOOK_TICKS {
+            if now.wrapping_sub((*thread).looked_through) < LOOK_TICKS || (*thread).is_looking {
                 return;
             }
             (*thread).looked_through = now;
+            (*thread).is_looking = true;
             for class in 1..=NCLASSES {
                 self.give_idle(thread, class);
             }
+            (*thread).is_looking = false;
         }
     }
 

@@ -76,6 +76,8 @@ pub struct Thread {
     pub(crate) bottom: [*mut *mut u8; CLASSES],
     /// When the caches were last looked through, in ticks of the processor.
     pub(crate) looked_through: u64,
+    /// Whether that is going on: giving blocks back may come to ask for it again.
+    pub(crate) is_looking: bool,
     /// Bytes for which the caches of whole pages have slots.
     large_room: usize,
     /// Bytes for which the caches of slab classes have slots beyond their first capacity.
@@ -140,6 +142,7 @@ const fn shared(kind: Kind) -> SharedThread {
         arena: None,
         bottom: [none; CLASSES],
         looked_through: 0,
+        is_looking: false,
         large_room: 0,
         grown_room: 0,
         fill_next: [0; CLASSES],
@@ -250,6 +253,7 @@ impl Thread {
         let plain_allocations = !(options.zero || options.junk_alloc);
         self.table = if plain_allocations { size::TABLE } else { [0; size::TABLE.len()] };
         self.depth = 0;
+        self.is_looking = false;
         self.ticks = 0;
         self.allocated = 0;
         self.deallocated = 0;
@@ -341,8 +345,9 @@ impl Thread {
         }
     }
 
-    /// Marks the middle of a cache that has no mark; nothing happens when it is empty.
+    /// Marks the middle of a cache; nothing happens when it is empty.
     pub(crate) fn set_mark(&mut self, class: usize) {
+        self.take_mark(class);
         let at = self.cached(class).div_ceil(2);
         if at > 0 {
             // SAFETY: one of the slots in use.

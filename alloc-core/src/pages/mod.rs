@@ -22,7 +22,7 @@ use crate::base::Base;
 use crate::conf::Options;
 use crate::decay::{Decay, Tier};
 use crate::extent::{Extent, LARGE, State, flag};
-use crate::lock::{Counts, Mutex, Rank};
+use crate::lock::{Guard, Counts, Mutex, Rank};
 use crate::pagemap::PageMap;
 use crate::size::MAX_SIZE_CLASS;
 use crate::sys::{self, LG_PAGE, PAGE};
@@ -321,12 +321,13 @@ impl Pages {
         let mut extent = self.find(&mut inner, shared, pages, align);
         if extent.is_null() {
             drop(inner);
-            let _growing = self.growing.lock();
-            inner = self.inner.lock();
-            // Another thread may have grown the arena meanwhile.
-            extent = self.find(&mut inner, shared, pages, align);
+            (inner, extent) = self.find_or_grow(shared, pages, align);
             if extent.is_null() {
-                (inner, extent) = self.grow(inner, shared, pages, align);
+                drop(inner);
+                // No more memory from the OS. Unused extents of different states may be long enough together.
+                self.purge(shared);
+                inner = self.inner.lock();
+                extent = self.find(&mut inner, shared, pages, align);
             }
             if extent.is_null() {
                 return extent;
@@ -345,6 +346,14 @@ impl Pages {
             }
         }
         extent
+    }
+
+    fn find_or_grow(&self, shared: &Shared, pages: usize, align: usize) -> (Guard<'_, Inner>, *mut Extent) {
+        let _growing = self.growing.lock();
+        let mut inner = self.inner.lock();
+        // Another thread may have grown the arena meanwhile.
+        let extent = self.find(&mut inner, shared, pages, align);
+        if extent.is_null() { self.grow(inner, shared, pages, align) } else { (inner, extent) }
     }
 
     /// Asks the program's hook for pages behind an active extent; null: there are none, and the extent is free again.
