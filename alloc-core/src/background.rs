@@ -268,6 +268,9 @@ impl<O: Observer> Heap<O> {
             background.running.store(i as u32, Ordering::Release);
             let number = Decimal::new(errno.unsigned_abs().into());
             warn(&[b"cannot start a background thread (errno ", number.as_bytes(), b")"]);
+            if self.options().abort {
+                crate::sys::abort();
+            }
         }
         errno == 0
     }

@@ -2,14 +2,17 @@
 //!
 //! Who needs a piece again and again keeps a free list of its own (extent descriptors by arena, thread states).
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crate::lock::{Mutex, Rank};
-use crate::sys::{self, PAGE};
+use crate::sys::{self, Advice, PAGE};
 
 /// The first block; each further one doubles until [`BLOCK_BYTES_MAX`]. Untouched pages of a block cost nothing.
 const BLOCK_BYTES_MIN: usize = 256 << 10;
 const BLOCK_BYTES_MAX: usize = 8 << 20;
+const HUGE_PAGE: usize = 2 << 20;
+/// Metadata from which on [`HugePages::Auto`] asks for huge pages.
+const AUTO_BYTES: usize = 8 << 20;
 
 #[derive(Debug)]
 struct Inner {
@@ -24,6 +27,22 @@ pub struct Base {
     inner: Mutex<Inner>,
     allocated: AtomicUsize,
     mapped: AtomicUsize,
+    /// Bytes of blocks for which huge pages were asked.
+    huge: AtomicUsize,
+    /// When huge pages are asked for (`metadata_thp`), a [`HugePages`].
+    huge_pages: AtomicU8,
+}
+
+/// Which blocks of metadata are to be of huge pages (`metadata_thp`, its words in this order).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HugePages {
+    /// None.
+    Disabled,
+    /// Those mapped once there are 8 MiB, so that small processes stay small.
+    Auto,
+    /// All that are large enough.
+    Always,
 }
 
 impl Base {
@@ -33,6 +52,8 @@ impl Base {
             inner: Mutex::new(Rank::Base, Inner { next: 0, end: 0, block_bytes: BLOCK_BYTES_MIN }),
             allocated: AtomicUsize::new(0),
             mapped: AtomicUsize::new(0),
+            huge: AtomicUsize::new(0),
+            huge_pages: AtomicU8::new(HugePages::Disabled as u8),
         }
     }
 
@@ -52,7 +73,8 @@ impl Base {
                     sys::map(block, true).ok()?
                 }
             };
-            self.mapped.fetch_add(block, Ordering::Relaxed);
+            let mapped = self.mapped.fetch_add(block, Ordering::Relaxed);
+            self.ask_for_huge_pages(address, block, mapped);
             inner.block_bytes = (inner.block_bytes * 2).min(BLOCK_BYTES_MAX);
             inner.next = address;
             inner.end = address + block;
@@ -61,6 +83,28 @@ impl Base {
         inner.next = start + bytes;
         self.allocated.fetch_add(bytes, Ordering::Relaxed);
         Some(core::ptr::with_exposed_provenance_mut(start))
+    }
+
+    /// Sets which blocks mapped from now on are to be of huge pages.
+    pub fn set_huge_pages(&self, which: HugePages) {
+        self.huge_pages.store(which as u8, Ordering::Relaxed);
+    }
+
+    /// Asks for huge pages in a new block, if they are wanted; `mapped` bytes were there before.
+    fn ask_for_huge_pages(&self, address: usize, bytes: usize, mapped: usize) {
+        let which = self.huge_pages.load(Ordering::Relaxed);
+        let wanted = which == HugePages::Always as u8 || (which == HugePages::Auto as u8 && mapped >= AUTO_BYTES);
+        let start = address.next_multiple_of(HUGE_PAGE);
+        let end = (address + bytes) & !(HUGE_PAGE - 1);
+        // SAFETY: the mapping is this allocator's own, and the advice leaves contents alone.
+        if wanted && start < end && unsafe { sys::advise(start, end - start, Advice::HugePage) }.is_ok() {
+            self.huge.fetch_add(end - start, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes for which huge pages were asked.
+    pub fn huge(&self) -> usize {
+        self.huge.load(Ordering::Relaxed)
     }
 
     /// Bytes handed out.

@@ -8,6 +8,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::background::Background;
+use crate::base::HugePages;
 use crate::arena::{ARENAS_MAX, ArenaTable};
 use crate::caches::Caches;
 use crate::conf::{Options, UNSET};
@@ -188,6 +189,11 @@ impl<O: Observer> Heap<O> {
         }
         crate::lock::set_spins(options.mutex_max_spin);
         crate::pages::hooks::RETAIN.store(options.retain, Ordering::Relaxed);
+        self.core.shared.base.set_huge_pages(match options.metadata_thp.index {
+            0 => HugePages::Disabled,
+            1 => HugePages::Auto,
+            _ => HugePages::Always,
+        });
         if options.trust_madvise {
             sys::trust_advice();
         }

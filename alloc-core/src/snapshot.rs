@@ -264,6 +264,7 @@ impl<O: Observer> Heap<O> {
         // Blocks that came and went between the two looks.
         stats.allocated = stats.allocated.min(stats.active);
         stats.metadata += self.core.shared.base.allocated().saturating_sub(released) + stats.metadata_rtree;
+        stats.metadata_thp = self.core.shared.base.huge();
         stats.resident = stats.active + stats.dirty + stats.pinned + stats.metadata;
         stats.zero_reallocs = self.core.zero_reallocs.load(Ordering::Relaxed);
         stats
@@ -353,6 +354,7 @@ impl<O: Observer> Heap<O> {
             }
         }
         out.base += self.core.shared.base.allocated().saturating_sub(elsewhere);
+        out.metadata_thp += self.core.shared.base.huge();
     }
 
     /// Requests that threads and caches have served and not told yet, and the bytes that they hold.

@@ -140,7 +140,16 @@ unsafe extern "C" {
 
 /// One try of a `new`; `align` 0 means the default.
 extern "C" fn attempt(bytes: usize, align: usize) -> *mut u8 {
-    if align == 0 { HEAP.allocate_slow(bytes) } else { HEAP.allocate_aligned(bytes, align, false) }
+    let block = if align == 0 { HEAP.allocate_slow(bytes) } else { HEAP.allocate_aligned(bytes, align, false) };
+    if block.is_null() && HEAP.options().infallible_new {
+        let number = message::Decimal::new(bytes as u64);
+        message::fatal(&[
+            b"Allocation of size ",
+            number.as_bytes(),
+            b" failed. opt.experimental_infallible_new is true. Aborting.",
+        ]);
+    }
+    block
 }
 
 /// No memory and no C++ library to throw.

@@ -297,6 +297,12 @@ fn request(flags: c_int) -> Request {
     Request::from_flags(flags)
 }
 
+/// Whether flags leave it open which thread cache takes a freed block (bits 8 to 19).
+#[inline(always)]
+fn names_no_cache(flags: c_int) -> bool {
+    flags as u32 & 0xfff00 == 0
+}
+
 /// `mallocx`: null without `errno` when there is no memory.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "heapsift_text")]
@@ -347,7 +353,7 @@ pub unsafe extern "C" fn sallocx(ptr: *const c_void, _flags: c_int) -> usize {
 pub unsafe extern "C" fn dallocx(ptr: *mut c_void, flags: c_int) {
     // SAFETY: the caller's promise.
     unsafe {
-        if flags as u32 & 0xfff00 == 0 {
+        if names_no_cache(flags) {
             HEAP.deallocate(ptr.cast());
         } else if !ptr.is_null() {
             HEAP.deallocate_with(ptr.cast(), request(flags));
@@ -361,15 +367,12 @@ pub unsafe extern "C" fn dallocx(ptr: *mut c_void, flags: c_int) {
 /// As [`dallocx`]; `bytes` is between the requested and the usable size.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "heapsift_text")]
-pub unsafe extern "C" fn sdallocx(ptr: *mut c_void, _bytes: usize, flags: c_int) {
-    // SAFETY: the caller's promise.
-    unsafe { dallocx_inner(ptr, flags) }
-}
-
-unsafe fn dallocx_inner(ptr: *mut c_void, flags: c_int) {
+pub unsafe extern "C" fn sdallocx(ptr: *mut c_void, bytes: usize, flags: c_int) {
     // SAFETY: the caller's promise.
     unsafe {
-        if !ptr.is_null() {
+        if names_no_cache(flags) {
+            HEAP.deallocate_sized(ptr.cast(), bytes, 1 << (flags & 0x3f));
+        } else if !ptr.is_null() {
             HEAP.deallocate_with(ptr.cast(), request(flags));
         }
     }
@@ -454,7 +457,8 @@ pub unsafe extern "C" fn mallctlbymib(
 ) -> c_int {
     // SAFETY: the caller's promise.
     unsafe {
-        let mib = core::slice::from_raw_parts(mib, mib_length);
+        // An empty list may come without an address.
+        let mib = if mib_length == 0 { &[] } else { core::slice::from_raw_parts(mib, mib_length) };
         answer(ctl::by_mib(control(), mib, old.cast(), old_length, new.cast_const().cast(), new_length))
     }
 }

@@ -198,6 +198,9 @@ pub extern "C" fn at_exit() {
 fn complain(path: &[u8], errno: Errno) {
     let number = Decimal::new(errno.0.unsigned_abs().into());
     warn(&[b"cannot write heap profile ", path, b": ", file::describe(errno.0), b" (errno ", number.as_bytes(), b")"]);
+    if HEAP.options().abort {
+        alloc_core::sys::abort();
+    }
 }
 
 /// At most one line in ten seconds about dumps that nobody waits for.
