@@ -88,12 +88,13 @@ fn decode(
     Ok(Input { path: path.to_owned(), message, rows })
 }
 
-/// The dump that was written last; the higher number where two were written at once.
+/// The dump that was written last; the higher number where two were written at once. One of a peak, which is written
+/// beside the final one, only where there is no other.
 fn newest_in(directory: &Path) -> Result<PathBuf> {
     let dumps = dumps_in(directory).map_err(|source| Error::io("read", directory, source))?;
     let newest = dumps
         .into_iter()
-        .max_by_key(|dump| (dump.written, dump.sequence));
+        .max_by_key(|dump| (dump.kind != 'p', dump.written, dump.sequence));
     newest
         .map(|dump| dump.path)
         .ok_or_else(|| Error::input(directory, "the directory holds no dump (*.heap.pb.gz)"))

@@ -56,7 +56,8 @@ fn report(plan: &Plan, finished: &Finished, no_top: bool, names: &args::Names) {
     if no_top {
         return;
     }
-    match tables(chosen, names) {
+    let peak = finished.dumps.iter().rfind(|dump| dump.kind == 'p' && dump.pid == chosen.pid && dump.path != chosen.path);
+    match tables(chosen, peak, names) {
         // Nobody reads standard error any more: nothing is lost.
         Ok(text) => drop(std::io::stderr().lock().write_all(text.as_bytes())),
         Err(error) => tell(&error.to_string()),
@@ -95,8 +96,16 @@ fn where_they_are(finished: &Finished) -> String {
     line
 }
 
-fn tables(dump: &Dump, names: &args::Names) -> Result<String> {
-    let inputs = load::read_all(std::slice::from_ref(&dump.path), names)?;
-    let mut profile = input::combine(inputs, Vec::new(), input::Merge::Nothing)?;
-    Ok(summary::text(&mut profile, Style::of_stderr()))
+/// The tables of a dump, and of the peak before it where that was higher.
+fn tables(dump: &Dump, peak: Option<&Dump>, names: &args::Names) -> Result<String> {
+    let read = |dump: &Dump| {
+        let inputs = load::read_all(std::slice::from_ref(&dump.path), names)?;
+        input::combine(inputs, Vec::new(), input::Merge::Nothing)
+    };
+    let mut profile = read(dump)?;
+    let mut text = summary::text(&mut profile, Style::of_stderr());
+    if let Some(peak) = peak {
+        text.extend(summary::peak(&mut read(peak)?, &profile, Style::of_stderr()));
+    }
+    Ok(text)
 }

@@ -16,6 +16,8 @@ pub struct Columns {
     /// The column of their bytes.
     space: Option<usize>,
     is_space: bool,
+    /// Whether a row's bytes are those of its blocks, not a part of them (what is wasted, say).
+    is_whole: bool,
     period: f64,
     bytes: Option<Str>,
     period_label: Option<Str>,
@@ -44,6 +46,7 @@ impl Columns {
             objects: objects.filter(|_| known),
             space: space.filter(|_| known),
             is_space,
+            is_whole: matches!(prefix, Some("" | "alloc_" | "inuse_")),
             period: if in_bytes && profile.period > 0 { profile.period as f64 } else { 0.0 },
             bytes: profile.strings.find("bytes"),
             period_label: profile.strings.find("period"),
@@ -106,7 +109,13 @@ impl Columns {
     /// The uncertainty that a row adds to a sum of the column; `None` where it is not known.
     pub fn part(&self, profile: &Profile, row: usize, cache: &mut PartCache) -> Option<Part> {
         let (sampling, objects) = self.sampling(profile, row, cache)?;
-        let part = if self.is_space { sampling.bytes(objects) } else { sampling.objects(objects) };
+        let mut part = if self.is_space { sampling.bytes(objects) } else { sampling.objects(objects) };
+        if self.is_space && !self.is_whole {
+            let whole = sampling.block_bytes * objects as f64;
+            let scale = profile.scale(row, self.column).unwrap_or(1.0);
+            let value = profile.values(row)[self.column] as f64 / scale;
+            part = part.scaled(if whole == 0.0 { 1.0 } else { value / whole });
+        }
         Some(match profile.scale(row, self.column) {
             Some(scale) => part.scaled(scale),
             None => part,

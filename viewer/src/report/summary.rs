@@ -27,6 +27,17 @@ pub fn text(profile: &mut Profile, style: Style) -> String {
     out
 }
 
+/// What was in use at the peak, if that is worth a table: a tenth more than at the end, which is `at_exit`'s profile.
+pub fn peak(at_peak: &mut Profile, at_exit: &Profile, style: Style) -> Option<String> {
+    let total = |profile: &Profile| {
+        let column = profile.sample_types.iter().position(|t| t.kind == "inuse_space")?;
+        let values = (0..profile.row_count()).map(|row| i128::from(profile.values(row)[column]));
+        Some((column, values.sum::<i128>()))
+    };
+    let ((column, peak), (_, exit)) = (total(at_peak)?, total(at_exit)?);
+    (peak * 10 > exit * 11).then(|| table(at_peak, column, "In use at the peak", style))
+}
+
 fn table(profile: &mut Profile, column: usize, title: &str, style: Style) -> String {
     let columns = Columns::new(profile, column);
     let options = Options { granularity: Granularity::Sites, ..Options::default() };

@@ -198,7 +198,7 @@ impl Plan {
 
         // The last of several settings of an option holds: first ours, then what the user had in the
         // environment, then what the command line asked for.
-        let mut conf = b"prof:true,prof_final:true,prof_prefix:".to_vec();
+        let mut conf = b"prof:true,prof_final:true,prof_peak:true,prof_prefix:".to_vec();
         conf.extend_from_slice(directory.join("heapsift").as_os_str().as_bytes());
         if let Some(user) = user_conf.filter(|user| !user.is_empty()) {
             conf.push(b',');
@@ -342,7 +342,7 @@ mod tests {
             .1;
         assert_eq!(
             conf,
-            "prof:true,prof_final:true,prof_prefix:/tmp/d/heapsift,prof_sample:1MiB,narenas:2,prof_sample:64KiB"
+            "prof:true,prof_final:true,prof_peak:true,prof_prefix:/tmp/d/heapsift,prof_sample:1MiB,narenas:2,prof_sample:64KiB"
         );
         let preload = &environment
             .iter()

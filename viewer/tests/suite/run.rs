@@ -105,7 +105,7 @@ fn the_users_settings_are_kept() {
     let real = fs::canonicalize(library()).unwrap();
     assert_eq!(lines.next(), real.to_str());
     let expected =
-        format!("prof:true,prof_final:true,prof_prefix:{out}/heapsift,narenas:2,prof_sample:64KiB");
+        format!("prof:true,prof_final:true,prof_peak:true,prof_prefix:{out}/heapsift,narenas:2,prof_sample:64KiB");
     assert_eq!(lines.next(), Some(expected.as_str()));
     assert_eq!(lines.next(), Some("dumps"));
 }
