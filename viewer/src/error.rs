@@ -28,6 +28,8 @@ pub enum Error {
     },
     /// Arguments that cannot be used together or with this input.
     Usage(String),
+    /// The input is in order and did not pass the check that was asked for.
+    Check(String),
     /// Standard output was closed by its reader, which is a success for the reader.
     BrokenPipe,
 }
@@ -70,7 +72,7 @@ impl fmt::Display for Error {
             Self::Input { path, reason } => {
                 write!(f, "{}: {}", shown(path), crate::escape::terminal(reason))
             }
-            Self::Usage(reason) => f.write_str(&crate::escape::terminal(reason)),
+            Self::Usage(reason) | Self::Check(reason) => f.write_str(&crate::escape::terminal(reason)),
             Self::BrokenPipe => f.write_str("standard output was closed"),
         }
     }

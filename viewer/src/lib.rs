@@ -2,7 +2,8 @@
 //! into tables, flame graphs, differences and other formats.
 //!
 //! A picture's way through the rooms: [`input`] reads and recognises a file, the symbolizer names its
-//! frames, [`model`] holds it in memory, [`graph`] and [`stats`] make numbers with intervals of it, and
+//! frames, [`model`] holds it in memory, [`graph`] and [`stats`] make numbers with intervals of it,
+//! [`compare`] tells real changes from noise, and
 //! one module of [`report`] writes them, through [`escape`], as text, JSON or SVG. [`run`] starts
 //! programs under the allocator. [`cli`] is the command line.
 //!
@@ -12,6 +13,7 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod compare;
 pub mod error;
 pub mod escape;
 pub mod formats;

@@ -1,6 +1,6 @@
 //! The command line: arguments in, a report and an exit status out.
 //!
-//! Exit status: 0 done, 2 unusable arguments or input; `run` passes on its program's. A reader that
+//! Exit status: 0 done, 1 the check asked for failed, 2 unusable arguments or input; `run` passes on its program's. A reader that
 //! closes the pipe early has got what it wanted: status 0.
 
 pub mod args;
@@ -55,6 +55,10 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match done {
         Ok(()) | Err(Error::BrokenPipe) => ExitCode::SUCCESS,
+        Err(error @ Error::Check(_)) => {
+            tell(&error.to_string());
+            ExitCode::from(1)
+        }
         Err(error) => {
             tell(&error.to_string());
             ExitCode::from(2)

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use super::load::{self, Loaded, Request};
 use super::source::Sources;
 use super::{args, rows, style, tell, write_json};
+use crate::compare::Pairing;
 use crate::error::{Error, Result};
 use crate::formats::write;
 use crate::graph::{Granularity, Trim};
 use crate::input::{self, Merge};
 use crate::model::BaseUse;
-use crate::output;
+use crate::{measure, output};
 use crate::report::{self, diff, flame, folded, info, list, raw, top, traces, tree};
 
 /// What is shown of what was loaded.
@@ -189,24 +190,54 @@ pub fn flame(arguments: &args::Flame) -> Result<()> {
 
 /// `diff`.
 pub fn diff(arguments: &args::Diff) -> Result<()> {
-    let args::Diff { base, new, column, filter, sources, names, .. } = arguments;
-    let (new, base) = (std::slice::from_ref(new), std::slice::from_ref(base));
+    let args::Diff { column, filter, sources, names, form, output, .. } = arguments;
+    // Clap sees to it that there are two, or both lists.
+    let (base, new) = match arguments.files.as_slice() {
+        [base, new] => (std::slice::from_ref(base), std::slice::from_ref(new)),
+        _ => (arguments.base.as_slice(), arguments.new.as_slice()),
+    };
     let request = plain(new, (base, BaseUse::Compare), column, filter, sources, names);
     let mut loaded = request.load()?;
+    let is_named_so = output.output.to_string_lossy().ends_with(".pb.gz") && !form.json && !form.csv;
+    let to = arguments.to.unwrap_or(if is_named_so { args::DiffFormat::Pprof } else { args::DiffFormat::Text });
     let default = if arguments.cum { Granularity::Functions } else { Granularity::Sites };
     let options = diff::Options {
         columns: loaded.columns,
         granularity: arguments.rows.granularity(default),
         by_cum: arguments.cum,
+        pairing: match arguments.pairing {
+            args::Pairing::Auto => Pairing::Auto,
+            args::Pairing::Survivors => Pairing::Survivors,
+            args::Pairing::Independent => Pairing::Independent,
+        },
         node_count: rows(arguments.nodecount, 0),
         unit: arguments.unit.clone(),
     };
-    let table = diff::Diff::new(&mut loaded.profile, options);
-    if arguments.json {
-        return write_json(&arguments.output, &table.json(&loaded.profile));
+    let mut table = |options: diff::Options| {
+        diff::Diff::new(&mut loaded.profile, options)
+            .map_err(|reason| Error::Usage(format!("--pairing survivors: not possible: {reason}")))
+    };
+    let shown = table(options.clone())?;
+    let over = match arguments.fail_over {
+        Some(limit) => Some((limit, table(diff::Options { node_count: 0, ..options })?)),
+        None => None,
+    };
+    let profile = &mut loaded.profile;
+    if to == args::DiffFormat::Pprof {
+        profile.divide_by_files();
+        profile.merge_rows(false);
+        output::to_path(&output.output, &pprof_export::encode_gzip(&write::message::message(profile)))?;
+    } else {
+        write(form, output, || shown.json(profile), || shown.csv(profile), || shown.text(profile, style(output)))?;
     }
-    let text = table.text(&loaded.profile, style(&arguments.output));
-    output::to_path(&arguments.output.output, text.as_bytes())
+    let Some((limit, table)) = over else { return Ok(()) };
+    let over = table.growth_over(profile, limit.into());
+    if over.is_empty() {
+        return Ok(());
+    }
+    let unit = &profile.sample_types[loaded.columns.column].unit;
+    let limit = measure::label(limit.into(), unit, &arguments.unit);
+    Err(Error::Check(format!("grew by more than {limit}: {}", over.join("; "))))
 }
 
 /// `info`.

@@ -11,6 +11,7 @@
 
 mod edges;
 mod lookup;
+mod members;
 mod name;
 mod site;
 mod sums;

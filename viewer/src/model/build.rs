@@ -90,8 +90,11 @@ impl Builder {
             self.mapping(&mut taken, 0)?;
         }
         let source = index(self.profile.sources.len())?;
-        self.profile.sources.push(Source { period: message.period, time_nanos: message.time_nanos, side });
-        self.rows(&mut taken, rows.into_parts(), side, source, &columns)
+        let (period, time_nanos) = (message.period, message.time_nanos);
+        self.profile.sources.push(Source { period, time_nanos, side, is_moved: false });
+        self.rows(&mut taken, rows.into_parts(), side, source, &columns)?;
+        self.profile.sources[source as usize].is_moved = taken.moved.iter().any(|&moved| moved != 0);
+        Ok(())
     }
 
     /// The profile of everything added.

@@ -142,6 +142,8 @@ pub struct Source {
     pub time_nanos: i64,
     /// The side it was added to.
     pub side: Side,
+    /// A binary was mapped elsewhere than in the first file that has it: it is of another process.
+    pub is_moved: bool,
 }
 
 /// The allocator's own numbers at the instant of the dump, in bytes.

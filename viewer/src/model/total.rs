@@ -58,6 +58,22 @@ impl Profile {
         changes.into_iter().fold(0i128, |sum, change| sum.saturating_add(change.saturating_abs()))
     }
 
+    /// Makes means of a file of the sums of several, on both sides.
+    pub fn divide_by_files(&mut self) {
+        let count = |side: Side| self.sources.iter().filter(|source| source.side == side).count().max(1) as i64;
+        let (new, base) = (count(Side::New), count(Side::Base));
+        if (new, base) == (1, 1) {
+            return;
+        }
+        // Rounding row by row would lose what is small and in few files.
+        self.merge_rows(false);
+        let width = self.sample_types.len();
+        for (row, values) in self.rows.iter().zip(self.values.chunks_exact_mut(width)) {
+            let count = if row.side == Side::New { new } else { base };
+            values.iter_mut().for_each(|value| *value = (*value as f64 / count as f64).round() as i64);
+        }
+    }
+
     /// Multiplies each column of the profile asked about so that its sum becomes that of the base.
     pub fn normalise(&mut self) {
         let width = self.sample_types.len();

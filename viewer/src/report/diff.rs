@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::top::row_name;
 use super::{estimate_json, interval_text, narrow};
-use crate::graph::{self, Granularity, Graph, Node, Sides, printable};
-use crate::measure;
+use crate::compare::{self, Comparison, NotOneProcess, Pairing, Row, Verdict, Way};
+use crate::graph::{Granularity, printable};
 use crate::model::{Columns, Profile};
 use crate::output::Style;
-use crate::{escape, stats::Change};
+use crate::{escape, measure};
 
 /// What to show.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Options {
     pub granularity: Granularity,
     /// Compare cumulative sums.
     pub by_cum: bool,
+    /// How the two sides belong together.
+    pub pairing: Pairing,
     /// Rows to show; 0 for all.
     pub node_count: usize,
     /// Unit of the table.
@@ -29,8 +31,10 @@ pub struct Options {
 /// The finished table.
 #[derive(Debug)]
 pub struct Diff {
-    rows: Vec<Node>,
-    totals: Sides,
+    rows: Vec<Row>,
+    total: Verdict,
+    way: Way,
+    tested: usize,
     unchanged: usize,
     left_out: (usize, i128),
     options: Options,
@@ -38,28 +42,58 @@ pub struct Diff {
 
 impl Diff {
     /// Compares the two sides of `profile`.
-    pub fn new(profile: &mut Profile, options: Options) -> Self {
-        let graph_options = graph::Options { granularity: options.granularity, ..graph::Options::default() };
-        let mut graph = Graph::new(profile, &options.columns, graph_options);
-        graph.sort(profile, options.by_cum);
-        let pick = |node: &Node| if options.by_cum { node.cum } else { node.flat };
-        let before = graph.nodes.len();
-        graph.nodes.retain(|node| pick(node).net() != 0);
-        let unchanged = before - graph.nodes.len();
-        // Stable: within both groups the larger change stays first.
-        graph.nodes.sort_by_key(|node| !pick(node).change().is_significant());
+    ///
+    /// # Errors
+    /// Survivors were asked for and there is no knowing them.
+    pub fn new(profile: &mut Profile, options: Options) -> Result<Self, NotOneProcess> {
+        let compared = compare::Options {
+            columns: options.columns,
+            granularity: options.granularity,
+            by_cum: options.by_cum,
+            pairing: options.pairing,
+        };
+        let Comparison { mut rows, total, way } = Comparison::new(profile, &compared)?;
+        let all = rows.len();
+        rows.retain(|row| row.verdict.change.delta != 0);
+        let unchanged = all - rows.len();
         let mut left_out = (0, 0i128);
-        if options.node_count > 0 && graph.nodes.len() > options.node_count {
-            for node in graph.nodes.drain(options.node_count..) {
+        if options.node_count > 0 && rows.len() > options.node_count {
+            for row in rows.drain(options.node_count..) {
                 left_out.0 += 1;
-                left_out.1 = left_out.1.saturating_add(pick(&node).net());
+                left_out.1 = left_out.1.saturating_add(row.verdict.change.delta);
             }
         }
-        Self { rows: graph.nodes, totals: graph.total, unchanged, left_out, options }
+        Ok(Self { rows, total, way, tested: all, unchanged, left_out, options })
     }
 
-    fn pick<'a>(&self, node: &'a Node) -> &'a Sides {
-        if self.options.by_cum { &node.cum } else { &node.flat }
+    /// The rows shown.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Growth by more than `limit` that sampling does not explain, of the whole or of a row, each as a line; of all rows
+    /// only if all are in the table.
+    pub fn growth_over(&self, profile: &Profile, limit: i128) -> Vec<String> {
+        let total = core::iter::once(("in all".into(), &self.total));
+        let rows = self.rows.iter().map(|row| (printable(profile, &row.node.key), &row.verdict));
+        let is_over = |verdict: &Verdict| verdict.change.delta > limit && verdict.is_real();
+        total
+            .chain(rows)
+            .filter(|(_, verdict)| is_over(verdict))
+            .map(|(name, verdict)| {
+                let (from, to) = (&profile.sample_types[self.options.columns.column].unit, &self.options.unit);
+                format!(
+                    "{} (95%: {})  {}",
+                    measure::signed_label(verdict.change.delta, from, to),
+                    interval_text(verdict.change.interval, from, to),
+                    escape::terminal(&name)
+                )
+            })
+            .collect()
+    }
+
+    fn has_churn(&self) -> bool {
+        self.way == Way::Survivors
     }
 
     /// The table for people.
@@ -68,38 +102,52 @@ impl Diff {
         let from = value_type.unit.as_str();
         let format = |value: i128| measure::label(value, from, &self.options.unit);
         let signed = |value: i128| measure::signed_label(value, from, &self.options.unit);
-        let total = self.totals.change();
-        let mut out = format!("Type: {}\n", escape::terminal(&value_type.kind));
+        let total = &self.total;
+        let mut out = format!("Type: {}\n{}\n", escape::terminal(&value_type.kind), self.way_line());
         out.push_str(&format!(
             "Total: {} -> {}, {} (95%: {})\n",
-            format(self.totals.base.value),
-            format(self.totals.new.value),
-            signed(total.delta),
-            interval_text(total.interval, from, &self.options.unit),
+            format(total.shown.0),
+            format(total.shown.1),
+            signed(total.change.delta),
+            interval_text(total.change.interval, from, &self.options.unit),
         ));
-        out.push_str("* the change is larger than sampling error explains (95% interval without zero)\n");
+        let source = if matches!(self.way, Way::Groups(..)) { "chance" } else { "sampling error" };
+        out.push_str(&format!("* the change is larger than {source} explains: q < 0.05 over {} rows\n", self.tested));
+        if self.has_churn() {
+            out.push_str("! and a trend rather than ordinary churn: sign-flip test, q < 0.05\n");
+        }
+        let churn = if self.has_churn() { format!("{:>8} ", "churn p") } else { String::new() };
         let title = format!(
-            "{:>11}   {:>20} {:>10} {:>10} {:>13}  name",
-            "change", "change 95%", "base", "new", "samples"
+            "{:>11}    {:>20} {:>8} {:>8} {churn}{:>10} {:>10} {:>13} {:>6}  name",
+            "change", "change 95%", "noise p", "q", "base", "new", "samples", "kind"
         );
         out.push_str(&style.paint("1", &title));
         out.push('\n');
-        for node in &self.rows {
-            let sides = self.pick(node);
-            let change = sides.change();
-            let star = if change.is_significant() { '*' } else { ' ' };
+        for row in &self.rows {
+            let verdict = &row.verdict;
+            let mark = match (verdict.is_real(), verdict.is_trend()) {
+                (_, true) => "*!",
+                (true, false) => "* ",
+                (false, false) => "  ",
+            };
+            let churn =
+                if self.has_churn() { format!("{:>8} ", probability(verdict.churn)) } else { String::new() };
             let numbers = format!(
-                "{:>11} {star} {:>20} {:>10} {:>10} {:>13}  ",
-                signed(change.delta),
-                interval_text(change.interval, from, &self.options.unit),
-                format(sides.base.value),
-                format(sides.new.value),
-                format!("{}->{}", sides.base.samples as u64, sides.new.samples as u64),
+                "{:>11} {mark} {:>20} {:>8} {:>8} {churn}{:>10} {:>10} {:>13} {:>6}  ",
+                signed(verdict.change.delta),
+                interval_text(verdict.change.interval, from, &self.options.unit),
+                probability(verdict.noise),
+                probability(verdict.noise_rate),
+                format(verdict.shown.0),
+                format(verdict.shown.1),
+                samples(verdict),
+                verdict.kind(),
             );
-            let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(numbers.len()));
-            let name = row_name(profile, node, self.options.granularity);
+            let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(numbers.chars().count()));
+            let name = row_name(profile, &row.node, self.options.granularity);
             let line = format!("{numbers}{}", escape::shorten(&name, room.max(20)));
-            out.push_str(&match (change.is_significant(), change.delta > 0) {
+            let is_sure = if self.has_churn() { verdict.is_trend() } else { verdict.is_real() };
+            out.push_str(&match (is_sure, verdict.change.delta > 0) {
                 (true, true) => style.paint("31", &line),
                 (true, false) => style.paint("34", &line),
                 (false, _) => line,
@@ -108,7 +156,7 @@ impl Diff {
         }
         if self.left_out.0 > 0 {
             let (rows, sum) = self.left_out;
-            out.push_str(&format!("{:>11}   in {rows} more rows (-n 0 shows all)\n", signed(sum)));
+            out.push_str(&format!("{:>11}    in {rows} more rows (-n 0 shows all)\n", signed(sum)));
         }
         if self.unchanged > 0 {
             out.push_str(&format!("{} rows did not change\n", self.unchanged));
@@ -116,46 +164,153 @@ impl Diff {
         out
     }
 
+    fn way_line(&self) -> String {
+        match (&self.way, &self.total.turnover) {
+            (Way::Survivors, Some(turnover)) => format!(
+                "Compared by survivors, as dumps of one process: {} samples in both, {} came, {} went",
+                turnover.survivors as u64, turnover.born.samples as u64, turnover.gone.samples as u64
+            ),
+            (Way::Groups(base, new), _) => {
+                format!("Compared as groups: means of {base} and {new} files, Welch's test")
+            }
+            (Way::Independent(Some(reason)), _) => format!("Compared as independent: {reason}"),
+            _ => "Compared as independent".to_owned(),
+        }
+    }
+
     /// The table for programs.
     pub fn json(&self, profile: &Profile) -> Value {
         let value_type = &profile.sample_types[self.options.columns.column];
-        let change = |sides: &Sides| {
-            let change: Change = sides.change();
-            json!({
-                "delta": narrow(change.delta),
-                "low": change.interval.map(|i| i.low),
-                "high": change.interval.map(|i| i.high),
-                "significant": change.is_significant(),
-                "base": estimate_json(&sides.base),
-                "new": estimate_json(&sides.new),
-            })
-        };
         let rows: Vec<Value> = self
             .rows
             .iter()
-            .map(|node| {
-                let sides = self.pick(node);
-                let mut row = change(sides);
-                let kind = match (sides.base.value, sides.new.value) {
-                    (0, _) => "new",
-                    (_, 0) => "gone",
-                    (base, new) if new > base => "grown",
-                    _ => "shrunk",
-                };
-                row["name"] = printable(profile, &node.key).into();
-                row["file"] = profile.text(node.place.0).into();
-                row["line"] = node.place.1.into();
-                row["kind"] = kind.into();
-                row
+            .map(|row| {
+                let mut value = verdict_json(&row.verdict);
+                value["name"] = printable(profile, &row.node.key).into();
+                value["file"] = profile.text(row.node.place.0).into();
+                value["line"] = row.node.place.1.into();
+                value
             })
             .collect();
+        let mut total = verdict_json(&self.total);
+        // Of one test there is no rate.
+        for rate in ["noise_q", "churn_q"] {
+            total[rate] = Value::Null;
+        }
         json!({
             "sample_type": value_type.kind,
             "unit": value_type.unit,
-            "total": change(&self.totals),
+            "compared": match self.way {
+                Way::Independent(_) => "independent",
+                Way::Survivors => "survivors",
+                Way::Groups(..) => "groups",
+            },
+            "why_not_survivors": match &self.way {
+                Way::Independent(Some(reason)) => Some(reason.to_string()),
+                _ => None,
+            },
+            "total": total,
+            "rows_tested": self.tested,
             "unchanged_rows": self.unchanged,
             "rows_left_out": self.left_out.0,
             "rows": rows,
         })
+    }
+
+    /// The table for spreadsheets, in the profile's own unit.
+    pub fn csv(&self, profile: &Profile) -> String {
+        let mut out = String::from(
+            "name,file,line,kind,delta,low,high,noise_p,noise_q,churn_p,churn_q,significant,base,new,\
+             base_samples,new_samples\n",
+        );
+        let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4e}"));
+        for Row { node, verdict } in &self.rows {
+            let ends = match verdict.change.interval {
+                Some(i) => format!("{:.0},{:.0}", i.low, i.high),
+                None => ",".to_owned(),
+            };
+            out.push_str(&format!(
+                "{},{},{},{},{},{ends},{},{},{},{},{},{},{},{},{}\n",
+                escape::csv(&printable(profile, &node.key)),
+                escape::csv(profile.text(node.place.0)),
+                node.place.1,
+                verdict.kind(),
+                verdict.change.delta,
+                number(verdict.noise),
+                number(verdict.noise_rate),
+                number(verdict.churn),
+                number(verdict.churn_rate),
+                verdict.is_real(),
+                verdict.shown.0,
+                verdict.shown.1,
+                verdict.sides.base.samples as u64,
+                verdict.sides.new.samples as u64,
+            ));
+        }
+        out
+    }
+}
+
+/// Samples of both sides; where it is known, those of the base that went, and those that came.
+fn samples(verdict: &Verdict) -> String {
+    match &verdict.turnover {
+        Some(turnover) => format!(
+            "{}-{}+{}",
+            verdict.sides.base.samples as u64, turnover.gone.samples as u64, turnover.born.samples as u64
+        ),
+        None => format!("{}->{}", verdict.sides.base.samples as u64, verdict.sides.new.samples as u64),
+    }
+}
+
+/// A probability with as many digits as it deserves.
+pub(crate) fn probability(p: Option<f64>) -> String {
+    match p {
+        None => "-".to_owned(),
+        Some(p) if p <= 1e-15 => "<1e-15".to_owned(),
+        Some(p) if p < 0.001 => format!("{p:.0e}"),
+        Some(p) if p < 0.0995 => format!("{p:.3}"),
+        Some(p) => format!("{p:.2}"),
+    }
+}
+
+/// What a comparison says of one row, for programs.
+pub(crate) fn verdict_json(verdict: &Verdict) -> Value {
+    let interval = verdict.change.interval;
+    let mut value = json!({
+        "kind": verdict.kind(),
+        "delta": narrow(verdict.change.delta),
+        "low": interval.map(|i| i.low),
+        "high": interval.map(|i| i.high),
+        "noise_p": verdict.noise,
+        "noise_q": verdict.noise_rate,
+        "churn_p": verdict.churn,
+        "churn_q": verdict.churn_rate,
+        "significant": verdict.is_real(),
+        "trend": verdict.churn.map(|_| verdict.is_trend()),
+        "base": estimate_json(&verdict.sides.base),
+        "new": estimate_json(&verdict.sides.new),
+    });
+    if let Some(turnover) = &verdict.turnover {
+        value["survived_samples"] = (turnover.survivors as u64).into();
+        value["came"] = estimate_json(&turnover.born);
+        value["went"] = estimate_json(&turnover.gone);
+    }
+    if verdict.shown != (verdict.sides.base.value, verdict.sides.new.value) {
+        value["base_mean"] = narrow(verdict.shown.0).into();
+        value["new_mean"] = narrow(verdict.shown.1).into();
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_are_short() {
+        let texts: Vec<String> =
+            [0.5, 0.05, 0.0012, 0.000_31, 1e-15].iter().map(|&p| probability(Some(p))).collect();
+        assert_eq!(texts, ["0.50", "0.050", "0.001", "3e-4", "<1e-15"]);
+        assert_eq!(probability(None), "-");
     }
 }

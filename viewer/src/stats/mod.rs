@@ -13,12 +13,19 @@
 //! two sums combine the two sides' own intervals (MOVER), which is the normal one where both are
 //! normal and stays honest where one side has few samples or none.
 
-mod gamma;
+mod distributions;
+mod flip;
+mod rates;
 
-pub use gamma::chi_square_quantile;
+pub use distributions::{chi_square_quantile, normal_tail, student_quantile, student_tails};
+pub use flip::{Flip, sign_flip};
+pub use rates::false_discovery;
 
 /// The normal quantile of a two-sided 95 % interval.
 pub const Z_95: f64 = 1.959_963_984_540_054;
+
+/// The smallest probability that is told.
+const LEAST_PROBABILITY: f64 = 1e-15;
 
 /// Effective samples from which the normal interval is used.
 pub const NORMAL_FROM: f64 = 8.0;
@@ -49,6 +56,26 @@ impl Sampling {
     /// Variance of the estimate that one sampled block adds, per estimated block.
     fn spread(&self) -> f64 {
         (1.0 - self.probability) / self.probability
+    }
+
+    /// Samples behind `objects` estimated blocks.
+    pub fn samples(&self, objects: i64) -> f64 {
+        ((objects as f64).abs() * self.probability).round()
+    }
+
+    /// What one sample stands for: bytes, or blocks.
+    pub fn weight(&self, in_bytes: bool) -> f64 {
+        if in_bytes { self.block_bytes / self.probability } else { 1.0 / self.probability }
+    }
+
+    /// What `samples` samples add to a sum of bytes, or of blocks.
+    pub fn of_samples(&self, samples: f64, in_bytes: bool) -> Part {
+        let one = self.weight(in_bytes);
+        Part {
+            variance: samples * one * one * (1.0 - self.probability),
+            samples,
+            weight: if in_bytes { self.period } else { one },
+        }
     }
 
     /// What a row of `objects` estimated blocks adds to a sum of bytes.
@@ -154,51 +181,46 @@ impl Estimate {
 
     /// The 95 % interval of a sum of one profile (never negative), where known.
     pub fn interval(&self) -> Option<Interval> {
+        self.interval_at(Z_95, 0.025)
+    }
+
+    /// The interval that leaves out `tail` on each side, where known; `z` is the normal quantile of that tail.
+    fn interval_at(&self, z: f64, tail: f64) -> Option<Interval> {
         if self.unknown > 0 {
             return None;
         }
         let (value, variance) = (self.value as f64, self.variance);
         if value < 0.0 {
-            let flipped = Self {
-                value: self.value.saturating_neg(),
-                ..*self
-            }
-            .interval()?;
-            return Some(Interval {
-                low: -flipped.high,
-                high: -flipped.low,
-            });
+            let flipped = Self { value: self.value.saturating_neg(), ..*self }.interval_at(z, tail)?;
+            return Some(Interval { low: -flipped.high, high: -flipped.low });
         }
         if value > 0.0 && variance <= 0.0 {
-            return Some(Interval {
-                low: value,
-                high: value,
-            });
+            return Some(Interval { low: value, high: value });
         }
-        if value > 0.0 && value * value / variance >= NORMAL_FROM {
-            let half = Z_95 * variance.sqrt();
-            return Some(Interval {
-                low: (value - half).max(0.0),
-                high: value + half,
-            });
+        if self.is_normal() {
+            let half = z * variance.sqrt();
+            return Some(Interval { low: (value - half).max(0.0), high: value + half });
         }
         // Fay and Feuer: a gamma distribution with the sum's mean and variance; for the upper end one
         // more sample of the largest weight is added to both.
         let low = if value > 0.0 {
-            variance / (2.0 * value) * chi_square_quantile(0.025, 2.0 * value * value / variance)
+            variance / (2.0 * value) * chi_square_quantile(tail, 2.0 * value * value / variance)
         } else {
             0.0
         };
         let (mean, spread) = (value + self.weight, variance + self.weight * self.weight);
         let high = if mean > 0.0 && spread > 0.0 {
-            spread / (2.0 * mean) * chi_square_quantile(0.975, 2.0 * mean * mean / spread)
+            spread / (2.0 * mean) * chi_square_quantile(1.0 - tail, 2.0 * mean * mean / spread)
         } else {
             value
         };
-        Some(Interval {
-            low,
-            high: high.max(value),
-        })
+        Some(Interval { low, high: high.max(value) })
+    }
+
+    /// Whether the normal interval is good enough.
+    fn is_normal(&self) -> bool {
+        let value = self.value as f64;
+        value != 0.0 && value * value >= NORMAL_FROM * self.variance
     }
 }
 
@@ -214,17 +236,48 @@ pub struct Change {
 impl Change {
     /// The change from `base` to `new`.
     pub fn between(base: &Estimate, new: &Estimate) -> Self {
-        let delta = new.value.saturating_sub(base.value);
-        let interval = base.interval().zip(new.interval()).map(|(b, n)| {
+        let interval = Self::interval_at(base, new, Z_95, 0.025);
+        Self { delta: new.value.saturating_sub(base.value), interval }
+    }
+
+    fn interval_at(base: &Estimate, new: &Estimate, z: f64, tail: f64) -> Option<Interval> {
+        let delta = new.value.saturating_sub(base.value) as f64;
+        base.interval_at(z, tail).zip(new.interval_at(z, tail)).map(|(b, n)| {
             let (b_value, n_value) = (base.value as f64, new.value as f64);
             let below = ((n_value - n.low).powi(2) + (b.high - b_value).powi(2)).sqrt();
             let above = ((n.high - n_value).powi(2) + (b_value - b.low).powi(2)).sqrt();
-            Interval {
-                low: delta as f64 - below,
-                high: delta as f64 + above,
-            }
-        });
-        Self { delta, interval }
+            Interval { low: delta - below, high: delta + above }
+        })
+    }
+
+    /// The probability that sampling alone makes a change of this size or more, in either direction, where
+    /// known: the level of the widest interval that leaves 0 out. Never below 10⁻¹⁵.
+    pub fn probability(base: &Estimate, new: &Estimate) -> Option<f64> {
+        if base.unknown + new.unknown > 0 {
+            return None;
+        }
+        let delta = new.value.saturating_sub(base.value) as f64;
+        if delta == 0.0 {
+            return Some(1.0);
+        }
+        let variance = base.variance + new.variance;
+        if base.is_normal() && new.is_normal() && variance > 0.0 {
+            return Some((2.0 * normal_tail(delta.abs() / variance.sqrt())).max(LEAST_PROBABILITY));
+        }
+        // Intervals grow with z.
+        const LARGEST_Z: f64 = 7.941;
+        let leaves_zero_out = |z: f64| {
+            Self::interval_at(base, new, z, normal_tail(z)).is_some_and(|i| i.low > 0.0 || i.high < 0.0)
+        };
+        if leaves_zero_out(LARGEST_Z) {
+            return Some(LEAST_PROBABILITY);
+        }
+        let (mut low, mut high) = (0.0, LARGEST_Z);
+        for _ in 0..24 {
+            let middle = 0.5 * (low + high);
+            if leaves_zero_out(middle) { low = middle } else { high = middle }
+        }
+        Some((2.0 * normal_tail(low)).min(1.0))
     }
 
     /// Whether the change is larger than sampling error explains (its interval leaves zero out).
@@ -329,6 +382,23 @@ mod tests {
             let share = covered as f64 / f64::from(runs);
             assert!(share >= 0.93, "{sizes:?}: {share}");
         }
+    }
+
+    #[test]
+    fn the_probability_fits_the_interval() {
+        let mut rng = Uniform(5);
+        for (base, new) in [(0u32, 400u32), (20, 700), (200, 2000), (1024, 1500), (4096, 5000), (700, 20)] {
+            for _ in 0..40 {
+                let (base, new) = (sampled(&mut rng, &[(base, 4096.0)]), sampled(&mut rng, &[(new, 4096.0)]));
+                let change = Change::between(&base, &new);
+                let p = Change::probability(&base, &new).unwrap();
+                assert_eq!(change.is_significant(), p < 0.05, "{change:?} {p}");
+            }
+        }
+        let certain = sampled(&mut rng, &[(2, 64.0 * R)]);
+        let other = sampled(&mut rng, &[(3, 64.0 * R)]);
+        assert_eq!(Change::probability(&certain, &other), Some(LEAST_PROBABILITY));
+        assert_eq!(Change::probability(&certain, &certain), Some(1.0));
     }
 
     #[test]

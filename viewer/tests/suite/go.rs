@@ -228,6 +228,25 @@ fn bases_are_pprofs_bases() {
 }
 
 #[test]
+fn a_written_difference_is_pprofs_difference() {
+    if !has_go() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (base, new) = (crate::support::service(40), crate::support::service(70));
+    let (base, new) = (scratch.file("base.pb.gz", &base.gzip()), scratch.file("new.pb.gz", &new.gzip()));
+    let written = scratch.join("diff.pb.gz");
+    output_of(&["diff", &base, &new, "-o", &written]);
+    let theirs = pprof(&["-top", "-nodefraction=0", "-diff_base", &base, &new]);
+    let opened = pprof(&["-top", "-nodefraction=0", &written]);
+    assert_eq!(rows(&opened, false), rows(&theirs, false));
+    assert_eq!(shown(&opened), shown(&theirs));
+    // Means of groups: the base twice is the base.
+    output_of(&["diff", "--base", &base, &base, "--new", &new, "--to", "pprof", "-o", &written]);
+    assert_eq!(rows(&pprof(&["-top", "-nodefraction=0", &written]), false), rows(&theirs, false));
+}
+
+#[test]
 fn raw_and_traces_are_pprofs() {
     if !has_go() {
         return;

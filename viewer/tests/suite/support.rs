@@ -191,18 +191,23 @@ impl Builder {
 
     /// A row of `samples` sampled blocks of `size` bytes: in use, and allocated twice as often.
     pub fn sampled(&mut self, stack: &[u64], size: i64, samples: u32) {
+        self.born(stack, size, samples, None);
+    }
+
+    /// The same, born in an epoch.
+    pub fn born(&mut self, stack: &[u64], size: i64, samples: u32, epoch: Option<i64>) {
         let p = -(-(size as f64) / PERIOD as f64).exp_m1();
         let objects = (f64::from(samples) / p).round() as i64;
-        let label = Label {
-            key: self.string("bytes"),
-            num: size,
-            num_unit: self.string("bytes"),
-            str: 0,
+        let mut number = |name: &str, num: i64| {
+            let key = self.string(name);
+            Label { key, num, num_unit: key, str: 0 }
         };
+        let mut label = vec![number("bytes", size)];
+        label.extend(epoch.map(|epoch| number("epoch", epoch)));
         self.profile.sample.push(Sample {
             location_id: stack.to_vec(),
             value: vec![objects * 2, objects * 2 * size, objects, objects * size],
-            label: vec![label],
+            label,
         });
     }
 
@@ -250,4 +255,48 @@ pub fn service(leak_samples: u32) -> Builder {
         ..AllocatorStats::default()
     });
     builder
+}
+
+/// The long forms of tests are asked for.
+pub fn is_long() -> bool {
+    std::env::var_os("HEAPSIFT_LONG").is_some_and(|value| value == "1")
+}
+
+/// Random numbers, the same for the same seed.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x2545_f491_4f6c_dd1d))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Above 0, below 1.
+    pub fn unit(&mut self) -> f64 {
+        ((self.next() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// Successes in so many trials of this probability: from one to the next by geometric gaps.
+    pub fn successes(&mut self, trials: u64, probability: f64) -> u32 {
+        let rate = (-probability).ln_1p();
+        let (mut at, mut count) = (0.0, 0);
+        loop {
+            at += if probability < 1.0 { (self.unit().ln() / rate).floor() + 1.0 } else { 1.0 };
+            if at > trials as f64 {
+                return count;
+            }
+            count += 1;
+        }
+    }
 }

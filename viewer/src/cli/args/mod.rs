@@ -216,10 +216,30 @@ pub struct Flame {
 #[derive(Debug, Args)]
 #[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
 pub struct Diff {
-    /// The profile to compare with.
-    pub base: PathBuf,
-    /// The profile asked about.
-    pub new: PathBuf,
+    /// The profile to compare with and the profile asked about, unless --base and --new name them.
+    #[arg(
+        id = "profiles",
+        num_args = 2,
+        value_names = ["BASE", "NEW"],
+        required_unless_present = "base",
+        conflicts_with_all = ["base", "new"],
+        value_hint = ValueHint::FilePath
+    )]
+    pub files: Vec<PathBuf>,
+    /// Profiles to compare with; of several on a side, means are compared, and what each differs from the others counts
+    /// as noise.
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "new", value_hint = ValueHint::FilePath)]
+    pub base: Vec<PathBuf>,
+    /// Profiles asked about.
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "base", value_hint = ValueHint::FilePath)]
+    pub new: Vec<PathBuf>,
+    /// How the two sides belong together.
+    #[arg(long, value_enum, default_value = "auto", value_name = "HOW")]
+    pub pairing: Pairing,
+    /// Exit with status 1 if a row, or all together, grew by more than this and by more than sampling error
+    /// explains: 10MiB, 500kB, or a plain number.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub fail_over: Option<u64>,
     #[command(flatten)]
     pub column: Column,
     /// Compare cumulative sums; rows are functions unless asked otherwise.
@@ -239,11 +259,34 @@ pub struct Diff {
     pub sources: Sources,
     #[command(flatten)]
     pub names: Names,
-    /// For programs: JSON with standard errors and intervals.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: Form,
+    /// Write the difference as a profile, which `go tool pprof` opens; the default for a file that ends in .pb.gz.
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["json", "csv"])]
+    pub to: Option<DiffFormat>,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// How the two sides of a difference belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pairing {
+    /// By survivors where both are dumps of one process, else as independent.
+    Auto,
+    /// As dumps of one process: what came and what went since is compared.
+    Survivors,
+    /// As two processes, whatever they are.
+    Independent,
+}
+
+/// What a difference can be written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// The table.
+    Text,
+    /// A profile with both sides in it: gzip pprof.
+    #[value(alias = "proto")]
+    Pprof,
 }
 
 /// `info`.

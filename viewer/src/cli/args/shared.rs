@@ -37,6 +37,11 @@ fn limit(word: &str) -> Result<(&'static str, u64), String> {
         let known: Vec<&str> = reader::Limits::NAMES.iter().map(|known| known.0).collect();
         return Err(format!("the limits are {}", known.join(", ")));
     };
+    Ok((name, size(value)?))
+}
+
+/// `4GiB`: a number of bytes, in powers of 1024.
+pub fn size(value: &str) -> Result<u64, String> {
     let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
     let (number, unit) = value.split_at(digits);
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {
@@ -47,7 +52,7 @@ fn limit(word: &str) -> Result<(&'static str, u64), String> {
         _ => return Err(format!("{unit} is no unit")),
     };
     let number: u64 = number.parse().map_err(|_| format!("{value} is no number"))?;
-    Ok((name, number.saturating_mul(factor)))
+    Ok(number.saturating_mul(factor))
 }
 
 /// Whether and where to look for names.
