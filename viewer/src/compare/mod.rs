@@ -14,13 +14,13 @@
 mod groups;
 mod survivors;
 
-pub use survivors::{Fate, Fates, NotOneProcess};
+pub use survivors::{Alone, Fate, Fates, NotOneProcess};
 
 use hashbrown::HashMap;
 
 use crate::graph::{self, Granularity, Graph, Node, Sides};
 use crate::model::{Columns, PartCache, Profile, Side};
-use crate::stats::{self, Change, Estimate, Flip, Interval, Part};
+use crate::stats::{self, Change, Estimate, Flip, Interval};
 use groups::Spread;
 
 /// The rate of false alarms up to which a change is called significant.
@@ -170,7 +170,7 @@ impl Comparison {
         if !matches!(way, Way::Independent(_)) {
             let mut cache = PartCache::default();
             let mut add = |profile: &Profile, row: usize, parts: &mut Parts| match &fates {
-                Some(fates) => parts.turnover.add(profile, columns, row, fates.of(row), &mut cache),
+                Some(fates) => parts.turnover.add(profile, columns, row, fates, &mut cache),
                 None => parts.spread.add(profile, columns, row),
             };
             graph.for_each_member(profile, columns, options.by_cum, |row, node| {
@@ -225,35 +225,30 @@ fn choose(profile: &Profile, options: &Options) -> Result<(Way, Option<Fates>), 
 }
 
 impl Turnover {
-    fn add(&mut self, profile: &Profile, columns: &Columns, row: usize, fate: Fate, cache: &mut PartCache) {
-        self.survivors += if profile.side(row) == Side::New { fate.survived as f64 } else { 0.0 };
-        let only_here = fate.all - fate.survived;
-        if only_here == 0 {
-            return;
-        }
-        let side = if profile.side(row) == Side::New { &mut self.born } else { &mut self.gone };
-        let Some((sampling, _)) = columns.sampling(profile, row, cache) else {
-            side.add(profile.values(row)[columns.column], None);
-            return;
-        };
-        // The row's share, in samples: its integer estimates would not survive a subtraction.
-        let samples = only_here as f64;
-        let weight = sampling.weight(columns.is_space());
-        let value = (weight * samples).round() as i64;
-        let part: Part = sampling.of_samples(samples, columns.is_space());
-        side.add(value, Some(&part));
-        let flip = match profile.side(row) {
-            Side::New => Flip { weight, came: only_here, went: 0 },
-            Side::Base => Flip { weight, came: 0, went: only_here },
-        };
-        match self.flips.iter_mut().find(|known| known.weight == weight) {
+    fn add(&mut self, profile: &Profile, columns: &Columns, row: usize, fates: &Fates, cache: &mut PartCache) {
+        let is_new = profile.side(row) == Side::New;
+        self.survivors += if is_new { fates.of(row).survived as f64 } else { 0.0 };
+        let Some(alone) = fates.only_here(profile, columns, row, cache) else { return };
+        let side = if is_new { &mut self.born } else { &mut self.gone };
+        side.add(alone.value, Some(&alone.part));
+        let (came, went) = if is_new { (alone.samples, 0) } else { (0, alone.samples) };
+        match self.flips.iter_mut().find(|known| known.weight == alone.weight) {
             Some(known) => {
-                known.came += flip.came;
-                known.went += flip.went;
+                known.came += came;
+                known.went += went;
             }
-            None => self.flips.push(flip),
+            None => self.flips.push(Flip { weight: alone.weight, came, went }),
         }
     }
+}
+
+/// The change between two sums of one process, of which `gone` and `born` are on one side only.
+pub(crate) fn change_of(sides: &Sides, gone: &Estimate, born: &Estimate) -> Change {
+    let (delta, of) = (sides.net(), Change::between(gone, born));
+    // Around the difference of the rows' own integers, from which that of the samples is bytes away.
+    let offset = (delta - of.delta) as f64;
+    let interval = of.interval.map(|i| Interval { low: i.low + offset, high: i.high + offset });
+    Change { delta, interval }
 }
 
 fn judge(profile: &Profile, way: &Way, sides: Sides, parts: Parts, sizes: (usize, usize)) -> Verdict {
@@ -271,11 +266,7 @@ fn judge(profile: &Profile, way: &Way, sides: Sides, parts: Parts, sizes: (usize
         Way::Independent(_) => verdict.noise = Change::probability(&sides.base, &sides.new),
         Way::Survivors => {
             let turnover = parts.turnover;
-            let of = Change::between(&turnover.gone, &turnover.born);
-            // Around the difference of the rows' own integers, from which that of the samples is bytes away.
-            let (delta, offset) = (verdict.change.delta, (verdict.change.delta - of.delta) as f64);
-            let interval = of.interval.map(|i| Interval { low: i.low + offset, high: i.high + offset });
-            verdict.change = Change { delta, interval };
+            verdict.change = change_of(&sides, &turnover.gone, &turnover.born);
             verdict.noise = Change::probability(&turnover.gone, &turnover.born);
             verdict.churn = Some(stats::sign_flip(&turnover.flips));
             verdict.turnover = Some(turnover);

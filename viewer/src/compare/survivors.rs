@@ -13,6 +13,7 @@ use core::fmt;
 use hashbrown::HashMap;
 
 use crate::model::{Columns, Label, LabelValue, PartCache, Profile, Side, Str};
+use crate::stats::Part;
 
 /// What became of the samples of one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,19 @@ pub struct Fate {
 #[derive(Debug)]
 pub struct Fates {
     rows: Vec<Fate>,
+}
+
+/// What a row has on its side only.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone {
+    /// Samples.
+    pub samples: u64,
+    /// What each of them stands for.
+    pub weight: f64,
+    /// Both multiplied.
+    pub value: i64,
+    /// What it adds to the uncertainty of a sum.
+    pub part: Part,
 }
 
 /// Why two profiles cannot be compared by survivors.
@@ -153,6 +167,23 @@ impl Fates {
             }
         }
         Ok(Self { rows })
+    }
+
+    /// The part of a row that is on its side only; `None` where there is none.
+    pub fn only_here(
+        &self,
+        profile: &Profile,
+        columns: &Columns,
+        row: usize,
+        cache: &mut PartCache,
+    ) -> Option<Alone> {
+        let fate = self.rows[row];
+        let (sampling, _) = columns.sampling(profile, row, cache).filter(|_| fate.all > fate.survived)?;
+        // In samples: the integer estimates of a row would not survive a subtraction.
+        let samples = fate.all - fate.survived;
+        let weight = sampling.weight(columns.is_space());
+        let value = (weight * samples as f64).round() as i64;
+        Some(Alone { samples, weight, value, part: sampling.of_samples(samples as f64, columns.is_space()) })
     }
 
     /// What became of a row's samples.

@@ -13,6 +13,7 @@ use inferno::flamegraph::{self, Direction, TextTruncateDirection};
 
 use super::folded::{is_binary_only, names};
 use super::interval_text;
+use crate::compare::{Fates, change_of};
 use crate::graph::Sides;
 use crate::model::{Columns, PartCache, Profile, Side};
 use crate::stats::Estimate;
@@ -53,6 +54,8 @@ struct Frame {
     name: String,
     own: Sides,
     sum: Sides,
+    /// What came and what went, where that is known.
+    turnover: Option<[Estimate; 2]>,
     children: Vec<u32>,
     own_width: u128,
     width: u128,
@@ -112,17 +115,24 @@ pub fn svg(profile: &Profile, options: &Options) -> Result<Vec<u8>, String> {
         let frame = &frames[*order.get(number.unwrap_or(0))? as usize];
         Some(decoration(profile, options, frame, &frames[0]))
     };
-    decorate(&drawn, describe).map(String::into_bytes)
+    let mut picture = decorate(&drawn, describe)?;
+    if options.comparison == Comparison::BothSides {
+        picture = add_legend(&picture)?;
+    }
+    Ok(picture.into_bytes())
 }
 
 /// All stacks as a tree; index 0 is its root. Children are in order of their names.
 fn tree(profile: &Profile, options: &Options) -> Vec<Frame> {
     let nothing = Estimate::nothing(options.columns.weight_of_nothing());
     let empty = Sides { new: nothing, base: nothing, divisor: 0 };
+    let is_compared = options.comparison != Comparison::None;
+    let fates = if is_compared { Fates::new(profile, &options.columns).ok() } else { None };
     let frame = |name: &str| Frame {
         name: name.to_owned(),
         own: empty,
         sum: empty,
+        turnover: fates.as_ref().map(|_| [nothing; 2]),
         children: Vec::new(),
         own_width: 0,
         width: 0,
@@ -155,6 +165,10 @@ fn tree(profile: &Profile, options: &Options) -> Vec<Frame> {
         let own = &mut frames[at as usize].own;
         let side = if is_new { &mut own.new } else { &mut own.base };
         side.add(value, part.as_ref());
+        let alone = fates.as_ref().and_then(|f| f.only_here(profile, &options.columns, row, &mut parts));
+        if let (Some(alone), Some(turnover)) = (alone, &mut frames[at as usize].turnover) {
+            turnover[usize::from(is_new)].add(alone.value, Some(&alone.part));
+        }
     }
     for index in 0..frames.len() {
         let mut children = core::mem::take(&mut frames[index].children);
@@ -178,14 +192,19 @@ fn measure_frames(frames: &mut [Frame], comparison: Comparison) -> i128 {
         };
         shrunk = shrunk.saturating_add(own.min(0));
         let own = own.max(0).unsigned_abs();
+        let mut turnover = frames[index].turnover;
         for child in frames[index].children.clone() {
             let child = &frames[child as usize];
+            if let (Some(sums), Some(parts)) = (&mut turnover, &child.turnover) {
+                sums.iter_mut().zip(parts).for_each(|(sum, part)| sum.merge(part));
+            }
             sum.new.merge(&child.sum.new);
             sum.base.merge(&child.sum.base);
             width = width.saturating_add(child.width);
         }
         let frame = &mut frames[index];
         (frame.own_width, frame.width, frame.sum) = (own, width.saturating_add(own), sum);
+        frame.turnover = turnover;
     }
     shrunk
 }
@@ -218,7 +237,7 @@ fn subtitle(profile: &Profile, options: &Options, root: &Frame, shrunk: i128) ->
             size(shrunk)
         ),
         Comparison::BothSides => format!(
-            "{} to {}; width: the larger of both sides; red grew, blue shrank, full colour: new or gone",
+            "{} to {}; width: the larger of both sides, so what is gone is as wide as it was",
             size(base),
             size(new)
         ),
@@ -247,7 +266,10 @@ fn decoration(profile: &Profile, options: &Options, frame: &Frame, root: &Frame)
             (text, name_colour(&frame.name))
         }
         Comparison::Growth | Comparison::BothSides => {
-            let change = frame.sum.change();
+            let change = match &frame.turnover {
+                Some([gone, born]) => change_of(&frame.sum, gone, born),
+                None => frame.sum.change(),
+            };
             let sure = if change.is_significant() { "" } else { ", within sampling error" };
             let text = format!(
                 "{} to {}, {}, 95%: {}{sure}",
@@ -257,7 +279,7 @@ fn decoration(profile: &Profile, options: &Options, frame: &Frame, root: &Frame)
                 interval_text(change.interval, unit, "auto")
             );
             let width = new.value.max(base.value).max(1);
-            (text, change_colour(change.delta as f64 / width as f64))
+            (text, change_colour(change.delta as f64 / width as f64, change.is_significant()))
         }
     };
     Decoration { name: frame.name.clone(), sizes, colour }
@@ -272,9 +294,10 @@ fn name_colour(name: &str) -> String {
     format!("rgb({},{},{})", 70 + b, 180 + a, 110 + (hash >> 48) % 60)
 }
 
-/// From blue (gone) over near white (unchanged) to red (new).
-fn change_colour(share: f64) -> String {
-    let pale = (235.0 - 175.0 * share.abs().min(1.0)) as u8;
+/// From blue (gone) over near white (unchanged) to red (new); what sampling error explains is pale.
+fn change_colour(share: f64, is_sure: bool) -> String {
+    let most = if is_sure { 175.0 } else { 45.0 };
+    let pale = (235.0 - most * share.abs().min(1.0)) as u8;
     if share > 0.0 {
         format!("rgb(240,{pale},{pale})")
     } else if share < 0.0 {
@@ -282,6 +305,53 @@ fn change_colour(share: f64) -> String {
     } else {
         "rgb(232,232,232)".to_owned()
     }
+}
+
+/// Room for the legend below the picture.
+const LEGEND_HEIGHT: usize = 26;
+
+/// Adds a line that says what the colours are.
+fn add_legend(drawn: &str) -> Result<String, String> {
+    const BROKEN: &str = "the layout has an unexpected form";
+    let (before, after) = drawn.split_once(" height=\"").ok_or(BROKEN)?;
+    let (height, after) = after.split_once('"').ok_or(BROKEN)?;
+    let height: usize = height.parse().map_err(|_| BROKEN)?;
+    let all = height + LEGEND_HEIGHT;
+    let mut out = format!("{before} height=\"{all}\"{after}");
+    // The view and the ground below everything.
+    for (old, new) in [
+        (format!("viewBox=\"0 0 {IMAGE_WIDTH} {height}\""), format!("viewBox=\"0 0 {IMAGE_WIDTH} {all}\"")),
+        (format!("height=\"{height}\" fill=\"url(#background)\""), format!("height=\"{all}\" fill=\"url(#background)\"")),
+    ] {
+        if !out.contains(&old) {
+            return Err(BROKEN.to_owned());
+        }
+        out = out.replacen(&old, &new, 1);
+    }
+    let (y, mut x) = (height - 4, 10);
+    let mut legend = String::from("<g id=\"legend\">");
+    let swatches = [
+        (change_colour(-1.0, true), "gone"),
+        (change_colour(-0.4, true), "shrank"),
+        (change_colour(0.0, true), "the same"),
+        (change_colour(0.4, true), "grew"),
+        (change_colour(1.0, true), "new"),
+        (change_colour(-1.0, false), ""),
+        (change_colour(1.0, false), "pale: within sampling error (95%), perhaps nothing"),
+    ];
+    for (colour, text) in swatches {
+        legend.push_str(&format!(
+            "<rect x=\"{x}\" y=\"{y}\" width=\"15\" height=\"15\" fill=\"{colour}\" stroke=\"rgb(150,150,150)\"/>\
+             <text x=\"{}\" y=\"{}\">{text}</text>",
+            x + 20,
+            y + 12
+        ));
+        x += if text.is_empty() { 18 } else { 34 + text.len() * 7 };
+    }
+    legend.push_str("</g>");
+    let end = out.rfind("</svg>").ok_or(BROKEN)?;
+    out.insert_str(end, &legend);
+    Ok(out)
 }
 
 /// Replaces numbers by what they stand for: the title, the fill and the label of every frame.
@@ -337,9 +407,10 @@ mod tests {
 
     #[test]
     fn colours_tell_the_change() {
-        assert_eq!(change_colour(1.0), "rgb(240,60,60)");
-        assert_eq!(change_colour(-1.0), "rgb(60,60,245)");
-        assert_eq!(change_colour(0.0), "rgb(232,232,232)");
+        assert_eq!(change_colour(1.0, true), "rgb(240,60,60)");
+        assert_eq!(change_colour(-1.0, true), "rgb(60,60,245)");
+        assert_eq!(change_colour(0.0, true), "rgb(232,232,232)");
+        assert_eq!(change_colour(1.0, false), "rgb(240,190,190)");
         assert_eq!(name_colour("f"), name_colour("f"));
     }
 

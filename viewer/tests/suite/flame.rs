@@ -108,7 +108,16 @@ fn what_is_gone_is_still_there() {
     assert_eq!(fill(&svg, "gone"), "rgb(60,60,245)");
     assert_eq!(fill(&svg, "fresh"), "rgb(240,60,60)");
     assert_eq!(fill(&svg, "insert"), "rgb(232,232,232)");
-    assert!(svg.contains("width: the larger of both sides; red grew, blue shrank"));
+    for word in [">gone<", ">shrank<", ">the same<", ">grew<", ">new<", "within sampling error", "width: the larger of both sides"] {
+        assert!(svg.contains(word), "{word} is not explained");
+    }
+    // One sample more is pale.
+    let mut slightly = service(41);
+    let fresh = slightly.stack(&["fresh", "main"]);
+    slightly.sampled(&fresh, 4096, 1);
+    let slightly = scratch.file("slightly.pb.gz", &slightly.gzip());
+    let pale = output_of(&["flame", "--diff-base", &base, &slightly, "-o", "-"]);
+    assert_eq!(fill(&pale, "fresh"), "rgb(240,190,190)");
     let titles = titles(&svg);
     let gone = titles
         .iter()
