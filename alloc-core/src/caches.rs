@@ -10,7 +10,7 @@ use crate::heap::{Heap, TcacheChoice};
 use crate::lock::{Mutex, Rank};
 use crate::observer::Observer;
 use crate::size::NCLASSES;
-use crate::thread::{Thread, read_counter, state_bytes};
+use crate::thread::{Thread, state_bytes};
 
 /// Caches that there may be at once: what the flags of `mallocx` have room for.
 pub const CACHES_MAX: usize = (1 << 12) - 2;
@@ -151,8 +151,8 @@ impl<O: Observer> Heap<O> {
         self.core.caches.for_each(|cache| {
             // SAFETY: states are never unmapped; counters are read as such.
             unsafe {
-                for (class, sum) in requests.iter_mut().enumerate() {
-                    *sum += read_counter((&raw mut (*cache).requests).cast::<u64>().add(class));
+                for (class, sum) in requests.iter_mut().enumerate().skip(1) {
+                    *sum += (*cache).untold_by_anybody(class);
                 }
                 bytes += (*cache).cached_bytes();
             }

@@ -40,7 +40,7 @@ impl<O: Observer> Heap<O> {
         while !thread.is_null() {
             // SAFETY: the list holds live states, and its lock is held. Frees first, as in `stats`.
             unsafe {
-                freed = freed.wrapping_add(read_counter(&raw mut (*thread).deallocated));
+                freed = freed.wrapping_add((*thread).deallocated());
                 allocated = allocated.wrapping_add(read_counter(&raw mut (*thread).allocated));
                 thread = (*thread).next;
             }
@@ -53,7 +53,7 @@ impl<O: Observer> Heap<O> {
     pub fn thread_allocated_less_freed(&'static self) -> i64 {
         let thread = self.thread();
         // SAFETY: the calling thread's own state, or a shared one, whose counters are 0.
-        unsafe { (*thread).allocated.wrapping_sub((*thread).deallocated) as i64 }
+        unsafe { (*thread).allocated.wrapping_sub((*thread).deallocated()) as i64 }
     }
 
     /// Exact totals by class, the large blocks last; the library's own blocks are left out. One moment's picture of a

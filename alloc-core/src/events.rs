@@ -9,13 +9,12 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::heap::Heap;
 use crate::lock::{Mutex, Rank};
 use crate::observer::{Block, Observer};
-use crate::pagemap::{NO_MAP, NO_MAP_SHIFT};
 use crate::sys::Entry;
 use crate::thread::{Kind, Thread};
 
 /// Most callbacks of programs (jemalloc's number).
 pub const HOOKS_MAX: usize = 4;
-const NEVER: u64 = u64::MAX;
+pub(crate) const NEVER: u64 = u64::MAX;
 /// Bytes between two looks at a thread's peak.
 const PEAK_STEP: u64 = 64 << 10;
 /// Most bytes that a thread counts by itself towards `stats_interval`.
@@ -192,25 +191,28 @@ impl<O: Observer> Heap<O> {
             for i in 0..(*thread).events.hooks as usize {
                 if allocated >= (*thread).events.hook_allocated_at[i] {
                     (*thread).events.hook_allocated_at[i] = allocated + self.core.events.interval(i);
-                    self.call_hook(thread, i, true);
+                    self.call_hook(thread, i, true, (*thread).deallocated());
                 }
             }
         }
     }
 
-    /// The thread's counter of freed bytes has come to a callback's next mark.
+    /// The thread, some of whose callbacks want to know of frees, frees `bytes`, not counted yet.
     ///
     /// # Safety
     /// `thread` is the calling thread's own live state.
     #[cold]
-    pub(crate) unsafe fn deallocation_events(&'static self, thread: *mut Thread) {
+    pub(crate) unsafe fn deallocation_events(&'static self, thread: *mut Thread, bytes: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            let deallocated = (*thread).deallocated;
+            let deallocated = (*thread).deallocated().wrapping_add(bytes as u64);
+            if deallocated < (*thread).events.deallocated_at {
+                return;
+            }
             for i in 0..(*thread).events.hooks as usize {
                 if deallocated >= (*thread).events.hook_deallocated_at[i] {
                     (*thread).events.hook_deallocated_at[i] = deallocated + self.core.events.interval(i);
-                    self.call_hook(thread, i, false);
+                    self.call_hook(thread, i, false, deallocated);
                 }
             }
             let events = &mut (*thread).events;
@@ -218,14 +220,14 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    unsafe fn call_hook(&'static self, thread: *mut Thread, i: usize, is_allocation: bool) {
+    unsafe fn call_hook(&'static self, thread: *mut Thread, i: usize, is_allocation: bool, deallocated: u64) {
         let address = self.core.events.hooks[i].callback.load(Ordering::Relaxed);
         // SAFETY: `add_hook` stores a function of this type, which the program promises to be callable for ever.
         let callback = unsafe { core::mem::transmute::<usize, Callback>(address) };
         // SAFETY: the caller's promise.
         unsafe {
             (*thread).depth += 1;
-            callback(is_allocation, (*thread).allocated, (*thread).deallocated);
+            callback(is_allocation, (*thread).allocated, deallocated);
             (*thread).depth -= 1;
         }
     }
@@ -240,12 +242,11 @@ impl<O: Observer> Heap<O> {
                 let interval = shared.interval(i);
                 (*thread).events.hook_allocated_at[i] = (*thread).allocated + interval;
                 if shared.hooks[i].alloc_only.load(Ordering::Relaxed) == 0 {
-                    let at = (*thread).deallocated + interval;
+                    let at = (*thread).deallocated() + interval;
                     (*thread).events.hook_deallocated_at[i] = at;
                     (*thread).events.deallocated_at = (*thread).events.deallocated_at.min(at);
                     // Frees have no countdown: from here on this thread's take the slow path.
-                    (*thread).map = &raw const NO_MAP;
-                    (*thread).map_shift = NO_MAP_SHIFT;
+                    (*thread).no_fast_frees();
                 }
             }
             (*thread).events.hooks = count;
@@ -305,13 +306,13 @@ impl<O: Observer> Heap<O> {
         // SAFETY: the caller's promise.
         unsafe {
             // A thread that frees what others allocated has a balance below zero.
-            let balance = (*thread).allocated.wrapping_sub((*thread).deallocated).cast_signed().max(0) as u64;
+            let balance = (*thread).allocated.wrapping_sub((*thread).deallocated()).cast_signed().max(0) as u64;
             (*thread).events.peak = (*thread).events.peak.max(balance);
         }
     }
 
     /// Most bytes that the calling thread had in use by its own balance, allocated less freed, since it began or reset
-    /// the peak; looked at every 64 KiB and at slow operations.
+    /// the peak; looked at every 64 KiB once somebody has asked, and before that now and then.
     pub fn thread_peak(&'static self) -> u64 {
         let thread = self.thread();
         // SAFETY: the calling thread's state; shared states are not written.

@@ -244,9 +244,9 @@ impl<O: Observer> Heap<O> {
             return slow(self, size);
         }
         // SAFETY: the slot always holds a live state. For the shared ones the table gives class 0, whose cache is
-        // empty. Indices: the table has an entry for each eighth of TABLE_MAX and holds classes only.
+        // empty. Indices: the table has an entry for each size up to TABLE_MAX and holds classes only.
         unsafe {
-            let class = *(&raw const (*thread).table).cast::<u8>().add((size + 7) >> 3) as usize;
+            let class = *(&raw const (*thread).table).cast::<u8>().add(size) as usize;
             let top_slot = (&raw mut (*thread).top).cast::<*mut *mut u8>().add(class);
             let top = *top_slot;
             let block = *top;
@@ -263,8 +263,6 @@ impl<O: Observer> Heap<O> {
                 }
             }
             (*thread).allocated = (*thread).allocated.wrapping_add(usable);
-            let requests = (&raw mut (*thread).requests).cast::<u64>().add(class);
-            *requests = (*requests).wrapping_add(1);
             *top_slot = top.sub(1);
             block
         }
@@ -280,7 +278,7 @@ impl<O: Observer> Heap<O> {
         // SAFETY: the slot always holds a live state; the map has a byte for every address of user space (or, with the
         // shift of an absent map, one byte for all). A positive byte is a class.
         unsafe {
-            let class = (*(*thread).map.add(ptr.addr() >> ((*thread).map_shift & 63))).load(Ordering::Relaxed);
+            let class = sys::load_byte((*thread).map, ptr.addr() >> ((*thread).map_shift & 63));
             if class <= 0 {
                 return self.deallocate_slow(ptr);
             }
@@ -293,8 +291,8 @@ impl<O: Observer> Heap<O> {
             let top = top.add(1);
             *top = ptr;
             *top_slot = top;
-            let usable = *(&raw const (*thread).sizes).cast::<u32>().add(class) as u64;
-            (*thread).deallocated = (*thread).deallocated.wrapping_add(usable);
+            let frees = (&raw mut (*thread).frees).cast::<u64>().add(class);
+            *frees = (*frees).wrapping_add(1);
         }
     }
 

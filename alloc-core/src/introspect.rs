@@ -165,7 +165,7 @@ impl<O: Observer> Heap<O> {
     pub fn thread_counts(&'static self) -> (u64, u64) {
         let thread = self.thread();
         // SAFETY: the calling thread's state.
-        unsafe { if (*thread).kind == Kind::Live { ((*thread).allocated, (*thread).deallocated) } else { (0, 0) } }
+        unsafe { if (*thread).kind == Kind::Live { ((*thread).allocated, (*thread).deallocated()) } else { (0, 0) } }
     }
 
     /// Where the calling thread counts its allocated bytes; valid while the thread lives.
@@ -175,11 +175,11 @@ impl<O: Observer> Heap<O> {
         unsafe { if (*thread).kind == Kind::Live { &raw mut (*thread).allocated } else { NO_THREAD.as_ptr() } }
     }
 
-    /// Where the calling thread counts its freed bytes; valid while the thread lives.
+    /// Where the calling thread counts its freed bytes; valid while the thread lives. Its frees are slower from here on.
     pub fn thread_deallocated_counter(&'static self) -> *mut u64 {
         let thread = self.thread();
         // SAFETY: the calling thread's state.
-        unsafe { if (*thread).kind == Kind::Live { &raw mut (*thread).deallocated } else { NO_THREAD.as_ptr() } }
+        unsafe { if (*thread).kind == Kind::Live { (*thread).freed_counter() } else { NO_THREAD.as_ptr() } }
     }
 
     /// Whether the calling thread caches blocks.

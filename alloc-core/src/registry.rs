@@ -199,7 +199,7 @@ impl<O: Observer> Heap<O> {
             }
             let mut threads = self.core.threads.lock();
             self.core.gone_allocated.fetch_add((*thread).allocated, Ordering::Relaxed);
-            self.core.gone_deallocated.fetch_add((*thread).deallocated, Ordering::Relaxed);
+            self.core.gone_deallocated.fetch_add((*thread).deallocated(), Ordering::Relaxed);
             threads.unlink(thread);
             threads.retire(thread);
         }
@@ -249,7 +249,7 @@ impl<O: Observer> Heap<O> {
                     let next = (*other).next;
                     if other != me {
                         core.gone_allocated.fetch_add(read_counter(&raw mut (*other).allocated), Ordering::Relaxed);
-                        core.gone_deallocated.fetch_add(read_counter(&raw mut (*other).deallocated), Ordering::Relaxed);
+                        core.gone_deallocated.fetch_add((*other).deallocated(), Ordering::Relaxed);
                         threads.retire(other);
                     }
                     other = next;

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use crate::arena::Arena;
 use crate::bin::Visit;
+use crate::events::NEVER;
 use crate::extent::{Extent, State};
 use crate::heap::{Heap, Request, TcacheChoice};
 use crate::message::{Decimal, fatal};
@@ -84,7 +85,6 @@ impl<O: Observer> Heap<O> {
             }
             (*thread).countdown = countdown;
             (*thread).allocated = (*thread).allocated.wrapping_add(usable);
-            (*thread).requests[class] += 1;
             (*thread).top[class] = top.sub(1);
             block
         }
@@ -241,7 +241,6 @@ impl<O: Observer> Heap<O> {
             unsafe {
                 let block = (*cache).pop(class);
                 if !block.is_null() {
-                    (*cache).requests[class] += 1;
                     return Obtained { block, usable, zeroed: false };
                 }
                 if class <= NBINS && (*cache).capacity(class) > 0 {
@@ -285,8 +284,9 @@ impl<O: Observer> Heap<O> {
             // Lowest address on top: it goes out first, so that the memory in use stays low and dense.
             core::slice::from_raw_parts_mut(slots, got).reverse();
             (*cache).top[class] = slots.add(got).sub(1);
-            // Before the look at all caches that may follow.
+            // Before the look at all caches that may follow. The bin knows of this request already.
             let block = (*cache).pop(class);
+            (*cache).inflow[class] = (*cache).inflow[class].wrapping_add(got as u64 - 1);
             self.slow_operation(thread, arena);
             block
         }
@@ -364,12 +364,12 @@ impl<O: Observer> Heap<O> {
             if (*thread).kind != Kind::Live {
                 return;
             }
-            Self::note_peak(thread);
             if let Some(bytes) = self.core.shared.beyond_bound() {
                 self.trim_all(bytes);
             }
             (*thread).ticks = (*thread).ticks.wrapping_sub(1);
             if (*thread).ticks >= TICKS {
+                Self::note_peak(thread);
                 (*thread).ticks = TICKS;
                 self.start_background_if_due();
                 self.look_after(thread);
@@ -396,8 +396,31 @@ impl<O: Observer> Heap<O> {
         if ptr.is_null() {
             return;
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.deallocate_request(ptr, TcacheChoice::Automatic) }
+        // SAFETY: the calling thread's state; the caller's promise.
+        unsafe {
+            if (*tls::thread()).shows_frees && self.deallocate_shown(ptr) {
+                return;
+            }
+            self.deallocate_request(ptr, TcacheChoice::Automatic)
+        }
+    }
+
+    /// The fast path of freeing for a thread whose program looks at the counter of freed bytes. `false`: ask on.
+    unsafe fn deallocate_shown(&'static self, ptr: *mut u8) -> bool {
+        let thread = tls::thread();
+        let (map, shift) = self.core.shared.map.flat();
+        // SAFETY: as in `deallocate`.
+        unsafe {
+            let class = (*map.add(ptr.addr() >> (shift & 63))).load(Ordering::Relaxed) as isize;
+            let done = class > 0
+                && (*thread).has_plain_frees
+                && (*thread).events.deallocated_at == NEVER
+                && (*thread).push(class as usize, ptr);
+            if done {
+                (*thread).show_freed(size::class_bytes(class as usize));
+            }
+            done
+        }
     }
 
     /// Frees a block by the rules of the `*allocx` family.
@@ -439,17 +462,24 @@ impl<O: Observer> Heap<O> {
             if self.options().junk_free {
                 ptr.write_bytes(0x5a, usable);
             }
-            if (*thread).kind == Kind::Live {
-                Thread::add(&mut (*thread).deallocated, usable);
-            } else {
-                self.core.gone_deallocated.fetch_add(usable as u64, Ordering::Relaxed);
-            }
-            if (*thread).deallocated >= (*thread).events.deallocated_at {
-                self.deallocation_events(thread);
+            let is_live = (*thread).kind == Kind::Live;
+            if is_live && (*thread).events.deallocated_at != NEVER {
+                self.deallocation_events(thread, usable);
             }
             let cache = if class > 0 { self.cache_of(thread, tcache) } else { null_mut() };
             if !cache.is_null() && self.put_in_cache(thread, cache, class, ptr) {
+                // A push counts in the cache that it is to.
+                if core::ptr::eq(cache, thread) {
+                    (*thread).show_freed(usable);
+                } else if is_live {
+                    (*thread).count_freed(usable);
+                }
                 return;
+            }
+            if is_live {
+                (*thread).count_freed(usable);
+            } else {
+                self.core.gone_deallocated.fetch_add(usable as u64, Ordering::Relaxed);
             }
             let arena = self.arena_of(extent);
             if class > 0 {
@@ -540,6 +570,7 @@ impl<O: Observer> Heap<O> {
             }
             slots.copy_from(slots.add(cached - keep), keep);
             (*cache).top[class] = (*cache).bottom[class].add(keep);
+            (*cache).inflow[class] = (*cache).inflow[class].wrapping_sub((cached - keep) as u64);
             if let Some(arena) = arena {
                 self.slow_operation(thread, (*thread).arena.unwrap_or(arena));
             }

@@ -153,7 +153,7 @@ impl<O: Observer> Heap<O> {
             // A resized block is a new one to the observer.
             self.forget(thread, extent, ptr);
             if (*thread).kind == Kind::Live {
-                Thread::add(&mut (*thread).deallocated, old_usable);
+                (*thread).count_freed(old_usable);
             } else {
                 self.core.gone_deallocated.fetch_add(old_usable as u64, Ordering::Relaxed);
             }

@@ -53,14 +53,14 @@ const fn make_sizes() -> [u32; NCLASSES + 1] {
 pub static SIZES: [u32; NCLASSES + 1] = make_sizes();
 const SIZES_CONST: [u32; NCLASSES + 1] = make_sizes();
 
-const TABLE_LEN: usize = TABLE_MAX / 8 + 1;
+const TABLE_LEN: usize = TABLE_MAX + 1;
 
 const fn make_table() -> [u8; TABLE_LEN] {
     let mut table = [0u8; TABLE_LEN];
     let mut class = 1usize;
     let mut i = 0;
     while i < TABLE_LEN {
-        while SIZES_CONST[class] < (i as u32) * 8 {
+        while SIZES_CONST[class] < i as u32 {
             class += 1;
         }
         table[i] = class as u8;
@@ -69,7 +69,7 @@ const fn make_table() -> [u8; TABLE_LEN] {
     table
 }
 
-/// Class by `(bytes + 7) / 8` for requests up to [`TABLE_MAX`].
+/// Class by bytes, for requests up to [`TABLE_MAX`]. A byte for each size, not for each eighth: two instructions less.
 pub static TABLE: [u8; TABLE_LEN] = make_table();
 
 /// The class of a request of at most [`CLASS_MAX`] bytes.
@@ -77,7 +77,7 @@ pub static TABLE: [u8; TABLE_LEN] = make_table();
 pub fn class_of(bytes: usize) -> usize {
     debug_assert!(bytes <= CLASS_MAX);
     if bytes <= TABLE_MAX {
-        TABLE[(bytes + 7) >> 3] as usize
+        TABLE[bytes] as usize
     } else if bytes > CACHED_MAX {
         NHBINS + (bytes - CACHED_MAX).div_ceil(PAGE)
     } else {

@@ -240,7 +240,7 @@ impl<O: Observer> Heap<O> {
         // SAFETY: live states; counters are read as such.
         self.for_each_thread(|thread| unsafe {
             // Frees first: a block that moves from one sum to the other meanwhile must not make it negative.
-            deallocated = deallocated.wrapping_add(read_counter(&raw mut (*thread).deallocated));
+            deallocated = deallocated.wrapping_add((*thread).deallocated());
             allocated = allocated.wrapping_add(read_counter(&raw mut (*thread).allocated));
             stats.tcache_bytes += (*thread).cached_bytes();
         });
@@ -367,8 +367,8 @@ impl<O: Observer> Heap<O> {
         // SAFETY: live states; counters are read as such.
         self.for_each_thread(|thread| unsafe {
             if (*thread).arena.is_some_and(|bound| core::ptr::eq(bound, arena)) {
-                for (class, sum) in requests.iter_mut().enumerate() {
-                    *sum += read_counter((&raw mut (*thread).requests).cast::<u64>().add(class));
+                for (class, sum) in requests.iter_mut().enumerate().skip(1) {
+                    *sum += (*thread).untold_by_anybody(class);
                 }
                 out.tcache_bytes += (*thread).cached_bytes();
             }

@@ -54,14 +54,16 @@ pub struct Thread {
     pub(crate) countdown: u64,
     /// Bytes of usable size ever allocated by the thread.
     pub(crate) allocated: u64,
-    /// Bytes of usable size ever freed by the thread.
-    pub(crate) deallocated: u64,
+    /// Bytes of usable size ever freed by the thread other than into its caches: see [`Thread::deallocated`].
+    pub(crate) freed_elsewhere: u64,
     /// The topmost block by class; a null pointer lies below the first.
     pub(crate) top: [*mut *mut u8; CLASSES],
     /// The last slot by class.
     pub(crate) last: [*mut *mut u8; CLASSES],
     /// Copy of [`size::SIZES`], reached from the register that holds the state.
     pub(crate) sizes: [u32; CLASSES],
+    /// Blocks ever put on a cache by a free, by class.
+    pub(crate) frees: [u64; CLASSES],
     /// Copy of [`size::TABLE`].
     pub(crate) table: [u8; size::TABLE.len()],
     pub(crate) kind: Kind,
@@ -92,8 +94,15 @@ pub struct Thread {
     mark: [u16; CLASSES],
     /// That block.
     marked: [*mut u8; CLASSES],
-    /// Allocations by class that no bin has been told of yet.
-    pub(crate) requests: [u64; CLASSES],
+    /// Blocks by class that fills brought less those that flushes took, less the requests that a bin has been told of:
+    /// with `frees`, and less what is cached, these are the requests that no bin has been told of yet.
+    pub(crate) inflow: [u64; CLASSES],
+    /// Whether frees may put blocks on the caches without a look at the options.
+    pub(crate) has_plain_frees: bool,
+    /// Whether the program looks at `freed_shown`, so that every free must count there.
+    pub(crate) shows_frees: bool,
+    /// Bytes of usable size ever freed by the thread, once the program has asked where they are counted.
+    pub(crate) freed_shown: u64,
     pub(crate) events: Events,
     pub(crate) slot: ThreadSlot,
     /// Links in the list of threads (or of unused states). Threads lock.
@@ -130,10 +139,11 @@ const fn shared(kind: Kind) -> SharedThread {
         map_shift: NO_MAP_SHIFT,
         countdown: 0,
         allocated: 0,
-        deallocated: 0,
+        freed_elsewhere: 0,
         top: [none; CLASSES],
         last: [none; CLASSES],
         sizes: [0; CLASSES],
+        frees: [0; CLASSES],
         table: [0; size::TABLE.len()],
         kind,
         depth: 0,
@@ -150,7 +160,10 @@ const fn shared(kind: Kind) -> SharedThread {
         slots_max: [0; CLASSES],
         mark: [0; CLASSES],
         marked: [null_mut(); CLASSES],
-        requests: [0; CLASSES],
+        inflow: [0; CLASSES],
+        has_plain_frees: false,
+        shows_frees: false,
+        freed_shown: 0,
         events: Events::NONE,
         slot: ThreadSlot { uid: 0, words: [0; 7] },
         next: null_mut(),
@@ -249,15 +262,22 @@ impl Thread {
         // Only the slow paths fill and check blocks. Where that is wanted, the fast ones find nothing: a table without
         // classes, a map without slabs.
         let plain_frees = !(options.junk_free || options.safety_check);
-        (self.map, self.map_shift) = if plain_frees { map } else { (&raw const NO_MAP, NO_MAP_SHIFT) };
+        (self.map, self.map_shift) = map;
+        self.has_plain_frees = plain_frees;
+        if !plain_frees {
+            self.no_fast_frees();
+        }
         let plain_allocations = !(options.zero || options.junk_alloc);
         self.table = if plain_allocations { size::TABLE } else { [0; size::TABLE.len()] };
         self.depth = 0;
         self.is_looking = false;
         self.ticks = 0;
         self.allocated = 0;
-        self.deallocated = 0;
-        self.requests = [0; CLASSES];
+        self.freed_elsewhere = 0;
+        self.frees = [0; CLASSES];
+        self.inflow = [0; CLASSES];
+        self.shows_frees = false;
+        self.freed_shown = 0;
         self.events = Events::NONE;
         self.slot = ThreadSlot { uid: 0, words: [0; 7] };
         self.arena = None;
@@ -374,7 +394,61 @@ impl Thread {
     /// Requests of `class` that were served since this was asked last.
     #[inline]
     pub(crate) fn take_requests(&mut self, class: usize) -> u64 {
-        core::mem::take(&mut self.requests[class])
+        let untold = self.inflow[class].wrapping_add(self.frees[class]).wrapping_sub(self.cached(class) as u64);
+        self.inflow[class] = self.inflow[class].wrapping_sub(untold);
+        untold
+    }
+
+    /// Requests of `class` that no bin has been told of yet, as another thread may ask: a moment's picture.
+    pub(crate) fn untold_by_anybody(&mut self, class: usize) -> u64 {
+        // SAFETY: fields of this state.
+        let (inflow, frees) = unsafe { (read_counter(&raw mut self.inflow[class]), read_counter(&raw mut self.frees[class])) };
+        let untold = inflow.wrapping_add(frees).wrapping_sub(self.cached_by_anybody(class) as u64);
+        // Between the looks a block may have moved.
+        untold.cast_signed().max(0) as u64
+    }
+
+    /// Bytes of usable size ever freed by the thread, as another thread may ask too.
+    pub(crate) fn deallocated(&mut self) -> u64 {
+        // SAFETY: fields of this state.
+        unsafe {
+            let mut sum = read_counter(&raw mut self.freed_elsewhere);
+            for class in 1..=NCLASSES {
+                let frees = read_counter(&raw mut self.frees[class]);
+                sum = sum.wrapping_add(frees.wrapping_mul(size::SIZES[class].into()));
+            }
+            sum
+        }
+    }
+
+    /// Counts bytes that were freed other than into the thread's own caches.
+    pub(crate) fn count_freed(&mut self, bytes: usize) {
+        self.freed_elsewhere = self.freed_elsewhere.wrapping_add(bytes as u64);
+        self.show_freed(bytes);
+    }
+
+    /// Counts freed bytes where the program looks for them.
+    #[inline]
+    pub(crate) fn show_freed(&mut self, bytes: usize) {
+        if self.shows_frees {
+            self.freed_shown = self.freed_shown.wrapping_add(bytes as u64);
+        }
+    }
+
+    /// Where the program finds the freed bytes from here on. The fast path of freeing doesn't count them, so it finds
+    /// nothing from here on.
+    pub(crate) fn freed_counter(&mut self) -> *mut u64 {
+        if !self.shows_frees {
+            self.freed_shown = self.deallocated();
+            self.shows_frees = true;
+            self.no_fast_frees();
+        }
+        &raw mut self.freed_shown
+    }
+
+    /// Has all frees take the slow path.
+    pub(crate) fn no_fast_frees(&mut self) {
+        (self.map, self.map_shift) = (&raw const NO_MAP, NO_MAP_SHIFT);
     }
 
     /// Blocks in the cache of `class`.
@@ -409,7 +483,7 @@ impl Thread {
         }
     }
 
-    /// Puts a block on the cache. `false`: it is full.
+    /// Puts a freed block on the cache, and counts it. `false`: it is full.
     #[inline(always)]
     pub(crate) fn push(&mut self, class: usize, block: *mut u8) -> bool {
         let top = self.top[class];
@@ -422,6 +496,7 @@ impl Thread {
             *top = block;
             self.top[class] = top;
         }
+        self.frees[class] = self.frees[class].wrapping_add(1);
         true
     }
 

@@ -70,6 +70,40 @@ fn every_request_is_counted() {
     assert_eq!(requests() - before, 1020);
 }
 
+#[test]
+fn the_counters_of_a_thread_move_with_each_call() {
+    let (allocated, freed) = (HEAP.thread_allocated_counter(), HEAP.thread_deallocated_counter());
+    // SAFETY: counters of this thread, which lives.
+    let look = || unsafe { (allocated.read_volatile(), freed.read_volatile()) };
+    let cache = HEAP.create_cache().unwrap();
+    // In every way of freeing: the thread's cache, full and not, one of the program's own, none, and no slab at all.
+    for (bytes, usable, request) in [
+        (64, 64, Request::PLAIN),
+        (5000, 5120, with_cache(cache)),
+        (64, 64, Request { tcache: TcacheChoice::None, ..Request::PLAIN }),
+        (100_000, 102_400, Request::PLAIN),
+        (3 << 20, 3 << 20, Request::PLAIN),
+    ] {
+        let before = look();
+        let mut blocks = Vec::new();
+        blocks.reserve_exact(3000);
+        for count in 1..=if usable < 10_000 { 3000 } else { 10 } {
+            blocks.push(HEAP.allocate_with(bytes, request));
+            assert_eq!(look(), (before.0 + count * usable, before.1), "{bytes}");
+        }
+        let full = look();
+        for (count, block) in (1..).zip(blocks) {
+            // SAFETY: allocated above.
+            unsafe { HEAP.deallocate_with(block, request) };
+            assert_eq!(look(), (full.0, full.1 + count * usable), "{bytes}");
+            assert_eq!(HEAP.thread_counts(), look(), "{bytes}");
+        }
+        // SAFETY: allocated just now.
+        unsafe { HEAP.deallocate(HEAP.allocate(40)) };
+        assert_eq!(look(), (full.0 + 48, full.1 + (full.0 - before.0) + 48));
+    }
+}
+
 static ALLOCATED: AtomicU64 = AtomicU64::new(0);
 static FREED: AtomicU64 = AtomicU64::new(0);
 

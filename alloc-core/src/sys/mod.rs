@@ -8,7 +8,7 @@
 mod arch;
 pub mod extra;
 
-pub use arch::{Entry, entry, stack_pointer, syscall, thread_pointer, ticks};
+pub use arch::{Entry, entry, load_byte, stack_pointer, syscall, thread_pointer, ticks};
 
 /// An error number of the kernel (`ENOMEM` and the like), positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
