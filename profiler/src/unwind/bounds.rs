@@ -112,6 +112,12 @@ impl Readable {
         Readable { low: sp, high: if range.contains(&sp) { range.end } else { 0 }, page: 0 }
     }
 
+    /// The thread's own stack from the stack pointer on, as far as it is known; empty where it isn't.
+    #[inline]
+    pub(super) fn bounds(&self) -> core::ops::Range<usize> {
+        self.low..self.high
+    }
+
     /// The word at `address`, if it is aligned, above the stack pointer, and mapped.
     #[inline]
     pub(super) fn word(&mut self, address: usize) -> Option<usize> {

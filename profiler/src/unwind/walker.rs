@@ -59,6 +59,12 @@ pub(super) fn own(method: Method, stack: Stack, cut: &Cut, out: &mut [MaybeUnini
     // The first address is where the slow path is; later ones are where calls return to, one past the call.
     let mut past_call = 0;
     for _ in 0..STEPS_MAX {
+        if let Some(module) = &module
+            && frames.depth > 0
+            && method != Method::FramePointer
+        {
+            straight(&mut at, module, memory.bounds(), &mut frames);
+        }
         let rule = if method == Method::FramePointer && past_call == 1 {
             Rule::UNKNOWN
         } else {
@@ -127,6 +133,49 @@ pub(super) fn own(method: Method, stack: Stack, cut: &Cut, out: &mut [MaybeUnini
         past_call = 1;
     }
     frames.ended(End::Lost)
+}
+
+/// The most of a walk, in a tight loop: frames of one module with ordinary rules that are known, on the thread's own
+/// stack, once the allocator's own are passed. Stops before the first frame that is anything else.
+#[inline(always)]
+fn straight(at: &mut Entry, module: &Module, stack: core::ops::Range<usize>, frames: &mut Frames<'_>) {
+    let Entry { mut pc, mut sp, mut bp } = *at;
+    let code_bytes = module.end - module.start;
+    let mut depth = frames.depth;
+    while let Some(slot) = frames.out.get_mut(depth) {
+        if pc.wrapping_sub(module.start) >= code_bytes {
+            break;
+        }
+        let Some(rule) = rules::find(pc, module.identity) else { break };
+        let base = match rule.kind() {
+            Kind::FromStackPointer => sp,
+            Kind::FromFramePointer => bp,
+            Kind::Special | Kind::Unknown => break,
+        };
+        let cfa = base.wrapping_add(rule.cfa_offset());
+        // The word below the CFA lies between the stack pointer and the stack's end.
+        if cfa <= sp || cfa > stack.end || cfa & 7 != 0 {
+            break;
+        }
+        // SAFETY: inside of the thread's stack, above its stack pointer; only this thread unmaps its own stack.
+        let return_address = unsafe { core::ptr::with_exposed_provenance::<usize>(cfa - 8).read() };
+        if return_address < CODE_MIN {
+            break;
+        }
+        if let Some(offset) = rule.saved_rbp() {
+            let saved = cfa.wrapping_add(offset);
+            if !stack.contains(&saved) {
+                break;
+            }
+            // SAFETY: as above; aligned as the CFA is, to which a rule adds whole words.
+            bp = unsafe { core::ptr::with_exposed_provenance::<usize>(saved).read() };
+        }
+        slot.write(return_address);
+        depth += 1;
+        (pc, sp) = (return_address, cfa);
+    }
+    frames.depth = depth;
+    *at = Entry { pc, sp, bp };
 }
 
 /// The interrupted registers in the kernel's signal frame on x86-64: `sp` points at a `ucontext_t`, whose general
