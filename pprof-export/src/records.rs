@@ -37,8 +37,8 @@ pub const HEAP_TYPES: [ValueType<'static>; 4] = [
 /// the expression, so each alternative is a whole name. The allocator's own frames are cut by address
 /// when the stack is captured and need no name here.
 pub const DROP_FRAMES: &str = "malloc|calloc|realloc|reallocarray|(posix_)?memalign|aligned_alloc|\
-    p?valloc|operator new(\\[\\])?|__rust_(alloc|realloc|alloc_zeroed)|__r[gd]l_.*|alloc::alloc::.*|\
-    <alloc::alloc::Global as .*";
+    p?valloc|operator new(\\[\\])?|(__rustc::)?__(rust_(alloc|realloc|alloc_zeroed)|r[gd]l_.*)|alloc::alloc::.*|\
+    <(alloc::alloc::Global|std::alloc::System|heapsift::global::Heapsift) as .*";
 
 /// What is true of the whole file.
 #[derive(Clone, Copy, Debug)]

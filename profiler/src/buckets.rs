@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use alloc_core::lock::{Mutex, Rank};
+use alloc_core::lock::{Counts, Mutex, Rank};
 
 use crate::stacks::StackId;
 use crate::table::{Array, Index, Zeroed, hash};
@@ -183,7 +183,18 @@ impl Buckets {
         }
     }
 
-    /// In the child of a fork: counts are single words; a bucket that was being made is dropped.
+    /// What the lock has seen.
+    pub fn lock_counts(&self) -> Counts {
+        self.inner.counts()
+    }
+
+    /// Has it count afresh.
+    pub fn reset_lock_counts(&self) {
+        self.inner.reset_counts();
+    }
+
+    /// In the child of a fork: counts are single words; a bucket that was being made is dropped. Counts that were being
+    /// forgotten are left to [`crate::profiler::Profiler`], which starts over with that.
     pub fn after_fork(&self) {
         self.inner.after_fork(|inner| {
             let Inner { slots, index, next } = inner;

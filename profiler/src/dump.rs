@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use alloc::vec::Vec;
 
-use alloc_core::lock::{Mutex, Rank};
+use alloc_core::lock::{Counts, Mutex, Rank};
 use alloc_core::message::{Decimal, warn};
 use alloc_core::sys::{self, Errno};
 use pprof_export::unsample::Estimator;
@@ -41,6 +41,7 @@ const EEXIST: Errno = Errno(17);
 /// In the child of a fork, which counts its own dumps.
 pub fn after_fork() {
     TURN.after_fork(|_| {});
+    SEEN.after_fork(|seen| *seen = Counts::NONE);
     if !TURN.held_by_me() {
         file::after_fork();
         // Not dropped: another thread may have been changing it.
@@ -51,6 +52,27 @@ pub fn after_fork() {
 /// Whether a dump is being written.
 pub fn is_running() -> bool {
     TURN.try_lock().is_none()
+}
+
+/// What the lock of dumps had seen when it was last free: nobody waits for a dump only to count.
+static SEEN: Mutex<Counts> = Mutex::new(Rank::Stacks, Counts::NONE);
+
+/// What the lock of dumps has seen.
+pub fn lock_counts() -> Counts {
+    let now = TURN.try_lock().map(|turn| turn.counts());
+    let mut seen = SEEN.lock();
+    if let Some(now) = now {
+        *seen = now;
+    }
+    *seen
+}
+
+/// Has it count afresh.
+pub fn reset_lock_counts() {
+    if !TURN.held_by_me() {
+        TURN.reset_counts();
+    }
+    *SEEN.lock() = Counts::NONE;
 }
 
 /// A process with more rights than its caller doesn't write files that its environment or its caller may have named.

@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use alloc_core::ThreadSlot;
-use alloc_core::lock::{Mutex, Rank};
+use alloc_core::lock::{Counts, Mutex, Rank};
 use alloc_core::sys::extra;
 
 use crate::sampler::{choice, word};
@@ -83,6 +83,16 @@ impl Names {
     /// The name of a number.
     pub fn get(&self, id: u16) -> Name {
         self.inner.lock().names.get(usize::from(id)).copied().unwrap_or(OTHER)
+    }
+
+    /// What the lock has seen.
+    pub fn lock_counts(&self) -> Counts {
+        self.inner.counts()
+    }
+
+    /// Has it count afresh.
+    pub fn reset_lock_counts(&self) {
+        self.inner.reset_counts();
     }
 
     /// In the child of a fork: a name is complete before it is counted.

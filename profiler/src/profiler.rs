@@ -5,6 +5,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use alloc_core::ctl::Node;
+use alloc_core::lock::{Counts, Mutex, Rank};
 use alloc_core::{Block, Observer, OptionVerdict, ThreadSlot, sys};
 use pprof_export::unsample::probability;
 
@@ -36,6 +37,8 @@ pub struct Profiler {
     /// Samples ever taken, and those whose stack doesn't reach the start of its thread.
     pub(crate) samples: AtomicU64,
     pub(crate) incomplete: AtomicU64,
+    /// Held while samples are being forgotten.
+    resetting: Mutex<()>,
     /// Grows when waits that have been drawn are no longer right.
     generation: AtomicUsize,
     /// Bytes allocated (as the samples tell) since the last interval dump.
@@ -61,6 +64,7 @@ impl Profiler {
             epoch: AtomicU32::new(1),
             samples: AtomicU64::new(0),
             incomplete: AtomicU64::new(0),
+            resetting: Mutex::new(Rank::Dump, ()),
             // Not 0, which a new thread's slot holds.
             generation: AtomicUsize::new(1),
             interval_bytes: AtomicU64::new(0),
@@ -117,6 +121,15 @@ impl Profiler {
 
     /// Forgets all samples.
     pub(crate) fn reset(&self) {
+        if self.resetting.held_by_me() {
+            // A signal handler in the midst of it.
+            return;
+        }
+        let _turn = self.resetting.lock();
+        self.forget();
+    }
+
+    fn forget(&self) {
         // Counts first: a sample is counted before it gets its record.
         self.buckets.clear();
         self.records.clear();
@@ -347,6 +360,31 @@ impl Observer for Profiler {
         self.peak.account(slot);
     }
 
+    fn lock_counts(&'static self, name: &str) -> Counts {
+        let mut counts = Counts::NONE;
+        match name {
+            "prof" => {
+                counts.merge(&self.stacks.lock_counts());
+                counts.merge(&self.buckets.lock_counts());
+            }
+            "prof_thds_data" => {
+                counts.merge(&self.records.lock_counts());
+                counts.merge(&self.names.lock_counts());
+            }
+            "prof_dump" => counts.merge(&dump::lock_counts()),
+            _ => {}
+        }
+        counts
+    }
+
+    fn reset_lock_counts(&'static self) {
+        self.stacks.reset_lock_counts();
+        self.buckets.reset_lock_counts();
+        self.records.reset_lock_counts();
+        self.names.reset_lock_counts();
+        dump::reset_lock_counts();
+    }
+
     fn fork_child(&'static self) {
         let chosen = self.settings.seed();
         HEAP.with_slot(|slot| sampler::seed_child(chosen, Some(slot))).unwrap_or_else(|| sampler::seed_child(chosen, None));
@@ -356,6 +394,12 @@ impl Observer for Profiler {
         self.names.after_fork();
         self.peak.after_fork();
         self.settings.prefix.after_fork(|_| {});
+        let mut half_forgotten = false;
+        self.resetting.after_fork(|()| half_forgotten = true);
+        if half_forgotten {
+            // Counts without records, or the other way round.
+            self.forget();
+        }
         self.interval_due.store(false, Ordering::Relaxed);
         self.maximum_due.store(false, Ordering::Relaxed);
         dump::after_fork();

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use alloc_core::lock::{Mutex, Rank};
+use alloc_core::lock::{Counts, Mutex, Rank};
 use pprof_export::writer::SinkError;
 
 use crate::buckets::BucketId;
@@ -20,7 +20,7 @@ pub struct Record {
     pub address: u64,
     /// When it was allocated, in ticks of the processor.
     pub birth: u64,
-    /// Its stack, usable size and sample interval.
+    /// Its stack, usable size and sample interval; 0: the sample was forgotten, and stays for the flag of its slab.
     pub bucket: BucketId,
     /// Usable bytes that nobody asked for; at most 4 GiB are told.
     pub unasked: u32,
@@ -37,6 +37,9 @@ pub struct Record {
 }
 // SAFETY: integers.
 unsafe impl Zeroed for Record {}
+
+/// The bucket of samples that were forgotten.
+const FORGOTTEN: BucketId = BucketId(0);
 
 const SHARDS: usize = 16;
 const SHARD_LEN_MIN: usize = 64;
@@ -156,7 +159,7 @@ impl Shard {
     }
 
     fn live(&self) -> impl Iterator<Item = &Record> {
-        self.slots.as_slice().iter().filter(|record| record.address != 0)
+        self.slots.as_slice().iter().filter(|record| record.address != 0 && record.bucket != FORGOTTEN)
     }
 
     /// Records of blocks that lived at a peak, freed ones included.
@@ -211,7 +214,7 @@ impl Records {
     pub fn remove(&self, address: usize, peak: u32) -> Option<Record> {
         let mut shard = self.shard(address).lock();
         let removed = shard.remove(address as u64)?;
-        if removed.peak < peak && !shard.keep(&removed, peak) {
+        if removed.peak < peak && removed.bucket != FORGOTTEN && !shard.keep(&removed, peak) {
             drop(shard);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -264,14 +267,30 @@ impl Records {
         Ok(())
     }
 
-    /// Forgets all.
+    /// Forgets all. Records of live blocks stay as such until the blocks are freed: their slabs are flagged, and only a
+    /// free that finds a record takes the flag away.
     pub fn clear(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
-            shard.slots.release();
+            for record in shard.slots.as_mut_slice() {
+                record.bucket = FORGOTTEN;
+            }
             shard.gone.release();
-            *shard = EMPTY;
+            (shard.gone_used, shard.gone_peak) = (0, 0);
         }
+    }
+
+    /// What the locks of all shards have seen.
+    pub fn lock_counts(&self) -> Counts {
+        self.shards.iter().fold(Counts::NONE, |mut sum, shard| {
+            sum.merge(&shard.counts());
+            sum
+        })
+    }
+
+    /// Has them count afresh.
+    pub fn reset_lock_counts(&self) {
+        self.shards.iter().for_each(Mutex::reset_counts);
     }
 
     /// Gives back what is kept for a peak.
@@ -323,7 +342,7 @@ mod tests {
         for i in 0..300_000u64 {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let address = (state >> 40 & 0x3fff) * 16 + 0x7f00_0000_0000;
-            let record = Record { address, birth: i, peak, ..Record::default() };
+            let record = Record { address, birth: i, peak, bucket: BucketId(1), ..Record::default() };
             if state >> 33 & 1 == 0 && !model.contains_key(&address) {
                 assert!(records.insert(&record));
                 model.insert(address, record);
@@ -366,8 +385,25 @@ mod tests {
         records.insert(&Record { address: 4096, unasked: 3, ..Record::default() });
         assert!(records.change(4096, |record| record.unasked = 9));
         assert_eq!(records.remove(4096, 0).map(|record| record.unasked), Some(9));
-        records.clear();
-        records.forget_peak();
         assert!(all(&records, Moment::Now).is_empty());
+    }
+
+    #[test]
+    fn forgotten_samples_are_found_once_more_by_their_frees() {
+        let records = Records::new();
+        let record = |address, peak| Record { address, peak, bucket: BucketId(1), ..Record::default() };
+        for address in [4096, 8192, 12288] {
+            records.insert(&record(address, 0));
+        }
+        records.remove(4096, 1);
+        assert_eq!(all(&records, Moment::Peak(1)).len(), 3);
+        records.clear();
+        assert!(all(&records, Moment::Now).is_empty() && all(&records, Moment::Peak(1)).is_empty());
+        // The free takes the slab's flag away, and keeps nothing for the peak.
+        assert!(records.remove(8192, 1).is_some() && records.remove(8192, 1).is_none());
+        assert!(all(&records, Moment::Peak(1)).is_empty());
+        // A block of the same address is a sample as any other.
+        records.insert(&record(12288, 1));
+        assert_eq!(all(&records, Moment::Now), [record(12288, 1)]);
     }
 }

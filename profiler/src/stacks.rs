@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use alloc_core::lock::{Mutex, Rank};
+use alloc_core::lock::{Counts, Mutex, Rank};
 
 use crate::table::{Array, Index, Zeroed, hash};
 use crate::unwind::End;
@@ -123,6 +123,16 @@ impl Stacks {
             _ => End::Lost,
         };
         Stack { frames, end }
+    }
+
+    /// What the lock has seen.
+    pub fn lock_counts(&self) -> Counts {
+        self.inner.counts()
+    }
+
+    /// Has it count afresh.
+    pub fn reset_lock_counts(&self) {
+        self.inner.reset_counts();
     }
 
     /// In the child of a fork: a stack that was being added is dropped.

@@ -125,4 +125,14 @@ fn names_answer_as_in_jemalloc() {
     assert_eq!(call("prof.dump"), EFAULT);
     assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 6);
     std::fs::remove_dir_all(&directory).unwrap();
+
+    // Locks: the tables of stacks and samples, and the turn to dump.
+    assert_eq!(write("epoch", 1u64), 0);
+    for name in ["prof", "prof_thds_data", "prof_dump"] {
+        let taken: u64 = read(&format!("stats.mutexes.{name}.num_ops")).unwrap();
+        assert!(taken > 0, "{name}");
+    }
+    let before: u64 = read("stats.mutexes.prof_dump.num_ops").unwrap();
+    assert_eq!((call("stats.mutexes.reset"), write("epoch", 1u64)), (0, 0));
+    assert!(read::<u64>("stats.mutexes.prof_dump.num_ops").unwrap() < before);
 }
