@@ -9,12 +9,12 @@ use pprof_export::unsample::Estimator;
 use pprof_export::writer::{Header, Row as Sample, Sink, SinkError, Writer};
 use pprof_export::{AllocatorStats, ClassTotal};
 
-use crate::kind::Kind;
+use crate::kind::{Format, Kind};
 use crate::profiler::Profiler;
 use crate::records::Moment;
 use crate::rows::{self, Frames, Labels};
 use crate::snapshot::Snapshot;
-use crate::{HEAP, memory, waste};
+use crate::{HEAP, heap_v2, memory, waste};
 
 /// ENOENT: there is nothing of that kind.
 const NOTHING: SinkError = SinkError(2);
@@ -25,6 +25,19 @@ pub fn write<S: Sink>(kind: Kind, sink: S) -> Result<S, SinkError> {
         Kind::Heap => now(sink),
         Kind::Peak => peak(sink),
         Kind::Waste => waste::write(sink),
+    }
+}
+
+/// As [`write`], in the format that is configured for files.
+pub fn write_file<S: Sink>(kind: Kind, sink: S) -> Result<S, SinkError> {
+    let profiler = HEAP.observer();
+    match (kind, profiler.settings.format()) {
+        (Kind::Heap, Format::HeapV2) => heap_v2::write(Moment::Now, profiler.next_epoch(), sink),
+        (Kind::Peak, Format::HeapV2) => {
+            let held = profiler.peak.hold().ok_or(NOTHING)?;
+            heap_v2::write(Moment::Peak(held.summit.number), u32::MAX, sink)
+        }
+        _ => write(kind, sink),
     }
 }
 

@@ -136,7 +136,7 @@ fn write_numbered(turn: &mut Turn, prefix: &Path, kind: Kind, trigger: Trigger) 
     let settings = &HEAP.observer().settings;
     let with_namespace = settings.pid_namespace.load(Ordering::Relaxed);
     let next_name = |numbers: &mut Numbers| {
-        numbers.name(prefix, with_namespace, trigger, kind.ending()).ok_or(ENAMETOOLONG)
+        numbers.name(prefix, with_namespace, trigger, kind.ending(settings.format())).ok_or(ENAMETOOLONG)
     };
     let mut name = next_name(&mut turn.numbers)?;
     let mut part = PartFile::create(&name)?;
@@ -235,7 +235,7 @@ fn may_complain_again() -> bool {
 }
 
 fn fill(kind: Kind, part: &mut PartFile) -> Result<(), Errno> {
-    content::write(kind, &mut *part).map_err(|error| Errno(error.0))?;
+    content::write_file(kind, &mut *part).map_err(|error| Errno(error.0))?;
     part.flush()
 }
 

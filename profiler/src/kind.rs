@@ -14,10 +14,20 @@ pub enum Kind {
 
 impl Kind {
     /// The end of the names of numbered dumps.
-    pub const fn ending(self) -> &'static [u8] {
+    pub(crate) const fn ending(self, format: Format) -> &'static [u8] {
         match self {
+            Kind::Heap | Kind::Peak if matches!(format, Format::HeapV2) => b".heap",
             Kind::Heap | Kind::Peak => b".heap.pb.gz",
             Kind::Waste => b".waste.pb.gz",
         }
     }
+}
+
+/// How the plain profile and that of the peak are written to files; others are always pprof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Gzip pprof.
+    Pprof,
+    /// jemalloc's text.
+    HeapV2,
 }

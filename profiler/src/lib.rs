@@ -29,6 +29,8 @@ mod dump;
 #[cfg(feature = "profiling")]
 mod file;
 #[cfg(feature = "profiling")]
+mod heap_v2;
+#[cfg(feature = "profiling")]
 mod helpers;
 #[cfg(feature = "profiling")]
 mod kind;

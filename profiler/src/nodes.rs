@@ -265,5 +265,6 @@ pub static NODES: &[Node] = &[
     read_only!("opt.prof_keep_largest", |p, c| c.read(p.settings.triggers.largest_kept())),
     read_only!("opt.prof_peak", |p, c| c.read_bool(on(&p.settings.peak))),
     read_only!("opt.prof_seed", |p, c| c.read(p.settings.seed().unwrap_or(u64::MAX))),
+    read_only!("opt.prof_format", |p, c| c.read_text(p.settings.format_name())),
     read_only!("opt.prof_unwind", |p, c| c.read_text(p.settings.method_name())),
 ];

@@ -8,6 +8,7 @@ use alloc_core::OptionVerdict;
 use alloc_core::conf::{boolean, clipped, number, signed};
 use alloc_core::lock::{Mutex, Rank};
 
+use crate::kind::Format;
 use crate::triggers::Triggers;
 use crate::unwind::Method;
 
@@ -129,6 +130,8 @@ pub struct Settings {
     seed: AtomicU64,
     /// `prof_unwind`.
     method: AtomicU8,
+    /// `prof_format`: whether dumps are jemalloc's text.
+    heap_v2: AtomicBool,
     /// `prof_prefix`, `prof.prefix`.
     pub prefix: Mutex<Path>,
     configured: UnsafeCell<Configured>,
@@ -161,6 +164,7 @@ impl Settings {
             peak: AtomicBool::new(false),
             seed: AtomicU64::new(NO_SEED),
             method: AtomicU8::new(0),
+            heap_v2: AtomicBool::new(false),
             prefix: Mutex::new(Rank::Stacks, PREFIX),
             configured: UnsafeCell::new(Configured {
                 enabled: false,
@@ -264,6 +268,10 @@ impl Settings {
                 let method = METHODS.iter().position(|name| name.to_bytes() == value).ok_or(OptionVerdict::Invalid)?;
                 self.method.store(method as u8, Ordering::Relaxed);
             }
+            b"prof_format" => {
+                let format = FORMATS.iter().position(|name| name.to_bytes() == value).ok_or(OptionVerdict::Invalid)?;
+                self.heap_v2.store(format == 1, Ordering::Relaxed);
+            }
             b"prof_prefix" => *self.prefix.lock() = Path::new(value).ok_or(OptionVerdict::Invalid)?,
             _ => return self.triggers.set(key, value),
         }
@@ -273,6 +281,16 @@ impl Settings {
     /// Sets the mean distance of samples; a profile can hold no more than 2^63 − 1.
     pub fn set_interval(&self, bytes: u64) {
         self.interval.store(bytes.clamp(1, i64::MAX as u64), Ordering::Relaxed);
+    }
+
+    /// How dumps are written to files.
+    pub(crate) fn format(&self) -> Format {
+        if self.heap_v2.load(Ordering::Relaxed) { Format::HeapV2 } else { Format::Pprof }
+    }
+
+    /// The value of `prof_format`.
+    pub fn format_name(&self) -> &'static CStr {
+        FORMATS[usize::from(self.heap_v2.load(Ordering::Relaxed))]
     }
 
     /// The value of `prof_unwind`.
@@ -287,6 +305,8 @@ impl Default for Settings {
     }
 }
 
+/// Values of `prof_format`.
+const FORMATS: [&CStr; 2] = [c"pprof", c"heap_v2"];
 /// Values of `prof_unwind`, in the order of [`Settings::method`].
 const METHODS: [&CStr; 4] = [c"auto", c"fp", c"dwarf", c"libgcc"];
 
