@@ -6,6 +6,7 @@ pub mod allocators;
 pub mod compile;
 pub mod fast_path;
 pub mod fast_path_table;
+pub mod suite;
 
 use std::path::{Path, PathBuf};
 

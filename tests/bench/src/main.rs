@@ -18,12 +18,15 @@ struct Arguments {
 enum Command {
     /// Counts the instructions of malloc's and free's fast paths by callgrind
     FastPath(commands::fast_path::Options),
+    /// Runs the workloads of workloads.toml and prints tables of ratios: time and memory
+    Suite(commands::suite::Options),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Command::FastPath(options) => commands::fast_path::run(&options),
+        Command::Suite(options) => commands::suite::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
