@@ -3,7 +3,7 @@
 //!
 //! A picture's way through the rooms: [`input`] reads and recognises a file, the symbolizer names its
 //! frames, [`model`] holds it in memory, [`graph`] and [`stats`] make numbers with intervals of it,
-//! [`compare`] tells real changes from noise, and
+//! [`compare`] tells real changes from noise, [`series`] leaks from caches, and
 //! one module of [`report`] writes them, through [`escape`], as text, JSON or SVG. [`run`] starts
 //! programs under the allocator. [`cli`] is the command line.
 //!
@@ -24,5 +24,6 @@ pub mod model;
 pub mod output;
 pub mod report;
 pub mod run;
+pub mod series;
 pub mod stats;
 pub mod symbolize;

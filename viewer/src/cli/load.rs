@@ -65,13 +65,21 @@ impl<'a> Request<'a> {
 
     /// Loads it.
     pub fn load(&self) -> Result<Loaded> {
-        let filters = compile(self.filter)?;
-        let (bases, base) = self.base;
+        let (bases, _) = self.base;
         if self.normalise && bases.is_empty() {
             return Err(Error::Usage("--normalize needs a --base or --diff-base".to_owned()));
         }
+        // A bad expression is told before anything is read.
+        compile(self.filter)?;
         let news = read_all(self.files, self.names)?;
         let bases = read_all(bases, self.names)?;
+        self.prepare(news, bases)
+    }
+
+    /// The same for files that have been read.
+    pub fn prepare(&self, news: Vec<Input>, bases: Vec<Input>) -> Result<Loaded> {
+        let filters = compile(self.filter)?;
+        let (_, base) = self.base;
         let first = news[0].path.clone();
         // Scaling must come before rows of both sides are taken for the same.
         let merge = if self.normalise { Merge::Nothing } else { self.merge };

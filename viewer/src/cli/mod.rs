@@ -4,6 +4,7 @@
 //! closes the pipe early has got what it wanted: status 0.
 
 pub mod args;
+mod leaks;
 mod load;
 mod manual;
 mod reports;
@@ -47,6 +48,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::List(arguments) => reports::list(&arguments),
         args::Command::Flame(arguments) => reports::flame(&arguments),
         args::Command::Diff(arguments) => reports::diff(&arguments),
+        args::Command::Leaks(arguments) => leaks::leaks(&arguments),
         args::Command::Info(arguments) => reports::info(&arguments),
         args::Command::Convert(arguments) => reports::convert(&arguments),
         args::Command::Symbolize(arguments) => symbolize_command(&arguments),

@@ -146,7 +146,7 @@ fn write(
 }
 
 /// A request without the options of tables.
-fn plain<'a>(
+pub(super) fn plain<'a>(
     files: &'a [PathBuf],
     base: (&'a [PathBuf], BaseUse),
     column: &'a args::Column,

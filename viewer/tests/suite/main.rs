@@ -6,6 +6,7 @@ mod flame;
 mod formats;
 mod go;
 mod input;
+mod leaks;
 mod noise;
 mod run;
 mod support;

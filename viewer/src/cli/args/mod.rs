@@ -44,6 +44,8 @@ pub enum Command {
     Flame(Flame),
     /// Show what changed between two profiles, with 95 % intervals.
     Diff(Diff),
+    /// Show what grows over a series of dumps and does not stop.
+    Leaks(Leaks),
     /// Show what a profile is: time, period, totals, mappings.
     Info(Info),
     /// Write a profile in another format.
@@ -264,6 +266,46 @@ pub struct Diff {
     /// Write the difference as a profile, which `go tool pprof` opens; the default for a file that ends in .pb.gz.
     #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["json", "csv"])]
     pub to: Option<DiffFormat>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `leaks`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Leaks {
+    /// Three or more dumps of a process, in any order; a directory stands for all dumps in it, of the process that has
+    /// most of them.
+    #[arg(id = "profiles", required = true, value_name = "DUMPS", value_hint = ValueHint::AnyPath)]
+    pub files: Vec<PathBuf>,
+    /// Look at no more dumps than this: the first, the last, and evenly chosen ones between them.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(3..))]
+    pub most: u32,
+    #[command(flatten)]
+    pub column: Column,
+    /// Look at cumulative sums; rows are functions unless asked otherwise.
+    #[arg(long)]
+    pub cum: bool,
+    /// Show at most this many rows; 0 shows all, steady ones included.
+    #[arg(short = 'n', long, value_name = "ROWS", default_value_t = 20, allow_negative_numbers = true)]
+    pub nodecount: i64,
+    /// Unit of all numbers: B, kB, MB, …; `auto` chooses for each number.
+    #[arg(long, value_name = "UNIT", default_value = "auto")]
+    pub unit: String,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub filter: Filter,
+    #[command(flatten)]
+    pub sources: Sources,
+    #[command(flatten)]
+    pub names: Names,
+    /// For programs: JSON with slopes, intervals and all values.
+    #[arg(long, conflicts_with = "svg")]
+    pub json: bool,
+    /// Draw trend plots; the default for a file that ends in .svg.
+    #[arg(long)]
+    pub svg: bool,
     #[command(flatten)]
     pub output: Output,
 }
