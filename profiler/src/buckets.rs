@@ -47,7 +47,7 @@ impl Bucket {
 }
 
 /// Most buckets: 12 MiB, and 2 MiB for their index.
-const BUCKETS_MAX: usize = 1 << 18;
+pub const BUCKETS_MAX: usize = 1 << 18;
 /// Of them, those kept back for stack 0, which takes what finds no bucket of its own.
 const BUCKETS_BACK: usize = 1 << 12;
 
@@ -84,6 +84,11 @@ unsafe impl Send for Origins {}
 unsafe impl Sync for Origins {}
 
 impl Origins {
+    /// The first number that no bucket of that moment has.
+    pub fn count(&self) -> u32 {
+        self.length as u32
+    }
+
     /// The origin of a bucket's samples.
     pub fn get(&self, id: BucketId) -> Origin {
         let at = id.0 as usize;
@@ -130,6 +135,11 @@ impl Buckets {
         let length = inner.next;
         let start = inner.slots.as_mut_slice().first_mut().map_or(NonNull::dangling(), NonNull::from);
         Origins { start, length }
+    }
+
+    /// The first number that no bucket has yet.
+    pub fn count(&self) -> u32 {
+        self.inner.lock().next as u32
     }
 
     /// The origin of one bucket's samples.

@@ -14,7 +14,7 @@ use crate::profiler::Profiler;
 use crate::records::Moment;
 use crate::rows::{self, Frames, Labels};
 use crate::snapshot::Snapshot;
-use crate::{HEAP, heap_v2, memory, waste};
+use crate::{HEAP, heap_v2, lifetimes, memory, waste};
 
 /// ENOENT: there is nothing of that kind.
 const NOTHING: SinkError = SinkError(2);
@@ -25,6 +25,7 @@ pub fn write<S: Sink>(kind: Kind, sink: S) -> Result<S, SinkError> {
         Kind::Heap => now(sink),
         Kind::Peak => peak(sink),
         Kind::Waste => waste::write(sink),
+        Kind::Lifetime => lifetimes::write(sink),
     }
 }
 

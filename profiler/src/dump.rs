@@ -14,13 +14,13 @@ use pprof_export::unsample::Estimator;
 
 use crate::file::{self, PartFile, SignalsBlocked};
 use crate::kind::Kind;
-use crate::naming::{Numbers, Trigger};
+use crate::naming::{self, Numbers, Trigger};
 use crate::profiler::Profiler;
 use crate::records::Moment;
 use crate::retention::Retention;
 use crate::settings::Path;
 use crate::snapshot::Snapshot;
-use crate::{HEAP, content, helpers};
+use crate::{HEAP, content, helpers, journal};
 
 /// What the one that writes has to itself.
 #[derive(Debug)]
@@ -89,11 +89,14 @@ pub fn to_path(kind: Kind, path: &[u8]) -> Result<(), Errno> {
         if TURN.held_by_me() {
             return Err(EDEADLK);
         }
-        let _signals = SignalsBlocked::new();
-        let _turn = TURN.lock();
+        let signals = SignalsBlocked::new();
+        let turn = TURN.lock();
         let mut part = PartFile::create(&path)?;
         fill(kind, &mut part)?;
-        part.commit(&path, true)
+        part.commit(&path, true)?;
+        drop((turn, signals));
+        HEAP.observer().hooks.dumped(path.as_c_str());
+        Ok(())
     });
     if let Err(errno) = result {
         complain(path, errno);
@@ -112,7 +115,7 @@ pub fn to_numbered(kind: Kind, trigger: Trigger) -> Result<(), Errno> {
         return Err(EDEADLK);
     }
     let result = allowed().and_then(|()| {
-        let _signals = SignalsBlocked::new();
+        let signals = SignalsBlocked::new();
         let mut turn = match TURN.try_lock() {
             Some(turn) => turn,
             None if trigger.is_asked_for() => TURN.lock(),
@@ -122,7 +125,10 @@ pub fn to_numbered(kind: Kind, trigger: Trigger) -> Result<(), Errno> {
             // The process ends: what begins now might not be finished.
             return Ok(());
         }
-        write_numbered(&mut turn, &prefix, kind, trigger)
+        let name = write_numbered(&mut turn, &prefix, kind, trigger)?;
+        drop((turn, signals));
+        HEAP.observer().hooks.dumped(name.as_c_str());
+        Ok(())
     });
     if let Err(errno) = result
         && (trigger.is_asked_for() || may_complain_again())
@@ -132,7 +138,7 @@ pub fn to_numbered(kind: Kind, trigger: Trigger) -> Result<(), Errno> {
     result
 }
 
-fn write_numbered(turn: &mut Turn, prefix: &Path, kind: Kind, trigger: Trigger) -> Result<(), Errno> {
+fn write_numbered(turn: &mut Turn, prefix: &Path, kind: Kind, trigger: Trigger) -> Result<Path, Errno> {
     let settings = &HEAP.observer().settings;
     let with_namespace = settings.pid_namespace.load(Ordering::Relaxed);
     let next_name = |numbers: &mut Numbers| {
@@ -162,7 +168,7 @@ fn write_numbered(turn: &mut Turn, prefix: &Path, kind: Kind, trigger: Trigger) 
         let path = part.absolute(&name).unwrap_or(name);
         turn.retention.wrote(path.as_bytes(), identity, allocated, keep);
     }
-    Ok(())
+    Ok(name)
 }
 
 /// A dump that starts by itself, unless sampling is off. One that a signal asks for is written while it pauses, too.
@@ -177,6 +183,37 @@ pub fn automatic(trigger: Trigger) -> Result<(), Errno> {
     } else {
         Ok(())
     }
+}
+
+/// Writes the log of lives to `path`, or to `<prefix>.<pid>.<number>.json`.
+pub fn journal(path: &Path, number: u64) -> Result<(), Errno> {
+    let _suppressed = HEAP.suppress();
+    let write = || {
+        allowed()?;
+        let mut target = *path;
+        if target.as_bytes().is_empty() {
+            target = naming::expand(&HEAP.observer().settings.prefix.lock()).ok_or(ENAMETOOLONG)?;
+            for part in [Decimal::new(sys::getpid() as u64), Decimal::new(number)] {
+                (target.push(b".") && target.push(part.as_bytes())).then_some(()).ok_or(ENAMETOOLONG)?;
+            }
+            target.push(b".json").then_some(()).ok_or(ENAMETOOLONG)?;
+        }
+        file::check_target(&target)?;
+        if TURN.held_by_me() {
+            return Err(EDEADLK);
+        }
+        let _signals = SignalsBlocked::new();
+        let _turn = TURN.lock();
+        let mut part = PartFile::create(&target)?;
+        journal::write(HEAP.observer(), &mut part).map_err(|error| Errno(error.0))?;
+        part.flush()?;
+        part.commit(&target, true)
+    };
+    let result = write();
+    if let Err(errno) = result {
+        complain(path.as_bytes(), errno);
+    }
+    result
 }
 
 /// Writes a dump into memory.
@@ -198,6 +235,7 @@ pub extern "C" fn at_exit() {
     if !settings.enabled.load(Ordering::Relaxed) {
         return;
     }
+    journal::stop();
     if settings.final_dump.load(Ordering::Relaxed) {
         let _ = to_numbered(Kind::Heap, Trigger::Final);
         if profiler.peak.is_found() {

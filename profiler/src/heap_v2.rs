@@ -28,6 +28,7 @@ use crate::names::Name;
 use crate::profiler::Profiler;
 use crate::records::Moment;
 use crate::snapshot::{order_stacks, push};
+use crate::text::Text;
 use crate::{HEAP, maps};
 
 /// Samples of one origin and thread; thread 0: all that there ever were of the origin.
@@ -129,7 +130,7 @@ pub fn write<S: Sink>(moment: Moment, epoch: u32, sink: S) -> Result<S, SinkErro
     let now = profiler.settings.interval.load(Ordering::Relaxed);
     let period = rows.iter().map(|row| origins.get(row.bucket).period).min().map_or(now, |least| least.min(now)).max(1);
 
-    let mut out = Text { sink, buffer: [0; TEXT_BYTES], used: 0 };
+    let mut out = Text::new(sink);
     out.put(b"heap_v2/")?;
     out.number(period)?;
     out.put(b"\n")?;
@@ -149,10 +150,10 @@ pub fn write<S: Sink>(moment: Moment, epoch: u32, sink: S) -> Result<S, SinkErro
         }
         out.put(b"\n")?;
         let (live, ever) = of_all(of_stack, &origins, period);
-        out.line(b"*", live, ever, b"")?;
+        line(&mut out, b"*", live, ever, b"")?;
         for of_thread in threads(of_stack) {
             let live = distorted(sum(of_thread, &origins), period);
-            out.line(Decimal::new(of_thread[0].thread.into()).as_bytes(), live, Numbers::default(), b"")?;
+            line(&mut out, Decimal::new(of_thread[0].thread.into()).as_bytes(), live, Numbers::default(), b"")?;
         }
     }
     out.put(b"\nMAPPED_LIBRARIES:\n")?;
@@ -184,7 +185,7 @@ fn head<S: Sink>(
             push(&mut by_thread, (thread, name, distorted(sum(of_thread, origins), period)))?;
         }
     }
-    out.line(b"*", live, ever, b"")?;
+    line(out, b"*", live, ever, b"")?;
     by_thread.sort_unstable_by_key(|&(thread, name, _)| (thread, name));
     for of_thread in by_thread.chunk_by(|a, b| a.0 == b.0) {
         let mut live = Numbers::default();
@@ -192,7 +193,7 @@ fn head<S: Sink>(
         let (thread, name, _) = of_thread[of_thread.len() - 1];
         let name: Name = profiler.names.get(name);
         let length = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-        out.line(Decimal::new(thread.into()).as_bytes(), live, Numbers::default(), &name[..length])?;
+        line(out, Decimal::new(thread.into()).as_bytes(), live, Numbers::default(), &name[..length])?;
     }
     Ok(())
 }
@@ -217,54 +218,22 @@ fn threads(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
     rows[rows.partition_point(|row| row.thread == 0)..].chunk_by(|a, b| a.thread == b.thread)
 }
 
-const TEXT_BYTES: usize = 4096;
-
-/// Text on its way to a sink.
-struct Text<S> {
-    sink: S,
-    buffer: [u8; TEXT_BYTES],
-    used: usize,
-}
-
-impl<S: Sink> Text<S> {
-    fn put(&mut self, text: &[u8]) -> Result<(), SinkError> {
-        if text.len() > TEXT_BYTES - self.used {
-            self.sink.write(&self.buffer[..self.used])?;
-            self.used = 0;
-            if text.len() > TEXT_BYTES {
-                return self.sink.write(text);
-            }
-        }
-        self.buffer[self.used..][..text.len()].copy_from_slice(text);
-        self.used += text.len();
-        Ok(())
+/// A line of numbers.
+fn line<S: Sink>(out: &mut Text<S>, thread: &[u8], live: Numbers, ever: Numbers, name: &[u8]) -> Result<(), SinkError> {
+    out.put(b"  t")?;
+    out.put(thread)?;
+    for (before, number) in
+        [(&b": "[..], live.objects), (b": ", live.bytes), (b" [", ever.objects), (b": ", ever.bytes)]
+    {
+        out.put(before)?;
+        out.number(number)?;
     }
-
-    fn number(&mut self, number: u64) -> Result<(), SinkError> {
-        self.put(Decimal::new(number).as_bytes())
+    out.put(b"]")?;
+    if !name.is_empty() {
+        out.put(b" ")?;
+        out.put(name)?;
     }
-
-    fn line(&mut self, thread: &[u8], live: Numbers, ever: Numbers, name: &[u8]) -> Result<(), SinkError> {
-        self.put(b"  t")?;
-        self.put(thread)?;
-        for (before, number) in
-            [(&b": "[..], live.objects), (b": ", live.bytes), (b" [", ever.objects), (b": ", ever.bytes)]
-        {
-            self.put(before)?;
-            self.number(number)?;
-        }
-        self.put(b"]")?;
-        if !name.is_empty() {
-            self.put(b" ")?;
-            self.put(name)?;
-        }
-        self.put(b"\n")
-    }
-
-    fn finish(mut self) -> Result<S, SinkError> {
-        self.sink.write(&self.buffer[..self.used])?;
-        Ok(self.sink)
-    }
+    out.put(b"\n")
 }
 
 #[cfg(test)]

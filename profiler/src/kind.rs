@@ -10,6 +10,8 @@ pub enum Kind {
     Peak,
     /// Usable bytes that nobody asked for, where they were allocated.
     Waste,
+    /// Blocks that were freed, by how long they had lived.
+    Lifetime,
 }
 
 impl Kind {
@@ -19,6 +21,7 @@ impl Kind {
             Kind::Heap | Kind::Peak if matches!(format, Format::HeapV2) => b".heap",
             Kind::Heap | Kind::Peak => b".heap.pb.gz",
             Kind::Waste => b".waste.pb.gz",
+            Kind::Lifetime => b".lifetime.pb.gz",
         }
     }
 }

@@ -23,6 +23,10 @@ mod unobserved;
 #[cfg(feature = "profiling")]
 mod buckets;
 #[cfg(feature = "profiling")]
+mod class_stats;
+#[cfg(feature = "profiling")]
+mod clock;
+#[cfg(feature = "profiling")]
 mod content;
 #[cfg(feature = "profiling")]
 mod dump;
@@ -33,7 +37,13 @@ mod heap_v2;
 #[cfg(feature = "profiling")]
 mod helpers;
 #[cfg(feature = "profiling")]
+mod hooks;
+#[cfg(feature = "profiling")]
+mod journal;
+#[cfg(feature = "profiling")]
 mod kind;
+#[cfg(feature = "profiling")]
+mod lifetimes;
 #[cfg(feature = "profiling")]
 mod maps;
 #[cfg(feature = "profiling")]
@@ -50,6 +60,8 @@ mod peak;
 pub mod profile;
 #[cfg(feature = "profiling")]
 mod profiler;
+#[cfg(feature = "profiling")]
+mod recent;
 #[cfg(feature = "profiling")]
 mod records;
 #[cfg(feature = "profiling")]
@@ -68,6 +80,8 @@ mod stacks;
 mod sweep;
 #[cfg(feature = "profiling")]
 mod table;
+#[cfg(feature = "profiling")]
+mod text;
 #[cfg(feature = "profiling")]
 mod triggers;
 #[cfg(feature = "profiling")]

@@ -6,8 +6,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use alloc_core::ctl::node::text;
 use alloc_core::ctl::{Call, Code, Node};
 
-use crate::HEAP;
-use crate::dump;
+use alloc_core::size::{NBINS, NLEXTENTS};
+
+use crate::{HEAP, class_stats, dump, hooks, journal, recent};
+use crate::hooks::Which;
 use crate::kind::Kind;
 use crate::naming::Trigger;
 use crate::names::Name;
@@ -96,6 +98,29 @@ fn dump_of(call: &mut Call<'_>, kind: Kind, trigger: Trigger) -> Answer {
         None => dump::to_numbered(kind, trigger),
     };
     result.map_err(|_| Code::EFAULT)
+}
+
+fn lifetime_dump(call: &mut Call<'_>) -> Answer {
+    dump_of(call, Kind::Lifetime, Trigger::Manual)
+}
+
+fn log_start(call: &mut Call<'_>) -> Answer {
+    let profiler = enabled()?;
+    call.write_only()?;
+    let name = call.written::<*const c_char>()?.unwrap_or(core::ptr::null());
+    // SAFETY: the caller passes null or a C string.
+    let path = Path::new(unsafe { text(name) }.unwrap_or(b"")).ok_or(Code::EFAULT)?;
+    if !profiler.journal.start(path) {
+        return Err(Code::EFAULT);
+    }
+    profiler.tell_exit();
+    Ok(())
+}
+
+fn log_stop(call: &mut Call<'_>) -> Answer {
+    enabled()?;
+    call.void()?;
+    if journal::stop() { Ok(()) } else { Err(Code::EFAULT) }
 }
 
 fn peak(call: &mut Call<'_>) -> Answer {
@@ -226,6 +251,19 @@ pub static NODES: &[Node] = &[
     Node { name: "prof.dump", handler: dump },
     Node { name: "prof.peak_dump", handler: peak_dump },
     Node { name: "prof.waste_dump", handler: waste_dump },
+    Node { name: "prof.lifetime_dump", handler: lifetime_dump },
+    Node { name: "prof.log_start", handler: log_start },
+    Node { name: "prof.log_stop", handler: log_stop },
+    Node { name: "prof.stats.bins.<i>.live", handler: |c| class_stats::control(c, 0, NBINS, true) },
+    Node { name: "prof.stats.bins.<i>.accum", handler: |c| class_stats::control(c, 0, NBINS, false) },
+    Node { name: "prof.stats.lextents.<i>.live", handler: |c| class_stats::control(c, NBINS, NLEXTENTS, true) },
+    Node { name: "prof.stats.lextents.<i>.accum", handler: |c| class_stats::control(c, NBINS, NLEXTENTS, false) },
+    Node { name: "experimental.prof_recent.alloc_max", handler: recent::alloc_max },
+    Node { name: "experimental.prof_recent.alloc_dump", handler: recent::alloc_dump },
+    Node { name: "experimental.hooks.prof_backtrace", handler: |c| hooks::control(c, Which::Backtrace) },
+    Node { name: "experimental.hooks.prof_dump", handler: |c| hooks::control(c, Which::Dumped) },
+    Node { name: "experimental.hooks.prof_sample", handler: |c| hooks::control(c, Which::Sampled) },
+    Node { name: "experimental.hooks.prof_sample_free", handler: |c| hooks::control(c, Which::Freed) },
     Node { name: "prof.peak", handler: peak },
     Node { name: "prof.prefix", handler: prefix },
     Node { name: "prof.reset", handler: reset },
@@ -265,6 +303,10 @@ pub static NODES: &[Node] = &[
     read_only!("opt.prof_keep_largest", |p, c| c.read(p.settings.triggers.largest_kept())),
     read_only!("opt.prof_peak", |p, c| c.read_bool(on(&p.settings.peak))),
     read_only!("opt.prof_seed", |p, c| c.read(p.settings.seed().unwrap_or(u64::MAX))),
+    read_only!("opt.prof_log", |p, c| c.read_bool(on(&p.settings.log))),
+    read_only!("opt.prof_stats", |p, c| c.read_bool(on(&p.settings.stats))),
+    read_only!("opt.prof_recent_alloc_max", |p, c| c.read(p.settings.recent.load(Ordering::Relaxed))),
+    read_only!("opt.prof_time_resolution", |p, c| c.read_text(p.settings.time_resolution())),
     read_only!("opt.prof_format", |p, c| c.read_text(p.settings.format_name())),
     read_only!("opt.prof_unwind", |p, c| c.read_text(p.settings.method_name())),
 ];

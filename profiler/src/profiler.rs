@@ -10,12 +10,18 @@ use alloc_core::{Block, Observer, OptionVerdict, ThreadSlot, sys};
 use pprof_export::unsample::probability;
 
 use crate::buckets::{Buckets, Origin};
+use crate::class_stats::ClassStats;
+use crate::clock::Clock;
+use crate::hooks::Hooks;
+use crate::journal::{Journal, Life};
+use crate::lifetimes::Lifetimes;
 use crate::naming::Trigger;
 use crate::names::Names;
 use crate::peak::Peak;
+use crate::recent::{Entry, Event, Recent};
 use crate::records::{Record, Records};
 use crate::sampler::{self, NEVER, choice, word};
-use crate::settings::{DEPTH_MAX, Settings};
+use crate::settings::{DEPTH_MAX, Path, Settings};
 use crate::stacks::{StackId, Stacks};
 use crate::unwind::{self, Cut};
 use crate::{HEAP, dump, helpers, nodes};
@@ -32,6 +38,12 @@ pub struct Profiler {
     pub(crate) buckets: Buckets,
     pub(crate) names: Names,
     pub(crate) peak: Peak,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) recent: Recent,
+    pub(crate) journal: Journal,
+    pub(crate) class_stats: ClassStats,
+    pub(crate) hooks: Hooks,
+    pub(crate) clock: Clock,
     /// The number of the dump interval, from 1; moved on by each dump.
     pub(crate) epoch: AtomicU32,
     /// Samples ever taken, and those whose stack doesn't reach the start of its thread.
@@ -61,6 +73,12 @@ impl Profiler {
             buckets: Buckets::new(),
             names: Names::new(),
             peak: Peak::new(),
+            lifetimes: Lifetimes::new(),
+            recent: Recent::new(),
+            journal: Journal::new(),
+            class_stats: ClassStats::new(),
+            hooks: Hooks::new(),
+            clock: Clock::new(),
             epoch: AtomicU32::new(1),
             samples: AtomicU64::new(0),
             incomplete: AtomicU64::new(0),
@@ -131,6 +149,7 @@ impl Profiler {
 
     fn forget(&self) {
         // Counts first: a sample is counted before it gets its record.
+        self.lifetimes.clear(self.buckets.count());
         self.buckets.clear();
         self.records.clear();
         self.peak.forget();
@@ -151,12 +170,18 @@ impl Profiler {
 
     fn prepare(&self) {
         sampler::seed(self.settings.seed());
+        self.clock.start();
+        self.lifetimes.prepare();
+    }
+
+    pub(crate) fn own_module(&self) -> Range<usize> {
+        self.own_start.load(Ordering::Relaxed)..self.own_end.load(Ordering::Relaxed)
     }
 
     /// Has the end of the process told, once.
     fn register_exit(&self) {
         let settings = &self.settings;
-        let wanted = settings.final_dump.load(Ordering::Relaxed) || settings.leak.load(Ordering::Relaxed);
+        let wanted = [&settings.final_dump, &settings.leak, &settings.log].iter().any(|flag| flag.load(Ordering::Relaxed));
         if wanted {
             self.tell_exit();
         }
@@ -177,13 +202,62 @@ impl Profiler {
         // Not cleared: a kilobyte, of which most stacks need little.
         let mut frames = [MaybeUninit::<usize>::uninit(); FRAMES];
         let depth = (settings.depth.load(Ordering::Relaxed) as usize).min(FRAMES);
-        let capture = unwind::capture(settings.method(), stack, cut, &mut frames[..depth]);
+        let capture = self.hooks.capture(cut, &mut frames[..depth]);
+        let capture =
+            capture.unwrap_or_else(|| unwind::capture(settings.method(), stack, cut, &mut frames[..depth]));
         if capture.end != unwind::End::Complete {
             self.incomplete.fetch_add(1, Ordering::Relaxed);
         }
         // SAFETY: a walk writes as many frames as it says.
         let frames = unsafe { core::slice::from_raw_parts(frames.as_ptr().cast::<usize>(), capture.depth) };
         self.stacks.intern(frames, capture.end)
+    }
+
+    /// The calling thread's stack from `entry` on.
+    fn stack(&self, slot: &mut ThreadSlot, entry: sys::Entry) -> StackId {
+        if slot.words[word::STACK] == 0 {
+            slot.words[word::STACK] = unwind::stack().word();
+        }
+        let cut = Cut { entry, own: self.own_module() };
+        let own_stack = unwind::Stack::from_word(slot.words[word::STACK]);
+        // The usual depth needs a kilobyte of the program's stack, the greatest four.
+        if self.settings.depth.load(Ordering::Relaxed) <= DEPTH_USUAL {
+            self.capture::<{ DEPTH_USUAL as usize }>(own_stack, &cut)
+        } else {
+            self.capture::<{ DEPTH_MAX as usize }>(own_stack, &cut)
+        }
+    }
+
+    /// A sampled block was freed now.
+    fn ended(&'static self, slot: &mut ThreadSlot, record: &Record) {
+        let age_ns = self.clock.nanoseconds(sys::ticks().wrapping_sub(record.birth));
+        self.lifetimes.freed(record.bucket, age_ns, u64::from(record.thread) == slot.uid & u64::from(u32::MAX));
+        let (recent, log) = (self.recent.is_on(), self.journal.wants(record.birth));
+        let (stats, heard) = (self.class_stats.on.load(Ordering::Relaxed), self.hooks.hears_frees());
+        if recent || log || stats || heard {
+            self.tell_end(slot, record, age_ns, recent || log);
+        }
+    }
+
+    /// Tells of the free to whoever wants to know more of it than its age.
+    #[cold]
+    fn tell_end(&'static self, slot: &mut ThreadSlot, record: &Record, age_ns: u64, with_stack: bool) {
+        let origin = self.buckets.origin(record.bucket);
+        let (address, usable) = (record.address as usize, origin.usable as usize);
+        self.class_stats.freed(usable, usable.saturating_sub(record.unasked as usize));
+        if with_stack {
+            let time_ns = sys::clock_realtime_ns();
+            self.refresh(slot, sys::ticks());
+            let stack = self.stack(slot, sys::entry());
+            let freed = Event { thread: slot.uid as u32, name: Names::current(slot), stack, time_ns };
+            let born_ns = time_ns.saturating_sub(age_ns);
+            let born = Event { thread: record.thread, name: record.name, stack: origin.stack, time_ns: born_ns };
+            self.recent.freed(address, &freed);
+            if self.journal.wants(record.birth) {
+                self.journal.ended(&Life { usable: origin.usable, born, freed });
+            }
+        }
+        self.hooks.freed(address, usable);
     }
 
     /// Reads the thread's name again after a few milliseconds: a system call, as dear as all the rest of a sample.
@@ -243,8 +317,13 @@ impl Observer for Profiler {
         self.peak.set(settings.peak.load(Ordering::Relaxed));
         // SAFETY: the heap boots once, and nobody asks for the settings before that.
         unsafe { settings.freeze() };
+        self.recent.keep(settings.recent.load(Ordering::Relaxed));
+        self.class_stats.on.store(settings.stats.load(Ordering::Relaxed), Ordering::Relaxed);
         if settings.enabled.load(Ordering::Relaxed) {
             self.prepare();
+            if settings.log.load(Ordering::Relaxed) {
+                self.journal.start(Path::from_const(b""));
+            }
         }
         if settings.leak_error.load(Ordering::Relaxed) && !settings.final_dump.load(Ordering::Relaxed) {
             alloc_core::message::warn(&[b"prof_leak_error is set w/o prof_final."]);
@@ -286,18 +365,7 @@ impl Observer for Profiler {
         if slot.words[word::DRAWN] & 1 != 0 || !self.samples_now(slot) {
             return false;
         }
-        if slot.words[word::STACK] == 0 {
-            slot.words[word::STACK] = unwind::stack().word();
-        }
-        let own = self.own_start.load(Ordering::Relaxed)..self.own_end.load(Ordering::Relaxed);
-        let cut = Cut { entry: block.entry, own };
-        let own_stack = unwind::Stack::from_word(slot.words[word::STACK]);
-        // The usual depth needs a kilobyte of the program's stack, the greatest four.
-        let stack = if self.settings.depth.load(Ordering::Relaxed) <= DEPTH_USUAL {
-            self.capture::<{ DEPTH_USUAL as usize }>(own_stack, &cut)
-        } else {
-            self.capture::<{ DEPTH_MAX as usize }>(own_stack, &cut)
-        };
+        let stack = self.stack(slot, block.entry);
         self.samples.fetch_add(1, Ordering::Relaxed);
         let birth = sys::ticks();
         self.refresh(slot, birth);
@@ -318,6 +386,17 @@ impl Observer for Profiler {
             name: Names::current(slot),
             labels: 0,
         });
+        self.class_stats.sampled(block.usable_bytes, block.requested_bytes);
+        if self.recent.is_on() {
+            let time_ns = sys::clock_realtime_ns();
+            let born = Event { thread: slot.uid as u32, name: Names::current(slot), stack, time_ns };
+            let (requested, usable) = (block.requested_bytes, block.usable_bytes);
+            self.recent.sampled(&Entry { address: block.address, requested, usable, born, freed: Event::default() });
+        }
+        if self.hooks.hears_samples() {
+            let frames = self.stacks.get(stack).frames;
+            self.hooks.sampled(block.address, block.requested_bytes, frames, block.usable_bytes);
+        }
         // With its record: if this block makes the peak, it is part of it.
         self.peak.account(slot);
         kept
@@ -326,7 +405,11 @@ impl Observer for Profiler {
     fn freed(&'static self, slot: &mut ThreadSlot, address: usize) -> bool {
         // Before the block is gone: the heap hasn't counted its free yet.
         self.peak.account(slot);
-        self.records.remove(address, self.peak.kept()).is_some()
+        let Some(record) = self.records.remove(address, self.peak.kept()) else { return false };
+        if !record.is_forgotten() {
+            self.ended(slot, &record);
+        }
+        true
     }
 
     fn resized(&'static self, address: usize, requested_bytes: usize) {
@@ -371,6 +454,7 @@ impl Observer for Profiler {
                 counts.merge(&self.records.lock_counts());
                 counts.merge(&self.names.lock_counts());
             }
+            "prof_recent_alloc" => counts.merge(&self.recent.lock_counts()),
             "prof_dump" => counts.merge(&dump::lock_counts()),
             _ => {}
         }
@@ -382,6 +466,7 @@ impl Observer for Profiler {
         self.buckets.reset_lock_counts();
         self.records.reset_lock_counts();
         self.names.reset_lock_counts();
+        self.recent.reset_lock_counts();
         dump::reset_lock_counts();
     }
 
@@ -393,6 +478,8 @@ impl Observer for Profiler {
         self.buckets.after_fork();
         self.names.after_fork();
         self.peak.after_fork();
+        self.recent.after_fork();
+        self.journal.after_fork();
         self.settings.prefix.after_fork(|_| {});
         let mut half_forgotten = false;
         self.resetting.after_fork(|()| half_forgotten = true);

@@ -20,11 +20,12 @@ pub struct Record {
     pub address: u64,
     /// When it was allocated, in ticks of the processor.
     pub birth: u64,
-    /// Its stack, usable size and sample interval; 0: the sample was forgotten, and stays for the flag of its slab.
+    /// Its stack, usable size and sample interval.
     pub bucket: BucketId,
     /// Usable bytes that nobody asked for; at most 4 GiB are told.
     pub unasked: u32,
-    /// The dump interval in which it was allocated, from 1.
+    /// The dump interval in which it was allocated, from 1; the greatest number: the sample was forgotten, and stays for
+    /// the flag of its slab.
     pub epoch: u32,
     /// How many peaks there had been.
     pub peak: u32,
@@ -38,8 +39,8 @@ pub struct Record {
 // SAFETY: integers.
 unsafe impl Zeroed for Record {}
 
-/// The bucket of samples that were forgotten.
-const FORGOTTEN: BucketId = BucketId(0);
+/// The dump interval of samples that were forgotten.
+const FORGOTTEN: u32 = u32::MAX;
 
 const SHARDS: usize = 16;
 const SHARD_LEN_MIN: usize = 64;
@@ -61,6 +62,13 @@ const EMPTY: Shard = Shard { slots: Array::new(), used: 0, gone: Array::new(), g
 pub struct Records {
     shards: [Mutex<Shard>; SHARDS],
     dropped: AtomicU64,
+}
+
+impl Record {
+    /// Whether the profile was reset since it was taken.
+    pub fn is_forgotten(&self) -> bool {
+        self.epoch == FORGOTTEN
+    }
 }
 
 impl Shard {
@@ -159,7 +167,7 @@ impl Shard {
     }
 
     fn live(&self) -> impl Iterator<Item = &Record> {
-        self.slots.as_slice().iter().filter(|record| record.address != 0 && record.bucket != FORGOTTEN)
+        self.slots.as_slice().iter().filter(|record| record.address != 0 && record.epoch != FORGOTTEN)
     }
 
     /// Records of blocks that lived at a peak, freed ones included.
@@ -214,7 +222,7 @@ impl Records {
     pub fn remove(&self, address: usize, peak: u32) -> Option<Record> {
         let mut shard = self.shard(address).lock();
         let removed = shard.remove(address as u64)?;
-        if removed.peak < peak && removed.bucket != FORGOTTEN && !shard.keep(&removed, peak) {
+        if removed.peak < peak && removed.epoch != FORGOTTEN && !shard.keep(&removed, peak) {
             drop(shard);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -273,7 +281,7 @@ impl Records {
         for shard in &self.shards {
             let mut shard = shard.lock();
             for record in shard.slots.as_mut_slice() {
-                record.bucket = FORGOTTEN;
+                record.epoch = FORGOTTEN;
             }
             shard.gone.release();
             (shard.gone_used, shard.gone_peak) = (0, 0);

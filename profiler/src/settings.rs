@@ -2,7 +2,7 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use alloc_core::OptionVerdict;
 use alloc_core::conf::{boolean, clipped, number, signed};
@@ -128,6 +128,14 @@ pub struct Settings {
     pub peak: AtomicBool,
     /// `prof_seed`: where the random numbers start; [`NO_SEED`]: anywhere.
     seed: AtomicU64,
+    /// `prof_log`: a log of lives from the start.
+    pub log: AtomicBool,
+    /// `prof_stats`.
+    pub stats: AtomicBool,
+    /// `prof_recent_alloc_max`.
+    pub recent: AtomicIsize,
+    /// `prof_time_resolution`: accepted; times are as exact as the clock either way.
+    high_resolution: AtomicBool,
     /// `prof_unwind`.
     method: AtomicU8,
     /// `prof_format`: whether dumps are jemalloc's text.
@@ -163,6 +171,10 @@ impl Settings {
             depth: AtomicU32::new(128),
             peak: AtomicBool::new(false),
             seed: AtomicU64::new(NO_SEED),
+            log: AtomicBool::new(false),
+            stats: AtomicBool::new(false),
+            recent: AtomicIsize::new(0),
+            high_resolution: AtomicBool::new(false),
             method: AtomicU8::new(0),
             heap_v2: AtomicBool::new(false),
             prefix: Mutex::new(Rank::Stacks, PREFIX),
@@ -233,6 +245,8 @@ impl Settings {
             b"prof_final" => &self.final_dump,
             b"prof_gdump" => &self.maximum_dumps,
             b"prof_peak" => &self.peak,
+            b"prof_log" => &self.log,
+            b"prof_stats" => &self.stats,
             b"prof_accum" => &self.accumulate,
             b"prof_leak" => &self.leak,
             b"prof_leak_error" => &self.leak_error,
@@ -268,6 +282,17 @@ impl Settings {
                 let method = METHODS.iter().position(|name| name.to_bytes() == value).ok_or(OptionVerdict::Invalid)?;
                 self.method.store(method as u8, Ordering::Relaxed);
             }
+            b"prof_recent_alloc_max" => {
+                let count = signed(value).ok_or(OptionVerdict::Invalid)?;
+                if count < -1 {
+                    return Err(OptionVerdict::OutOfRange);
+                }
+                self.recent.store(count as isize, Ordering::Relaxed);
+            }
+            b"prof_time_resolution" => {
+                let at = RESOLUTIONS.iter().position(|name| name.to_bytes() == value).ok_or(OptionVerdict::Invalid)?;
+                self.high_resolution.store(at == 1, Ordering::Relaxed);
+            }
             b"prof_format" => {
                 let format = FORMATS.iter().position(|name| name.to_bytes() == value).ok_or(OptionVerdict::Invalid)?;
                 self.heap_v2.store(format == 1, Ordering::Relaxed);
@@ -288,6 +313,11 @@ impl Settings {
         if self.heap_v2.load(Ordering::Relaxed) { Format::HeapV2 } else { Format::Pprof }
     }
 
+    /// The value of `prof_time_resolution`.
+    pub fn time_resolution(&self) -> &'static CStr {
+        RESOLUTIONS[usize::from(self.high_resolution.load(Ordering::Relaxed))]
+    }
+
     /// The value of `prof_format`.
     pub fn format_name(&self) -> &'static CStr {
         FORMATS[usize::from(self.heap_v2.load(Ordering::Relaxed))]
@@ -305,6 +335,8 @@ impl Default for Settings {
     }
 }
 
+/// Values of `prof_time_resolution`.
+const RESOLUTIONS: [&CStr; 2] = [c"default", c"high"];
 /// Values of `prof_format`.
 const FORMATS: [&CStr; 2] = [c"pprof", c"heap_v2"];
 /// Values of `prof_unwind`, in the order of [`Settings::method`].
@@ -395,7 +427,11 @@ mod tests {
             ("prof_unwind", "fp", Accepted),
             ("prof_accum", "false", Accepted),
             ("prof_accum", "1", Invalid),
-            ("prof_recent_alloc_max", "1", Unknown),
+            ("prof_recent_alloc_max", "-1", Accepted),
+            ("prof_recent_alloc_max", "-2", OutOfRange),
+            ("prof_time_resolution", "low", Invalid),
+            ("prof_format", "heap_v2", Accepted),
+            ("prof_nothing", "1", Unknown),
             ("foo", "bar", Unknown),
         ] {
             assert_eq!(settings.set(key.as_bytes(), value.as_bytes()), verdict, "{key}:{value}");

@@ -67,7 +67,18 @@ fn names_answer_as_in_jemalloc() {
     assert_eq!((read::<usize>("opt.lg_prof_sample"), read::<isize>("opt.lg_prof_interval")), (Ok(19), Ok(-1)));
     assert_eq!((read::<u32>("opt.prof_bt_max"), read::<bool>("opt.prof_active")), (Ok(128), Ok(true)));
     assert_eq!((text("opt.prof_prefix").as_str(), text("opt.prof_unwind").as_str()), ("heapsift", "auto"));
-    assert_eq!((call("prof.nothing"), call("opt.prof_log")), (ENOENT, ENOENT));
+    assert_eq!((call("prof.nothing"), read::<bool>("opt.prof_log")), (ENOENT, Ok(false)));
+    assert_eq!((read::<bool>("opt.prof_stats"), read::<isize>("opt.prof_recent_alloc_max")), (Ok(false), Ok(0)));
+    assert_eq!((text("opt.prof_time_resolution").as_str(), text("opt.prof_format").as_str()), ("default", "pprof"));
+    for name in ["prof.log_start", "prof.log_stop", "prof.lifetime_dump", "experimental.prof_recent.alloc_dump"] {
+        assert_eq!(call(name), ENOENT, "{name}");
+    }
+    assert_eq!(read::<isize>("experimental.prof_recent.alloc_max"), Err(ENOENT));
+    assert_eq!(read::<[u64; 2]>("prof.stats.bins.0.live"), Err(ENOENT));
+    for name in ["backtrace", "dump", "sample", "sample_free"].map(|name| format!("experimental.hooks.prof_{name}")) {
+        assert_eq!((call(&name), write(&name, 1usize), write(&name, 1u32)), (EINVAL, ENOENT, EINVAL), "{name}");
+        assert_eq!(read::<usize>(&name).is_ok_and(|hook| hook != 0), name.ends_with("backtrace"), "{name}");
+    }
 
     // Switched on in the running process; what was configured stays as it was.
     assert_eq!(write("prof.enable", true), 0);
@@ -77,6 +88,12 @@ fn names_answer_as_in_jemalloc() {
     assert_eq!((write("thread.prof.active", true), read::<bool>("thread.prof.active")), (0, Ok(true)));
     assert_eq!((write("prof.active", 1u32), read::<u32>("prof.active")), (EINVAL, Err(EINVAL)));
     assert_eq!((write("prof.lg_sample", 12usize), read::<u8>("prof.dump")), (EPERM, Err(EPERM)));
+
+    // Without `prof_stats` there are none.
+    assert_eq!(read::<[u64; 2]>("prof.stats.bins.0.live"), Err(ENOENT));
+    assert_eq!((call("prof.log_stop"), read::<u8>("prof.log_start")), (EFAULT, Err(EPERM)));
+    assert_eq!((write("experimental.prof_recent.alloc_max", -2isize), read::<isize>("experimental.prof_recent.alloc_max")), (EINVAL, Ok(0)));
+    assert_eq!(write("experimental.hooks.prof_backtrace", 0usize), EINVAL);
 
     // Intervals.
     assert_eq!((write("prof.sample", 1000usize), read::<usize>("prof.sample")), (0, Ok(1000)));

@@ -125,3 +125,44 @@ fn waste_is_blamed_on_those_who_ask_for_odd_sizes() {
     assert_eq!(number(&truth, "waste_none"), 0.0);
     assert_eq!(of_function(&dump, objects, space, "waste_none"), (0.0, 0.0));
 }
+
+#[test]
+fn lifetimes_are_told_by_stack_and_age() {
+    let program = tools::compile("c/lifetimes.c", &["-pthread"]);
+    let scratch = Scratch::new("lifetimes");
+    let at_exit = tools::compile("c/dump_at_exit.c", &["-shared", "-fPIC"]);
+    let ended = Program::new(&program)
+        .env("DUMP_NAMES", "prof.lifetime_dump")
+        .under(format!("prof:true,prof_sample:8KiB,prof_seed:3,prof_prefix:{}/dump", scratch.path().display()))
+        .also(&at_exit)
+        .run()
+        .expect_success();
+    let truth = truth(&ended.stdout);
+    let files = ending(scratch.path(), ".m0.lifetime.pb.gz");
+    assert_eq!(files.len(), 1, "{}", ended.complaints());
+    let dump = Dump::symbolized(&files[0], &scratch.join("named.pb.gz"));
+    let (objects, space) = (column(&dump, "objects"), column(&dump, "space"));
+    let label = |row: &pprof_export::schema::Sample, key: &str| {
+        let found = row.label.iter().find(|label| dump.text(label.key) == key);
+        found.map(|label| dump.text(label.str).to_owned()).unwrap_or_else(|| panic!("no label {key}"))
+    };
+    for site in ["life_brief", "life_later", "life_kept"] {
+        let (estimate, error) = of_function(&dump, objects, space, site);
+        let wanted = number(&truth, site);
+        assert!((estimate - wanted).abs() <= 4.0 * error, "{site}: {estimate} ± {error}, truly {wanted}");
+    }
+    let (mut brief, mut all_brief) = (0, 0);
+    for row in &dump.profile.sample {
+        let age = label(row, "lifetime");
+        if dump.names(row).any(|name| name == "life_later") {
+            // The block waited for the whole sleep, and the machine may be slow.
+            assert!(["100ms-1s", "1s-10s", "10s-1min"].contains(&age.as_str()), "{age}");
+            assert_eq!(label(row, "freed_by"), "other thread");
+        } else if dump.names(row).any(|name| name == "life_brief") {
+            assert_eq!(label(row, "freed_by"), "same thread");
+            all_brief += row.value[objects];
+            brief += if ["<10us", "10us-100us"].contains(&age.as_str()) { row.value[objects] } else { 0 };
+        }
+    }
+    assert!(brief * 2 > all_brief, "{brief} of {all_brief}");
+}

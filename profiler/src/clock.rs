@@ -1,0 +1,70 @@
+//! From ticks of the processor to nanoseconds.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use alloc_core::sys;
+
+/// Measures how long a tick is.
+#[derive(Debug)]
+pub struct Clock {
+    first_ticks: AtomicU64,
+    first_ns: AtomicU64,
+    /// Nanoseconds in 2^24 ticks; 0: not measured yet.
+    scale: AtomicU64,
+}
+
+/// So long is measured for the scale: its error is below one in ten thousand then.
+const MEASURE_NS: u64 = 100_000_000;
+const LG_UNIT: u32 = 24;
+
+impl Clock {
+    /// One that wasn't started.
+    pub const fn new() -> Self {
+        Clock { first_ticks: AtomicU64::new(0), first_ns: AtomicU64::new(0), scale: AtomicU64::new(0) }
+    }
+
+    /// Begins to measure, if that has not begun.
+    pub fn start(&self) {
+        if self.first_ns.load(Ordering::Relaxed) == 0 {
+            self.first_ticks.store(sys::ticks(), Ordering::Relaxed);
+            self.first_ns.store(sys::clock_monotonic_ns(), Ordering::Relaxed);
+        }
+    }
+
+    /// Nanoseconds of so many ticks.
+    pub fn nanoseconds(&self, ticks: u64) -> u64 {
+        let mut scale = self.scale.load(Ordering::Relaxed);
+        if scale == 0 {
+            let ns = sys::clock_monotonic_ns().saturating_sub(self.first_ns.load(Ordering::Relaxed)).max(1);
+            let passed = sys::ticks().wrapping_sub(self.first_ticks.load(Ordering::Relaxed)).max(1);
+            scale = ((u128::from(ns) << LG_UNIT) / u128::from(passed)).clamp(1, u64::MAX.into()) as u64;
+            if ns >= MEASURE_NS {
+                self.scale.store(scale, Ordering::Relaxed);
+            }
+        }
+        ((u128::from(ticks) * u128::from(scale)) >> LG_UNIT).min(u64::MAX.into()) as u64
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_take_as_long_as_the_clock_says() {
+        static CLOCK: Clock = Clock::new();
+        CLOCK.start();
+        let (start, began) = (sys::ticks(), sys::clock_monotonic_ns());
+        std::thread::sleep(std::time::Duration::from_millis(120));
+        let told = CLOCK.nanoseconds(sys::ticks() - start) as f64;
+        let passed = (sys::clock_monotonic_ns() - began) as f64;
+        assert!((told / passed - 1.0).abs() < 0.05, "{told} of {passed}");
+        assert!(CLOCK.scale.load(Ordering::Relaxed) > 0 && CLOCK.nanoseconds(0) == 0);
+    }
+}
