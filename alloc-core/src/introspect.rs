@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::arena::{Arena, NAME_BYTES};
 use crate::decay::Tier;
 use crate::extent::{Extent, State};
-use crate::heap::Heap;
+use crate::heap::{Heap, INTERNAL_ARENA};
 use crate::message::Decimal;
 use crate::observer::Observer;
 use crate::pages::hooks::{self, ExtentHooks};
@@ -279,6 +279,15 @@ impl<O: Observer> Heap<O> {
     pub fn block_arena(&'static self, ptr: *const u8) -> Option<u32> {
         // SAFETY: descriptors are never unmapped, and the arena is atomic.
         unsafe { self.block_extent(ptr).as_ref() }.map(|extent| extent.arena() as u32)
+    }
+
+    /// The extent of this heap that begins at `address`: its end, what it is, and whether it is the library's own; `None`
+    /// where none begins.
+    pub fn extent_at(&'static self, address: usize) -> Option<(usize, State, bool)> {
+        let extent = self.core.shared.map.extent(address);
+        // SAFETY: descriptors are never unmapped, and these fields are atomic.
+        let extent = unsafe { extent.as_ref() }.filter(|extent| extent.address() == address && extent.bytes() > 0)?;
+        Some((extent.end(), extent.state(), extent.arena() == INTERNAL_ARENA))
     }
 
     /// How full the extent of a block is; nothing for what is no block in use.

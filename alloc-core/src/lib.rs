@@ -44,6 +44,7 @@ mod tls;
 
 pub use census::ClassTotal;
 pub use background::BackgroundStats;
+pub use extent::State;
 pub use heap::{Heap, Request, TcacheChoice};
 pub use introspect::{ArenaSelection, Suppressed};
 pub use observer::{Block, Observer, OptionVerdict, ThreadSlot};

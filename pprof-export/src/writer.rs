@@ -246,6 +246,14 @@ impl<S: Sink> Writer<S> {
     /// # Errors
     /// The values do not match the header, memory is used up, or the sink failed.
     pub fn sample(&mut self, row: &Row<'_>) -> Result<(), SinkError> {
+        self.sample_under(&[], row)
+    }
+
+    /// As [`Writer::sample`], with virtual frames above the row's stack and its root, the outermost last.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sample_under(&mut self, above: &[VirtualFrame], row: &Row<'_>) -> Result<(), SinkError> {
         if row.values.len() != self.width {
             return Err(SinkError::INVALID);
         }
@@ -253,7 +261,7 @@ impl<S: Sink> Writer<S> {
             return Ok(());
         }
         let root = match row.root {
-            None if row.stack.is_empty() => Some(self.virtual_frame(UNKNOWN_STACK)?),
+            None if row.stack.is_empty() && above.is_empty() => Some(self.virtual_frame(UNKNOWN_STACK)?),
             root => root,
         };
         self.locate(row.stack)?;
@@ -265,6 +273,7 @@ impl<S: Sink> Writer<S> {
                 .rev()
                 .map(|&(_, id)| id)
                 .chain(root.map(|root| root.0))
+                .chain(above.iter().map(|frame| frame.0))
         };
         let stack_len: usize = ids().map(varint_len).sum();
         let values_len: usize = row

@@ -14,7 +14,7 @@ use crate::profiler::Profiler;
 use crate::records::Moment;
 use crate::rows::{self, Frames, Labels};
 use crate::snapshot::Snapshot;
-use crate::{HEAP, heap_v2, lifetimes, memory, waste};
+use crate::{HEAP, heap_v2, lifetimes, memory, slack, waste, waterfall};
 
 /// ENOENT: there is nothing of that kind.
 const NOTHING: SinkError = SinkError(2);
@@ -26,6 +26,8 @@ pub fn write<S: Sink>(kind: Kind, sink: S) -> Result<S, SinkError> {
         Kind::Peak => peak(sink),
         Kind::Waste => waste::write(sink),
         Kind::Lifetime => lifetimes::write(sink),
+        Kind::Slack => slack::write(sink),
+        Kind::Resident => waterfall::write(sink),
     }
 }
 

@@ -12,6 +12,10 @@ pub enum Kind {
     Waste,
     /// Blocks that were freed, by how long they had lived.
     Lifetime,
+    /// Free blocks in slabs that can't be given back, by the stacks whose blocks keep them.
+    Slack,
+    /// Resident memory: of what it is made.
+    Resident,
 }
 
 impl Kind {
@@ -22,6 +26,8 @@ impl Kind {
             Kind::Heap | Kind::Peak => b".heap.pb.gz",
             Kind::Waste => b".waste.pb.gz",
             Kind::Lifetime => b".lifetime.pb.gz",
+            Kind::Slack => b".slack.pb.gz",
+            Kind::Resident => b".rss.pb.gz",
         }
     }
 }

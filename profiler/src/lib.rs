@@ -65,6 +65,8 @@ mod recent;
 #[cfg(feature = "profiling")]
 mod records;
 #[cfg(feature = "profiling")]
+mod resident;
+#[cfg(feature = "profiling")]
 mod retention;
 #[cfg(feature = "profiling")]
 mod rows;
@@ -72,6 +74,10 @@ mod rows;
 mod sampler;
 #[cfg(feature = "profiling")]
 mod settings;
+#[cfg(feature = "profiling")]
+mod shares;
+#[cfg(feature = "profiling")]
+mod slack;
 #[cfg(feature = "profiling")]
 mod snapshot;
 #[cfg(feature = "profiling")]
@@ -90,6 +96,8 @@ pub mod unwind;
 mod waste;
 #[cfg(feature = "profiling")]
 mod watch;
+#[cfg(feature = "profiling")]
+mod waterfall;
 
 pub use global::Heapsift;
 #[cfg(feature = "profiling")]

@@ -72,17 +72,21 @@ const DELETED: &[u8] = b" (deleted)";
 /// Longest build id that is read, in bytes; usual are 20.
 const BUILD_ID_MAX: usize = 64;
 
-struct Line<'a> {
-    start: u64,
-    limit: u64,
+/// A mapping, as the kernel's lists have it.
+pub struct Line<'a> {
+    /// First address.
+    pub start: u64,
+    /// One past the last.
+    pub limit: u64,
     offset: u64,
     executable: bool,
-    path: &'a [u8],
+    /// Its file, or what else it is; may be empty.
+    pub path: &'a [u8],
 }
 
 impl<'a> Line<'a> {
     /// `START-END PERMISSIONS OFFSET DEVICE INODE   PATH`.
-    fn parse(line: &'a [u8]) -> Option<Self> {
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
         let mut rest = line;
         let mut field = || {
             let skipped = rest.iter().take_while(|&&b| b == b' ').count();
@@ -106,6 +110,12 @@ impl<'a> Line<'a> {
             path: path.strip_suffix(DELETED).unwrap_or(path),
         })
     }
+}
+
+/// The decimal number at the start of a text.
+pub fn decimal(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
+    core::str::from_utf8(&text[..digits]).ok()?.parse().ok()
 }
 
 fn hex(digits: &[u8]) -> Option<u64> {

@@ -2,14 +2,8 @@
 
 use alloc_core::sys::{self, extra};
 
-use crate::maps;
+use crate::maps::{self, decimal as number};
 use crate::settings::Path;
-
-/// The number at the start of a text.
-fn number(text: &[u8]) -> Option<u64> {
-    let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-    core::str::from_utf8(&text[..digits]).ok()?.parse().ok()
-}
 
 /// Resident bytes of the process.
 pub fn resident_bytes() -> Option<u64> {

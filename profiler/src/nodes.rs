@@ -104,6 +104,14 @@ fn lifetime_dump(call: &mut Call<'_>) -> Answer {
     dump_of(call, Kind::Lifetime, Trigger::Manual)
 }
 
+fn slack_dump(call: &mut Call<'_>) -> Answer {
+    dump_of(call, Kind::Slack, Trigger::Manual)
+}
+
+fn rss_dump(call: &mut Call<'_>) -> Answer {
+    dump_of(call, Kind::Resident, Trigger::Manual)
+}
+
 fn log_start(call: &mut Call<'_>) -> Answer {
     let profiler = enabled()?;
     call.write_only()?;
@@ -252,6 +260,8 @@ pub static NODES: &[Node] = &[
     Node { name: "prof.peak_dump", handler: peak_dump },
     Node { name: "prof.waste_dump", handler: waste_dump },
     Node { name: "prof.lifetime_dump", handler: lifetime_dump },
+    Node { name: "prof.slack_dump", handler: slack_dump },
+    Node { name: "prof.rss_dump", handler: rss_dump },
     Node { name: "prof.log_start", handler: log_start },
     Node { name: "prof.log_stop", handler: log_stop },
     Node { name: "prof.stats.bins.<i>.live", handler: |c| class_stats::control(c, 0, NBINS, true) },

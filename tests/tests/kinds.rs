@@ -166,3 +166,36 @@ fn lifetimes_are_told_by_stack_and_age() {
     }
     assert!(brief * 2 > all_brief, "{brief} of {all_brief}");
 }
+
+#[test]
+fn slack_is_blamed_on_those_who_hold_half_empty_slabs() {
+    let program = tools::compile("c/slack.c", &[]);
+    let at_exit = tools::compile("c/dump_at_exit.c", &["-shared", "-fPIC"]);
+    for seed in 1..=by_length(3, 20) {
+        let scratch = Scratch::new("slack");
+        let prefix = scratch.path().display().to_string();
+        let ended = Program::new(&program)
+            .env("DUMP_NAMES", "prof.slack_dump")
+            .under(format!("prof:true,prof_sample:32KiB,prof_seed:{seed},prof_prefix:{prefix}/dump"))
+            .also(&at_exit)
+            .run()
+            .expect_success();
+        let truth = truth(&ended.stdout);
+        let files = ending(scratch.path(), ".m0.slack.pb.gz");
+        assert_eq!(files.len(), 1, "{}", ended.complaints());
+        let dump = Dump::symbolized(&files[0], &scratch.join("named.pb.gz"));
+        let (objects, space) = (column(&dump, "slack_objects"), column(&dump, "slack_space"));
+        for site in ["slack_sparse", "slack_dense"] {
+            let (estimate, error) = of_function(&dump, objects, space, site);
+            let wanted = number(&truth, site);
+            assert!((estimate - wanted).abs() < 4.0 * error + 1e4, "{site}: {estimate} ± {error}, truly {wanted}");
+        }
+        assert!(number(&truth, "slack_sparse") > 50.0 * number(&truth, "slack_dense"));
+        // All of it together is exact.
+        let stats = dump.profile.allocator_stats.as_ref().expect("every dump of ours has them");
+        let classes = stats.classes.iter().filter(|class| class.size > 0);
+        let exact: u64 = classes.map(|class| class.active.saturating_sub(class.bytes + class.tcache)).sum();
+        let sum: i64 = dump.profile.sample.iter().map(|row| row.value[space]).sum();
+        assert!((sum as f64 / exact as f64 - 1.0).abs() < 0.01, "{sum} of {exact}");
+    }
+}

@@ -291,3 +291,11 @@ pub fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> 
         }
     }
 }
+
+/// Reads at an offset of a file.
+pub fn read_at(fd: usize, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    const SYS_PREAD64: usize = 17;
+    let args = [fd, buffer.as_mut_ptr().expose_provenance(), buffer.len(), offset as usize, 0, 0];
+    // SAFETY: the kernel writes into the buffer, no more than its length.
+    check(unsafe { syscall(SYS_PREAD64, args) })
+}

@@ -1,0 +1,102 @@
+//! What the live samples stand for: blocks, rounding to size classes, and free room of slabs, each calibrated to the
+//! exact totals of the size classes.
+
+use alloc::vec::Vec;
+
+use alloc_core::size::{self, NBINS, SMALL_MAX};
+use alloc_core::ClassTotal;
+use pprof_export::unsample::probability;
+use pprof_export::writer::SinkError;
+
+use crate::HEAP;
+use crate::buckets::{BucketId, Origins};
+use crate::profiler::Profiler;
+use crate::records::Moment;
+use crate::snapshot::push;
+
+/// Live samples of one origin in slabs that are filled alike.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Share {
+    /// Place of the stack in the sorted list.
+    pub stack: u32,
+    /// Stack, size and interval.
+    pub bucket: BucketId,
+    /// Hundredths of the slab's blocks that are in use.
+    pub percent: u8,
+    /// Samples.
+    pub count: u32,
+    /// Usable bytes that nobody asked for, of all of them together.
+    pub unasked: f64,
+    /// Bytes of free blocks in their slabs, shared among the blocks in use.
+    pub slack: f64,
+}
+
+impl Share {
+    fn key(&self) -> (u32, BucketId, u8) {
+        (self.stack, self.bucket, self.percent)
+    }
+}
+
+/// By which factors estimates come out as the exact totals.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Factors {
+    /// Of bytes in use.
+    pub bytes: f64,
+    /// Of free bytes in slabs.
+    pub slack: f64,
+}
+
+/// The place of a size among [`alloc_core::Heap::class_totals`].
+pub fn class_of(usable: u64) -> usize {
+    let usable = usable as usize;
+    if usable <= SMALL_MAX { size::class_of(usable) - 1 } else { NBINS }
+}
+
+/// All live samples, in the order in which they are found.
+pub fn collect(profiler: &'static Profiler) -> Result<Vec<Share>, SinkError> {
+    let mut shares = Vec::new();
+    profiler.records.snapshot(Moment::Now, |record| {
+        let mut share = Share { bucket: record.bucket, percent: 100, count: 1, ..Share::default() };
+        share.unasked = record.unasked.into();
+        // A block that is freed meanwhile may be anything by now; what can't be is left out.
+        let slab = HEAP.utilization(core::ptr::with_exposed_provenance(record.address as usize));
+        if slab.blocks > 1 && slab.free > 0 && slab.free < slab.blocks {
+            let used = slab.blocks - slab.free;
+            share.percent = (used * 100 / slab.blocks) as u8;
+            share.slack = (slab.bytes / slab.blocks * slab.free) as f64 / used as f64;
+        }
+        push(&mut shares, share)
+    })?;
+    Ok(shares)
+}
+
+/// Sorts, and puts those together that differ in nothing.
+pub fn merge(shares: &mut Vec<Share>) {
+    shares.sort_unstable_by_key(Share::key);
+    shares.dedup_by(|share, kept| {
+        let same = share.key() == kept.key();
+        if same {
+            kept.count += share.count;
+            kept.unasked += share.unasked;
+            kept.slack += share.slack;
+        }
+        same
+    });
+}
+
+/// The factor for each class; 0 where no sample tells of it.
+pub fn factors(shares: &[Share], origins: &Origins, totals: &[ClassTotal; NBINS + 1]) -> [Factors; NBINS + 1] {
+    let mut estimates = [Factors::default(); NBINS + 1];
+    for share in shares {
+        let origin = origins.get(share.bucket);
+        let p = probability(origin.usable, origin.period);
+        let estimate = &mut estimates[class_of(origin.usable)];
+        estimate.bytes += f64::from(share.count) * origin.usable as f64 / p;
+        estimate.slack += share.slack / p;
+    }
+    let over = |exact: usize, estimate: f64| if estimate > 0.0 { exact as f64 / estimate } else { 0.0 };
+    core::array::from_fn(|class| Factors {
+        bytes: over(totals[class].bytes, estimates[class].bytes),
+        slack: over(totals[class].slack(), estimates[class].slack),
+    })
+}

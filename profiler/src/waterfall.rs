@@ -1,0 +1,147 @@
+//! Where resident memory goes: what the program holds, what the allocator holds for it and why, and the rest of the
+//! process, as virtual frames above the program's stacks. The values of all rows add up to the resident memory.
+
+use core::sync::atomic::Ordering;
+
+use alloc_core::{ClassTotal, size::NBINS, sys};
+use pprof_export::unsample::probability;
+use pprof_export::writer::{Header, Row as Sample, Sink, SinkError, ValueType, VirtualFrame, Writer};
+
+use crate::buckets::Origins;
+use crate::resident::{self, Resident};
+use crate::rows::{self, Frames};
+use crate::shares::{self, Factors, Share};
+use crate::snapshot::order_stacks;
+use crate::stacks::Stack;
+use crate::{HEAP, content};
+
+const TYPES: [ValueType<'static>; 1] = [ValueType { kind: "rss_space", unit: "bytes" }];
+
+/// The parts that are told by stack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Requested,
+    Rounding,
+    Slack,
+}
+
+impl Part {
+    const ALL: [(Part, &'static [u8]); 3] = [
+        (Part::Requested, b"[in use]"),
+        (Part::Rounding, b"[rounding to size classes]"),
+        (Part::Slack, b"[slab slack]"),
+    ];
+
+    /// Bytes that samples stand for.
+    fn bytes(self, share: &Share, origins: &Origins, factors: &[Factors; NBINS + 1]) -> f64 {
+        let origin = origins.get(share.bucket);
+        let factors = &factors[shares::class_of(origin.usable)];
+        let p = probability(origin.usable, origin.period);
+        match self {
+            Part::Requested => (f64::from(share.count) * origin.usable as f64 - share.unasked) / p * factors.bytes,
+            Part::Rounding => share.unasked / p * factors.bytes,
+            Part::Slack => share.slack / p * factors.slack,
+        }
+    }
+
+    /// Bytes of a class of which no sample tells.
+    fn unseen(self, total: &ClassTotal, factors: &Factors) -> usize {
+        match self {
+            Part::Requested if factors.bytes == 0.0 => total.bytes,
+            Part::Slack if factors.slack == 0.0 => total.slack(),
+            _ => 0,
+        }
+    }
+}
+
+/// Writes the dump. The caller has its turn and isn't sampled.
+pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
+    let profiler = HEAP.observer();
+    let period = profiler.settings.interval.load(Ordering::Relaxed);
+    let mut stats = content::allocator_stats()?;
+    // One after the other, with as little as possible in between.
+    let totals = HEAP.class_totals();
+    let resident = resident::look()?;
+    stats.rss = resident.all;
+    let mut found = shares::collect(profiler)?;
+    let origins = profiler.buckets.origins();
+    let stacks = order_stacks(profiler, &mut found, |share| origins.get(share.bucket).stack, |share, at| share.stack = at)?;
+    let factors = shares::factors(&found, &origins, &totals);
+    shares::merge(&mut found);
+
+    let time = sys::clock_realtime_ns() as i64;
+    let header = Header { sample_types: &TYPES, default_sample_type: "rss_space", ..Header::heap(period as i64, time) };
+    let mut writer = rows::begin(sink, &header, profiler)?;
+    for (part, name) in Part::ALL {
+        let frame = writer.virtual_frame(name)?;
+        by_stack(&mut writer, frame, &found, &stacks, |share| part.bytes(share, &origins, &factors))?;
+        let unseen: usize = totals.iter().zip(&factors).map(|(total, factors)| part.unseen(total, factors)).sum();
+        let nothing = writer.virtual_frame(b"[no sample]")?;
+        put(&mut writer, &[nothing, frame], unseen as i64)?;
+    }
+    exact_parts(&mut writer, &totals, &resident, stats.metadata)?;
+    writer.allocator_stats(&stats)?;
+    writer.finish()
+}
+
+fn put<S: Sink>(writer: &mut Writer<S>, frames: &[VirtualFrame], bytes: i64) -> Result<(), SinkError> {
+    writer.sample_under(frames, &Sample { stack: &[], root: None, values: &[bytes], labels: &[] })
+}
+
+/// The rows of a part, one for each stack, under its frame.
+fn by_stack<S: Sink>(
+    writer: &mut Writer<S>,
+    frame: VirtualFrame,
+    found: &[Share],
+    stacks: &[Stack<'static>],
+    bytes: impl Fn(&Share) -> f64,
+) -> Result<(), SinkError> {
+    let mut frames = Frames::default();
+    let mut missing = 0.0;
+    for of_stack in found.chunk_by(|a, b| a.stack == b.stack) {
+        let exact = of_stack.iter().map(&bytes).sum::<f64>() + missing;
+        let rounded = libm::round(exact).max(0.0);
+        missing = exact - rounded;
+        if rounded > 0.0 {
+            frames.set(&stacks[of_stack[0].stack as usize], writer)?;
+            let Frames { addresses, root } = &frames;
+            let values = [rounded as i64];
+            writer.sample_under(&[frame], &Sample { stack: addresses, root: *root, values: &values, labels: &[] })?;
+        }
+    }
+    Ok(())
+}
+
+/// What is known exactly.
+fn exact_parts<S: Sink>(
+    writer: &mut Writer<S>,
+    totals: &[ClassTotal; NBINS + 1],
+    resident: &Resident,
+    metadata: u64,
+) -> Result<(), SinkError> {
+    let cached: usize = totals.iter().map(|total| total.cached).sum();
+    let of_classes: usize = totals.iter().map(|total| total.bytes + total.cached + total.slack()).sum();
+    // Descriptors and maps lie in mappings without a name, of which the rest has the remainder.
+    let anonymous = resident.rest.iter().find(|((name, length), _)| name[..usize::from(*length)] == *b"[anonymous]");
+    let anonymous = anonymous.map_or(0, |&(_, bytes)| bytes.max(0));
+    let descriptors = metadata.saturating_sub(resident.internal).cast_signed().min(anonymous);
+    for (name, bytes) in [
+        (&b"[thread caches]"[..], cached as i64),
+        (b"[dirty pages]", resident.dirty.cast_signed()),
+        (b"[muzzy pages]", resident.muzzy.cast_signed()),
+        (b"[huge-page excess]", resident.retained.cast_signed()),
+        (b"[allocator metadata]", resident.internal.cast_signed() + descriptors),
+        (b"[profiler tables]", resident.tables.cast_signed()),
+        (b"[allocated, not resident]", resident.active.cast_signed() - of_classes as i64),
+    ] {
+        let frame = writer.virtual_frame(name)?;
+        put(writer, &[frame], bytes)?;
+    }
+    let other = writer.virtual_frame(b"[other memory]")?;
+    for ((name, length), bytes) in &resident.rest {
+        let name = &name[..usize::from(*length)];
+        let frame = writer.virtual_frame(name)?;
+        put(writer, &[frame, other], bytes - if name == b"[anonymous]" { descriptors } else { 0 })?;
+    }
+    Ok(())
+}

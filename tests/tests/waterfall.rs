@@ -1,0 +1,76 @@
+//! Resident memory told part by part, of a redis whose heap is full of holes.
+
+use std::fmt::Write;
+use std::fs;
+
+use heapsift_tests::artifacts::Scratch;
+use heapsift_tests::{Dump, Program, by_length, tools};
+
+/// Resident bytes of a process.
+fn resident(pid: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).expect("the process lives");
+    text.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()).expect("a number of pages") * 4096.0
+}
+
+#[test]
+fn the_parts_of_a_fragmented_redis_add_up_to_its_resident_memory() {
+    let (Some(server), Some(cli)) = (tools::need("redis-server"), tools::need("redis-cli")) else { return };
+    let scratch = Scratch::new("waterfall");
+    let socket = scratch.join("redis.sock");
+    let at_exit = tools::compile("c/dump_at_exit.c", &["-shared", "-fPIC"]);
+    let mut redis = Program::new(server)
+        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+        .arg(&socket)
+        .directory(scratch.path())
+        .env("DUMP_NAMES", "prof.rss_dump prof.slack_dump")
+        .under(format!("prof:true,prof_seed:7,prof_sample:64KiB,prof_prefix:{}/dump", scratch.path().display()))
+        .also(&at_exit)
+        .serve();
+    redis.wait_until(|| socket.exists());
+    // Fill, and delete 70 of 100 keys at random.
+    let keys: u32 = by_length(120_000, 2_000_000);
+    let mut commands = String::new();
+    for key in 0..keys {
+        let length = 40 + key.wrapping_mul(2_654_435_761) % 400;
+        writeln!(commands, "SET key:{key} {}", "v".repeat(length as usize)).expect("a string takes all");
+    }
+    for key in (0..keys).filter(|key| (key.wrapping_mul(2_246_822_519) >> 8) % 10 < 7) {
+        writeln!(commands, "DEL key:{key}").expect("a string takes all");
+    }
+    fs::write(scratch.join("commands"), &commands).expect("a scratch file");
+    Program::new(&cli).arg("-s").arg(&socket).input(&scratch.join("commands")).run().expect_success();
+    // Idle.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let outside = resident(redis.pid());
+    assert_eq!(redis.stop(libc::SIGTERM), 0, "redis-server");
+
+    let file = |end: &str| {
+        let entries = fs::read_dir(scratch.path()).expect("readable").map(|entry| entry.expect("readable").path());
+        let found: Vec<_> = entries.filter(|path| path.to_string_lossy().ends_with(end)).collect();
+        assert_eq!(found.len(), 1, "{end}: {found:?}");
+        found.into_iter().next().expect("one")
+    };
+    let dump = Dump::read(&file(".rss.pb.gz"));
+    assert_eq!(dump.text(dump.profile.default_sample_type), "rss_space");
+    let sum: i64 = dump.profile.sample.iter().map(|row| row.value[0]).sum();
+    let told = dump.profile.allocator_stats.as_ref().expect("every dump of ours has them").rss;
+    for (what, whole) in [("as seen from outside", outside), ("as the mappings tell", told as f64)] {
+        let ratio = sum as f64 / whole;
+        assert!((0.97..1.03).contains(&ratio), "the parts are {sum}, resident memory {whole} {what}");
+    }
+    let part = |name: &str| -> i64 {
+        let rows = dump.profile.sample.iter().filter(|row| dump.names(row).any(|frame| frame == name));
+        rows.map(|row| row.value[0]).sum()
+    };
+    // Holes make a good part of it.
+    let (used, slack) = (part("[in use]"), part("[slab slack]"));
+    assert!(used > sum / 10 && slack > sum / 5, "{used} in use, {slack} slack, of {sum}");
+    for name in ["[rounding to size classes]", "[thread caches]", "[allocator metadata]", "[profiler tables]", "[other memory]"] {
+        assert!(part(name) > 0, "no {name}");
+    }
+    assert!(part("[allocated, not resident]") <= 0);
+    // Slack by stack is the same sum.
+    let slacks = Dump::read(&file(".slack.pb.gz"));
+    let space: i64 = slacks.profile.sample.iter().map(|row| row.value[1]).sum();
+    assert!((space as f64 / slack as f64 - 1.0).abs() < 0.02, "{space} of slack, {slack} in the waterfall");
+}
