@@ -463,6 +463,23 @@ pub unsafe extern "C" fn mallctlbymib(
     }
 }
 
+/// `heapsift_metrics`: all numbers as OpenMetrics text; `write` null means descriptor 2 (or `malloc_message`).
+///
+/// # Safety
+/// `write` takes `opaque` and a C string.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
+pub unsafe extern "C" fn heapsift_metrics(
+    write: Option<unsafe extern "C" fn(*mut c_void, *const c_char)>,
+    opaque: *mut c_void,
+) {
+    profiler::metrics::print_c(&mut |piece| match write {
+        // SAFETY: the caller's promise; the piece ends in a zero byte.
+        Some(write) => unsafe { write(opaque, piece.as_ptr().cast()) },
+        None => message::raw(piece),
+    });
+}
+
 /// `malloc_stats_print`: `write` null means descriptor 2 (or `malloc_message`).
 ///
 /// # Safety

@@ -136,6 +136,11 @@ int mallctlbymib(const size_t *mib, size_t miblen, void *oldp, size_t *oldlenp, 
  * bins, large classes, mutexes, extents, huge pages). */
 void malloc_stats_print(void (*write_cb)(void *cbopaque, const char *text), void *cbopaque, const char *opts);
 
+/* Prints all numbers of the allocator and the profiler as OpenMetrics text, piece by piece, to `write_cb(cbopaque, text)`;
+ * null: to malloc_message or standard error. Served as application/openmetrics-text; version=1.0.0, it is what Prometheus
+ * and others collect. */
+void heapsift_metrics(void (*write_cb)(void *cbopaque, const char *text), void *cbopaque);
+
 /* ---- Variables ---- */
 
 /* Options that a program brings along, in the syntax of MALLOC_CONF, which is read after it and wins. Initialized where

@@ -12,7 +12,7 @@ use alloc_core::message::{Decimal, warn};
 use alloc_core::sys::Errno;
 
 use crate::file::{self, SignalsBlocked};
-use crate::{HEAP, watch};
+use crate::{HEAP, control, watch};
 
 /// Bytes that a forked child allocates before it gets helpers of its own.
 const CHILD_BYTES: u64 = 64 << 10;
@@ -40,15 +40,26 @@ const RUNNING: u32 = 1;
 /// Couldn't be started; said once, and not tried again.
 const FAILED: u32 = 2;
 
-static HELPERS: [Helper; 1] = [Helper {
-    what: b"watch for dumps that are due",
-    state: AtomicU32::new(IDLE),
-    wanted: watch::wanted,
-    prepare: watch::prepare,
-    entry: watch::run,
-    after_fork: watch::after_fork,
-    stop: watch::stop,
-}];
+static HELPERS: [Helper; 2] = [
+    Helper {
+        what: b"watch for dumps that are due",
+        state: AtomicU32::new(IDLE),
+        wanted: watch::wanted,
+        prepare: watch::prepare,
+        entry: watch::run,
+        after_fork: watch::after_fork,
+        stop: watch::stop,
+    },
+    Helper {
+        what: b"serve the control socket",
+        state: AtomicU32::new(IDLE),
+        wanted: control::wanted,
+        prepare: control::prepare,
+        entry: control::run,
+        after_fork: control::after_fork,
+        stop: control::stop,
+    },
+];
 
 const NOT_DUE: u8 = 0;
 const DUE_AT_ONCE: u8 = 1;

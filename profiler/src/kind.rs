@@ -18,7 +18,16 @@ pub enum Kind {
     Resident,
 }
 
+/// All kinds, by the names that `dump` of the control socket takes.
+pub const KINDS: [(&[u8], Kind); 4] =
+    [(b"heap", Kind::Heap), (b"peak", Kind::Peak), (b"waste", Kind::Waste), (b"lifetime", Kind::Lifetime)];
+
 impl Kind {
+    /// The kind of a name.
+    pub fn by_name(name: &[u8]) -> Option<Self> {
+        KINDS.iter().find(|(known, _)| *known == name).map(|&(_, kind)| kind)
+    }
+
     /// The end of the names of numbered dumps.
     pub(crate) const fn ending(self, format: Format) -> &'static [u8] {
         match self {

@@ -29,6 +29,8 @@ mod clock;
 #[cfg(feature = "profiling")]
 mod content;
 #[cfg(feature = "profiling")]
+mod control;
+#[cfg(feature = "profiling")]
 mod dump;
 #[cfg(feature = "profiling")]
 mod file;
@@ -48,6 +50,8 @@ mod lifetimes;
 mod maps;
 #[cfg(feature = "profiling")]
 mod memory;
+#[cfg(feature = "profiling")]
+pub mod metrics;
 #[cfg(feature = "profiling")]
 mod names;
 #[cfg(feature = "profiling")]

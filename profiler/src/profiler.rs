@@ -315,6 +315,7 @@ impl Observer for Profiler {
             settings.enabled.store(true, Ordering::Relaxed);
         }
         self.peak.set(settings.peak.load(Ordering::Relaxed));
+        settings.control.boot();
         // SAFETY: the heap boots once, and nobody asks for the settings before that.
         unsafe { settings.freeze() };
         self.recent.keep(settings.recent.load(Ordering::Relaxed));

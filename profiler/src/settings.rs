@@ -5,9 +5,10 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use alloc_core::OptionVerdict;
-use alloc_core::conf::{boolean, clipped, number, signed};
+use alloc_core::conf::{boolean, bytes, clipped, signed};
 use alloc_core::lock::{Mutex, Rank};
 
+use crate::control;
 use crate::kind::Format;
 use crate::triggers::Triggers;
 use crate::unwind::Method;
@@ -122,6 +123,8 @@ pub struct Settings {
     pub system_names: AtomicBool,
     /// What starts dumps by itself, and which of them are kept.
     pub triggers: Triggers,
+    /// `prof_control`.
+    pub control: control::Choice,
     /// `prof_bt_max`.
     pub depth: AtomicU32,
     /// `prof_peak`.
@@ -168,6 +171,7 @@ impl Settings {
             pid_namespace: AtomicBool::new(false),
             system_names: AtomicBool::new(false),
             triggers: Triggers::new(),
+            control: control::Choice::new(),
             depth: AtomicU32::new(128),
             peak: AtomicBool::new(false),
             seed: AtomicU64::new(NO_SEED),
@@ -297,6 +301,11 @@ impl Settings {
                 let format = FORMATS.iter().position(|name| name.to_bytes() == value).ok_or(OptionVerdict::Invalid)?;
                 self.heap_v2.store(format == 1, Ordering::Relaxed);
             }
+            b"prof_control" => {
+                if !self.control.set(value) {
+                    return Err(OptionVerdict::Invalid);
+                }
+            }
             b"prof_prefix" => *self.prefix.lock() = Path::new(value).ok_or(OptionVerdict::Invalid)?,
             _ => return self.triggers.set(key, value),
         }
@@ -354,35 +363,6 @@ fn positive_bytes(value: &[u8]) -> Result<u64, OptionVerdict> {
         Some(n) if n == 0 || n > i64::MAX as u64 => Err(OptionVerdict::OutOfRange),
         Some(n) => Ok(n),
     }
-}
-
-/// A number of bytes: a number, and perhaps K, M, G or T (powers of 1024), with or without `B` or `iB`.
-pub fn bytes(value: &[u8]) -> Option<u64> {
-    let length = value.iter().rev().take_while(|b| b"KkMmGgTtBbi".contains(b)).count();
-    // In a hexadecimal number the letter is a digit.
-    let length = if value.starts_with(b"0x") || value.starts_with(b"0X") { 0 } else { length };
-    let (digits, unit) = value.split_at(value.len() - length);
-    if digits.starts_with(b"-") {
-        // As C reads it, that is a number near 2^64.
-        return None;
-    }
-    let shift = match unit.split_first() {
-        None => 0,
-        Some((b'B' | b'b', [])) => 0,
-        Some((letter, b"" | b"B" | b"b" | b"iB" | b"ib")) => match letter.to_ascii_uppercase() {
-            b'K' => 10,
-            b'M' => 20,
-            b'G' => 30,
-            b'T' => 40,
-            _ => return None,
-        },
-        _ => return None,
-    };
-    // As a number, a minus sign is jemalloc's way to write the greatest ones; as a size it is a mistake.
-    if digits.first() == Some(&b'-') {
-        return None;
-    }
-    number(digits)?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]

@@ -98,7 +98,6 @@ impl Stacks {
     }
 
     /// How many stacks there are, number 0 included.
-    #[cfg(test)]
     pub fn count(&self) -> usize {
         self.inner.lock().count
     }

@@ -16,6 +16,15 @@ const ROUNDS: usize = 256;
 
 /// Removes what was left behind in an open directory. Nothing depends on it: what can't be done is left undone.
 pub fn left_behind(directory: usize) {
+    each_name(directory, |name| {
+        if is_ours(name) {
+            let _ = remove(directory, name);
+        }
+    });
+}
+
+/// Calls `each` with the names in an open directory, as far as a bounded time goes.
+pub fn each_name(directory: usize, mut each: impl FnMut(&CStr)) {
     let flags = open::DIRECTORY | open::CLOEXEC;
     let Ok(listing) = retry(|| extra::open_at(directory, c".", flags, 0)) else { return };
     // The kernel's records begin with 8 byte numbers.
@@ -24,9 +33,7 @@ pub fn left_behind(directory: usize) {
     let buffer = unsafe { core::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<u8>(), BUFFER) };
     for _ in 0..ROUNDS {
         match retry(|| extra::read_directory(listing, buffer)) {
-            Ok(n) if n > 0 => extra::entries(&buffer[..n]).filter(|name| is_ours(name)).for_each(|name| {
-                let _ = remove(directory, name);
-            }),
+            Ok(n) if n > 0 => extra::entries(&buffer[..n]).for_each(&mut each),
             _ => break,
         }
     }

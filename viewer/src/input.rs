@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use pprof_export::reader::{self, Limits, Rows};
 use pprof_export::schema;
 
+use crate::control;
 use crate::error::{Error, Result};
 use crate::formats;
 use crate::model::{Builder, Profile, Side};
@@ -67,6 +68,10 @@ pub fn read_within(path: &Path, limits: &Limits) -> Result<Input> {
     if let Some(url) = path.to_str().filter(|text| fetch::is_url(text)) {
         let body = fetch::get(url).map_err(|reason| Error::input(path, reason))?;
         return decode(path, reader::read_bounded(body, limits), limits);
+    }
+    if control::is_socket(path) {
+        let dump = control::Client { path: path.to_owned(), pid: None }.ask("dump heap")?;
+        return decode(path, reader::read_bounded(dump.as_slice(), limits), limits);
     }
     let failed = |source| Error::io("read", path, source);
     if fs::metadata(path).map_err(failed)?.is_dir() {

@@ -14,6 +14,7 @@
 
 pub mod cli;
 pub mod compare;
+pub mod control;
 pub mod error;
 pub mod escape;
 pub mod formats;

@@ -17,7 +17,7 @@ pub(crate) use sources::position;
 pub use sources::{SOURCES, Source};
 pub use table::{Bounds, Entry, Field, NCACHED_MAX, OPTIONS, read_ncached_max};
 pub(crate) use table::{junk_word, zero_realloc_word};
-pub use value::{boolean, clipped, fixed_point, number, signed};
+pub use value::{boolean, bytes, clipped, fixed_point, number, signed};
 
 use crate::message::{Decimal, warn};
 use crate::observer::OptionVerdict;
@@ -26,6 +26,14 @@ use crate::observer::OptionVerdict;
 /// to be trusted.
 pub fn is_privileged() -> bool {
     sources::is_privileged()
+}
+
+/// A variable of the environment, by its name and an equals sign. To be called while the heap boots, before the program may
+/// change its environment. `None` in a process with more rights than its caller.
+pub fn environment_at_boot(name_and_equals: &[u8]) -> Option<&'static [u8]> {
+    let found = if is_privileged() { core::ptr::null() } else { sources::variable(name_and_equals) };
+    // SAFETY: null or a C string of the environment, which lives for as long as it isn't changed.
+    unsafe { crate::ctl::node::text(found) }
 }
 
 /// Reads all sources into `options`. Pairs that the heap doesn't know go to `offer`.

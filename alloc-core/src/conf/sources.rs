@@ -105,7 +105,11 @@ unsafe extern "C" {
 }
 
 fn environment() -> *const c_char {
-    const NAME: &[u8] = b"MALLOC_CONF=";
+    variable(b"MALLOC_CONF=")
+}
+
+/// A variable of the environment, by its name and an equals sign; null where there is none.
+pub(super) fn variable(name: &[u8]) -> *const c_char {
     // SAFETY: the C library's variable; null until it has been set up.
     let mut entry = unsafe { environ };
     if entry.is_null() {
@@ -120,8 +124,8 @@ fn environment() -> *const c_char {
         }
         // SAFETY: a C string of the environment; behind the name lies the rest of it.
         unsafe {
-            if CStr::from_ptr(variable).to_bytes().starts_with(NAME) {
-                return variable.add(NAME.len());
+            if CStr::from_ptr(variable).to_bytes().starts_with(name) {
+                return variable.add(name.len());
             }
             entry = entry.add(1);
         }

@@ -45,6 +45,31 @@ fn wrapped(value: &[u8]) -> Option<u64> {
     magnitude(value).map(|(n, negative)| if negative { n.wrapping_neg() } else { n })
 }
 
+/// A number of bytes: a number, and perhaps K, M, G or T (powers of 1024), with or without `B` or `iB`.
+pub fn bytes(value: &[u8]) -> Option<u64> {
+    let length = value.iter().rev().take_while(|b| b"KkMmGgTtBbi".contains(b)).count();
+    // In a hexadecimal number the letter is a digit.
+    let length = if value.starts_with(b"0x") || value.starts_with(b"0X") { 0 } else { length };
+    let (digits, unit) = value.split_at(value.len() - length);
+    if digits.starts_with(b"-") {
+        // As C reads it, that is a number near 2^64.
+        return None;
+    }
+    let shift = match unit.split_first() {
+        None => 0,
+        Some((b'B' | b'b', [])) => 0,
+        Some((letter, b"" | b"B" | b"b" | b"iB" | b"ib")) => match letter.to_ascii_uppercase() {
+            b'K' => 10,
+            b'M' => 20,
+            b'G' => 30,
+            b'T' => 40,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    number(digits)?.checked_mul(1 << shift)
+}
+
 /// A signed number.
 pub fn signed(value: &[u8]) -> Option<i64> {
     wrapped(value).map(u64::cast_signed)

@@ -124,7 +124,8 @@ fn extent_hooks(call: &mut Call<'_>) -> Result<(), Code> {
 fn name(call: &mut Call<'_>) -> Result<(), Code> {
     let index = index(call)?;
     let name = call.heap.arena_name(index).ok_or(Code::EFAULT)?;
-    if call.reads() {
+    let length = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+    if call.reads() && !call.read_passing_text(&name[..length]) {
         // The caller's buffer holds the address of another one, for the name.
         let buffer: *mut u8 = call.old_value()?;
         // SAFETY: the caller provides room for the longest name.

@@ -20,7 +20,7 @@ pub(crate) use general::{CONFIG, VERSION};
 pub(crate) use indices::{NEXTENTS, NSLABS};
 pub use names::Names;
 pub(crate) use names::NamesCell;
-pub use node::{Call, Code, Node};
+pub use node::{Call, Code, Node, TextSink};
 
 /// Most components of a name.
 pub const DEPTH_MAX: usize = 7;
@@ -76,6 +76,24 @@ pub unsafe fn by_mib(
     let handler = names(heap)?.at(heap, mib)?;
     // SAFETY: the caller's buffers.
     handler(&mut unsafe { Call::new(heap, mib, old, old_length, new, new_length) })
+}
+
+/// As [`by_name`] with text for values: numbers in decimal, `true` and `false`, texts as they are. `old` gets what is read.
+/// A name that is an action takes neither.
+///
+/// # Errors
+/// As `mallctl`; what can't be said as text (structures, addresses to be written) is [`Code::EINVAL`].
+pub fn by_name_as_text(
+    heap: &'static dyn HeapControl,
+    name: &[u8],
+    new: Option<&core::ffi::CStr>,
+    old: Option<&mut TextSink<'_>>,
+) -> Result<(), Code> {
+    let mut mib = [0; DEPTH_MAX];
+    let (depth, handler) = names(heap)?.find(heap, name, &mut mib)?;
+    // The sink for as long as the call only.
+    let old = old.map(|old| old as &mut TextSink<'_>);
+    handler.ok_or(Code::ENOENT)?(&mut Call::as_text(heap, &mib[..depth], new, old))
 }
 
 /// `mallctlnametomib`: fills `mib` and returns how many components it has now.

@@ -3,6 +3,12 @@
 //! The rules are jemalloc's: a write needs exactly the type's size (`EINVAL`), a read into a buffer of another size
 //! copies what fits, stores that length and answers `EINVAL`; what can't be read or written answers `EPERM`.
 
+use core::ffi::{CStr, c_char};
+
+use crate::conf;
+use crate::message::Decimal;
+use crate::pages::hooks::ExtentHooks;
+
 use super::control::HeapControl;
 
 /// An answer that isn't success: an error number of C.
@@ -50,6 +56,7 @@ pub struct Call<'a> {
     pub(super) old_length: *mut usize,
     pub(super) new: *const u8,
     pub(super) new_length: usize,
+    as_text: Option<AsText<'a>>,
 }
 
 impl core::fmt::Debug for Call<'_> {
@@ -62,25 +69,84 @@ impl core::fmt::Debug for Call<'_> {
 ///
 /// # Safety
 /// Any bytes of the type's size are a valid value, and it has no padding. (`bool` is handled apart.)
-pub unsafe trait Plain: Copy {}
-// SAFETY: plain integers and pointers.
-unsafe impl Plain for u32 {}
-// SAFETY: as above.
-unsafe impl Plain for i64 {}
-// SAFETY: as above.
-unsafe impl Plain for u64 {}
-// SAFETY: as above.
-unsafe impl Plain for usize {}
-// SAFETY: as above.
-unsafe impl Plain for isize {}
-// SAFETY: as above.
-unsafe impl Plain for u8 {}
-// SAFETY: as above.
+pub unsafe trait Plain: Copy {
+    /// Writes the value as text; `false`: there is no text for it.
+    fn to_text(self, _out: &mut dyn FnMut(&[u8])) -> bool {
+        false
+    }
+
+    /// The value that a text stands for. `None`: none, or the type can't be written as text.
+    fn from_text(_text: &CStr) -> Option<Self> {
+        None
+    }
+}
+
+macro_rules! numbers {
+    (unsigned $($unsigned:ty)* ; signed $($signed:ty)*) => {$(
+        // SAFETY: a plain integer.
+        unsafe impl Plain for $unsigned {
+            fn to_text(self, out: &mut dyn FnMut(&[u8])) -> bool {
+                out(Decimal::new(self as u64).as_bytes());
+                true
+            }
+
+            fn from_text(text: &CStr) -> Option<Self> {
+                conf::bytes(text.to_bytes())?.try_into().ok()
+            }
+        }
+    )*$(
+        // SAFETY: a plain integer.
+        unsafe impl Plain for $signed {
+            fn to_text(self, out: &mut dyn FnMut(&[u8])) -> bool {
+                if self < 0 {
+                    out(b"-");
+                }
+                out(Decimal::new(self.unsigned_abs() as u64).as_bytes());
+                true
+            }
+
+            fn from_text(text: &CStr) -> Option<Self> {
+                conf::signed(text.to_bytes())?.try_into().ok()
+            }
+        }
+    )*};
+}
+numbers!(unsigned u8 u32 u64 usize; signed i64 isize);
+
+// SAFETY: plain numbers.
 unsafe impl Plain for [usize; 6] {}
-// SAFETY: as above.
-unsafe impl<T> Plain for *const T {}
-// SAFETY: as above.
-unsafe impl<T> Plain for *mut T {}
+
+// SAFETY: a plain pointer, to a C string. ([`Call::read_text`] gives one as text.)
+unsafe impl Plain for *const c_char {
+    fn from_text(text: &CStr) -> Option<Self> {
+        Some(text.as_ptr())
+    }
+}
+
+/// Pointers to what only the process itself can use: shown as numbers, and not read from texts, in which they could not be
+/// trusted.
+macro_rules! addresses {
+    ($($pointer:ty)*) => {$(
+        // SAFETY: a plain pointer.
+        unsafe impl Plain for $pointer {
+            fn to_text(self, out: &mut dyn FnMut(&[u8])) -> bool {
+                out(b"0x");
+                out(Decimal::hex(self.addr() as u64).as_bytes());
+                true
+            }
+        }
+    )*};
+}
+addresses!(*const u8 *mut u8 *const usize *mut u64 *mut ExtentHooks);
+
+/// Takes text, piece by piece.
+pub type TextSink<'a> = dyn FnMut(&[u8]) + 'a;
+
+/// What a call reads and writes where it is made of text instead of buffers.
+struct AsText<'a> {
+    new: Option<&'a CStr>,
+    old: Option<&'a mut TextSink<'a>>,
+}
 
 impl<'a> Call<'a> {
     /// A call with the caller's buffers.
@@ -95,7 +161,27 @@ impl<'a> Call<'a> {
         new: *const u8,
         new_length: usize,
     ) -> Self {
-        Call { heap, mib, old, old_length, new, new_length }
+        Call { heap, mib, old, old_length, new, new_length, as_text: None }
+    }
+
+    /// A call whose values are text: `new` is written, and `old` gets what is read. Handlers don't see the difference; what
+    /// has no text answers `EINVAL`.
+    pub fn as_text(
+        heap: &'static dyn HeapControl,
+        mib: &'a [usize],
+        new: Option<&'a CStr>,
+        old: Option<&'a mut TextSink<'a>>,
+    ) -> Self {
+        let (none, no_length) = (core::ptr::null_mut(), core::ptr::null_mut());
+        let as_text = Some(AsText { new, old });
+        Call { heap, mib, old: none, old_length: no_length, new: none, new_length: 0, as_text }
+    }
+
+    /// Gives the caller a short text that may be gone after the call, where it reads text.
+    /// `false`: it wants something else.
+    pub fn read_passing_text(&mut self, value: &[u8]) -> bool {
+        let out = self.as_text.as_mut().and_then(|text| text.old.as_mut());
+        out.map(|out| out(value)).is_some()
     }
 
     /// The index at component `position`.
@@ -105,12 +191,18 @@ impl<'a> Call<'a> {
 
     /// Whether the caller wants to read.
     pub fn reads(&self) -> bool {
-        !self.old.is_null() && !self.old_length.is_null()
+        match &self.as_text {
+            Some(text) => text.old.is_some(),
+            None => !self.old.is_null() && !self.old_length.is_null(),
+        }
     }
 
     /// Whether the caller wants to write.
     pub fn writes(&self) -> bool {
-        !self.new.is_null()
+        match &self.as_text {
+            Some(text) => text.new.is_some(),
+            None => !self.new.is_null(),
+        }
     }
 
     /// Refuses a write.
@@ -120,7 +212,7 @@ impl<'a> Call<'a> {
 
     /// Refuses a read.
     pub fn write_only(&self) -> Result<(), Code> {
-        if !self.old.is_null() || !self.old_length.is_null() { Err(Code::EPERM) } else { Ok(()) }
+        if self.reads() || !self.old.is_null() || !self.old_length.is_null() { Err(Code::EPERM) } else { Ok(()) }
     }
 
     /// Refuses reading and writing: the name is an action.
@@ -142,7 +234,7 @@ impl<'a> Call<'a> {
 
     /// What lies in the caller's buffer, for names that find there where to write.
     pub fn old_value<T: Plain>(&self) -> Result<T, Code> {
-        if !self.reads() || self.old_room() != core::mem::size_of::<T>() {
+        if self.old.is_null() || self.old_room() != core::mem::size_of::<T>() {
             return Err(Code::EINVAL);
         }
         // SAFETY: the caller of `mallctl` provides that many bytes; any bytes are a value of a plain type.
@@ -151,7 +243,7 @@ impl<'a> Call<'a> {
 
     /// Refuses a call that can't take the answer, before anything is done; the length becomes 0 then.
     pub fn verify_read<T: Plain>(&mut self) -> Result<(), Code> {
-        if self.reads() && self.old_room() == core::mem::size_of::<T>() {
+        if self.reads() && (self.as_text.is_some() || self.old_room() == core::mem::size_of::<T>()) {
             return Ok(());
         }
         if !self.old_length.is_null() {
@@ -163,6 +255,10 @@ impl<'a> Call<'a> {
 
     /// Gives the caller `value`, if it wants to read.
     pub fn read<T: Plain>(&mut self, value: T) -> Result<(), Code> {
+        if let Some(text) = &mut self.as_text {
+            let has_text = text.old.as_mut().is_none_or(|out| value.to_text(out));
+            return if has_text { Ok(()) } else { Err(Code::EINVAL) };
+        }
         let bytes = (&raw const value).cast::<u8>();
         // SAFETY: `value` is alive and a plain type.
         unsafe { self.read_bytes(bytes, core::mem::size_of::<T>()) }
@@ -170,18 +266,27 @@ impl<'a> Call<'a> {
 
     /// Gives the caller a C `bool`.
     pub fn read_bool(&mut self, value: bool) -> Result<(), Code> {
+        if let Some(text) = &mut self.as_text {
+            if let Some(out) = &mut text.old {
+                out(if value { b"true" } else { b"false" });
+            }
+            return Ok(());
+        }
         self.read(u8::from(value))
     }
 
     /// Gives the caller a C string that lives for ever.
-    pub fn read_text(&mut self, value: &'static core::ffi::CStr) -> Result<(), Code> {
+    pub fn read_text(&mut self, value: &'static CStr) -> Result<(), Code> {
+        if self.read_passing_text(value.to_bytes()) {
+            return Ok(());
+        }
         self.read(value.as_ptr())
     }
 
     /// # Safety
     /// `bytes` leads to `size` readable bytes.
-    pub unsafe fn read_bytes(&mut self, bytes: *const u8, size: usize) -> Result<(), Code> {
-        if !self.reads() {
+    unsafe fn read_bytes(&mut self, bytes: *const u8, size: usize) -> Result<(), Code> {
+        if self.old.is_null() || self.old_length.is_null() {
             return Ok(());
         }
         // SAFETY: the caller of `mallctl` provides the buffer and its length.
@@ -202,6 +307,9 @@ impl<'a> Call<'a> {
         if !self.writes() {
             return Ok(None);
         }
+        if let Some(text) = &self.as_text {
+            return text.new.map(|new| T::from_text(new).ok_or(Code::EINVAL)).transpose();
+        }
         if self.new_length != core::mem::size_of::<T>() {
             return Err(Code::EINVAL);
         }
@@ -211,6 +319,9 @@ impl<'a> Call<'a> {
 
     /// A C `bool` that the caller writes, if it does.
     pub fn written_bool(&self) -> Result<Option<bool>, Code> {
+        if let Some(AsText { new: Some(text), .. }) = &self.as_text {
+            return conf::boolean(text.to_bytes()).ok_or(Code::EINVAL).map(Some);
+        }
         Ok(self.written::<u8>()?.map(|byte| byte != 0))
     }
 }
@@ -219,7 +330,7 @@ impl<'a> Call<'a> {
 ///
 /// # Safety
 /// The pointer is null or a C string.
-pub unsafe fn text<'a>(pointer: *const core::ffi::c_char) -> Option<&'a [u8]> {
+pub unsafe fn text<'a>(pointer: *const c_char) -> Option<&'a [u8]> {
     // SAFETY: the caller's promise.
-    (!pointer.is_null()).then(|| unsafe { core::ffi::CStr::from_ptr(pointer) }.to_bytes())
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_bytes())
 }

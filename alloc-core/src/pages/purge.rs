@@ -19,7 +19,7 @@ enum Gone {
     Retained,
 }
 
-/// Unused backed bytes that a process may keep in any case; a quarter of what is active comes on top.
+/// Unused backed bytes that a process may keep in any case; as many as are active come on top.
 const BOUND_BYTES: usize = 16 << 20;
 
 impl Shared {
@@ -28,8 +28,7 @@ impl Shared {
     /// everything.
     #[inline]
     pub(crate) fn beyond_bound(&self) -> Option<usize> {
-        let regret = self.regret.allowed();
-        let bound = BOUND_BYTES + regret + self.active_bytes.load(Ordering::Relaxed) / 4;
+        let bound = BOUND_BYTES + self.active_bytes.load(Ordering::Relaxed);
         (self.dirty_bytes.load(Ordering::Relaxed) > bound).then_some(bound / 16 * 15)
     }
 }
@@ -107,10 +106,8 @@ impl Pages {
         }
         // Another thread may be at it.
         let Some(_turn) = self.decaying(Tier::Dirty).try_lock() else { return };
-        shared.regret.learn();
         let mut inner = self.inner.lock();
         inner.counts_dirty.npurge += 1;
-        let before = inner.dirty.pages();
         loop {
             let excess = shared.dirty_bytes.load(Ordering::Relaxed).saturating_sub(bytes) >> LG_PAGE;
             let extent = inner.dirty.oldest();
@@ -123,7 +120,6 @@ impl Pages {
         let unused = inner.dirty.pages();
         inner.decay_dirty.purged_to(unused);
         drop(inner);
-        shared.regret.note_taken(before.saturating_sub(unused) << LG_PAGE);
         self.release_descriptors();
     }
 

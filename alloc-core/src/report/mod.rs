@@ -4,6 +4,7 @@
 //! held while it runs. The letters, the JSON keys and the tables are jemalloc's.
 
 mod json;
+pub mod metrics;
 mod options;
 mod text;
 
@@ -90,8 +91,33 @@ impl Write for Out<'_> {
     }
 }
 
+/// What an observer adds to the metrics.
+pub type MoreMetrics<'a> = dyn FnMut(&mut dyn Write) -> fmt::Result + 'a;
+
+/// Writes all numbers as OpenMetrics text; `more` writes families of its own before the end. `sink` gets pieces that end in
+/// a zero byte.
+pub fn print_metrics(heap: &'static dyn HeapControl, more: &mut MoreMetrics<'_>, sink: &mut dyn FnMut(&[u8])) {
+    with_work(heap, sink, &mut |arena, out| {
+        metrics::write(heap, arena, out)?;
+        more(out)?;
+        out.write_str("# EOF\n")
+    });
+}
+
 /// Writes the report. `sink` gets pieces that end in a zero byte.
 pub fn print(heap: &'static dyn HeapControl, letters: &[u8], sink: &mut dyn FnMut(&[u8])) {
+    let parts = Parts::from_letters(letters);
+    with_work(heap, sink, &mut |arena, out| {
+        if parts.json { json::write(heap, parts, arena, out) } else { text::write(heap, parts, arena, out) }
+    });
+}
+
+/// Takes statistics, and has them written with what a report needs.
+fn with_work(
+    heap: &'static dyn HeapControl,
+    sink: &mut dyn FnMut(&[u8]),
+    write: &mut dyn FnMut(&mut ArenaStats, &mut Out<'_>) -> fmt::Result,
+) {
     heap.refresh_snapshot();
     let layout = Layout::new::<Work>();
     let work = heap.internal_allocate(layout).cast::<Work>();
@@ -102,11 +128,9 @@ pub fn print(heap: &'static dyn HeapControl, letters: &[u8], sink: &mut dyn FnMu
     // SAFETY: a fresh block of that layout; any bytes are a buffer, and `clear` makes the rest numbers.
     unsafe {
         (*work).arena.clear();
-        let parts = Parts::from_letters(letters);
         let mut out = Out { sink, buffer: &mut (*work).buffer, used: 0 };
-        let arena = &mut (*work).arena;
         // Writing into `Out` can't fail.
-        let _ = if parts.json { json::write(heap, parts, arena, &mut out) } else { text::write(heap, parts, arena, &mut out) };
+        let _ = write(&mut (*work).arena, &mut out);
         out.flush();
         heap.internal_deallocate(work.cast(), layout);
     }

@@ -60,12 +60,29 @@ pub fn unlink(directory: usize, path: &CStr) -> Result<(), Errno> {
     check(unsafe { syscall(SYS_UNLINKAT, [directory, path.as_ptr().addr(), 0, 0, 0, 0]) }).map(|_| ())
 }
 
+/// Makes a directory.
+pub fn make_directory(path: &CStr, mode: usize) -> Result<(), Errno> {
+    const SYS_MKDIRAT: usize = 258;
+    // SAFETY: the path is a live C string.
+    check(unsafe { syscall(SYS_MKDIRAT, [AT_FDCWD, path.as_ptr().addr(), mode, 0, 0, 0]) }).map(|_| ())
+}
+
+/// Whether there is such a process, as far as this one can see.
+pub fn process_exists(pid: i32) -> bool {
+    const SYS_KILL: usize = 62;
+    const ESRCH: Errno = Errno(3);
+    // SAFETY: signal 0 is sent to nobody.
+    check(unsafe { syscall(SYS_KILL, [pid as usize, 0, 0, 0, 0, 0]) }) != Err(ESRCH)
+}
+
 /// Values of [`Stat::kind`].
 pub mod kind {
     /// A regular file.
     pub const REGULAR: u32 = 0o100000;
     /// A directory.
     pub const DIRECTORY: u32 = 0o040000;
+    /// A socket.
+    pub const SOCKET: u32 = 0o140000;
     /// A symbolic link.
     pub const LINK: u32 = 0o120000;
 }

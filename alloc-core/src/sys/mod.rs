@@ -7,6 +7,7 @@
 #[path = "x86_64.rs"]
 mod arch;
 pub mod extra;
+pub mod socket;
 
 pub use arch::{Entry, entry, load_byte, stack_pointer, syscall, thread_pointer, ticks};
 

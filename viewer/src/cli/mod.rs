@@ -4,6 +4,7 @@
 //! closes the pipe early has got what it wanted: status 0.
 
 pub mod args;
+mod ctl;
 mod leaks;
 mod load;
 mod manual;
@@ -52,6 +53,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Info(arguments) => reports::info(&arguments),
         args::Command::Convert(arguments) => reports::convert(&arguments),
         args::Command::Symbolize(arguments) => symbolize_command(&arguments),
+        args::Command::Ctl(arguments) => ctl::ctl(arguments),
         args::Command::Completions(arguments) => manual::completions(arguments.shell),
         args::Command::Man => manual::page(),
     };

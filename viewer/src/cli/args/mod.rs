@@ -1,8 +1,10 @@
 //! The command line as data: what each command takes. Help texts are the doc comments; the man page and
 //! the completions are made of the same.
 
+mod live;
 mod shared;
 
+pub use live::*;
 pub use shared::*;
 
 use std::ffi::OsString;
@@ -15,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 /// `run` starts a program under the allocator; the other commands read heap profiles: this
 /// allocator's and any other pprof file, jemalloc's, gperftools', heaptrack's, and folded stacks. A file
 /// may be a path, `-` for standard input, an http:// address, or a directory, which stands for the
-/// newest dump in it. Options may be spelled as in pprof: `-sample_index=alloc_space`.
+/// newest dump in it, or a process's control socket. Options may be spelled as in pprof: `-sample_index=alloc_space`.
 #[derive(Debug, Parser)]
 #[command(name = "heapsift", version, subcommand_required = true, arg_required_else_help = true)]
 pub struct Arguments {
@@ -52,6 +54,8 @@ pub enum Command {
     Convert(Convert),
     /// Write a copy of a profile with names, files and lines in it.
     Symbolize(Symbolize),
+    /// Ask a running process, or change settings in it, by its control socket.
+    Ctl(Ctl),
     /// Write completions for a shell to standard output.
     Completions(Completions),
     /// Write the manual page to standard output.

@@ -1,0 +1,381 @@
+//! Control from outside while the program runs: a socket with a path (`prof_control`), served by one thread.
+//!
+//! The protocol is told in `docs/control.md`: one request of one line for each connection. The thread holds no lock of the
+//! heap while it waits, reads or writes, and answers one connection after the other, each within a bounded time.
+
+mod answer;
+mod place;
+
+use core::ffi::{CStr, c_void};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+
+use alloc::vec::Vec;
+
+use alloc_core::lock::{Mutex, Rank};
+use alloc_core::message::{Decimal, warn};
+use alloc_core::sys::extra::{self, retry};
+use alloc_core::sys::socket::{self, Ready};
+use alloc_core::sys::{self, Errno};
+
+use crate::settings::Path;
+use crate::{HEAP, file, helpers};
+use answer::Failure;
+
+const MS: u64 = 1_000_000;
+/// A request has come within that time, line feed included.
+const REQUEST_NS: u64 = 1_000 * MS;
+/// A reply has been taken within that time.
+const REPLY_NS: u64 = 30_000 * MS;
+/// Most bytes of a request, line feed included.
+const REQUEST_BYTES: usize = 4096;
+/// Connections that wait while one is served.
+const WAITING: usize = 64;
+
+const EPERM: i32 = 1;
+const EAGAIN: Errno = Errno(11);
+const EINVAL: i32 = 22;
+const EMSGSIZE: i32 = 90;
+const ETIMEDOUT: i32 = 110;
+
+const OFF: u8 = 0;
+const IN_USUAL_DIRECTORY: u8 = 1;
+const AT_PATH: u8 = 2;
+
+/// `prof_control`.
+#[derive(Debug)]
+pub struct Choice {
+    way: AtomicU8,
+    /// With [`AT_PATH`].
+    path: Mutex<Path>,
+    /// `XDG_RUNTIME_DIR` as of the start.
+    runtime: Mutex<Path>,
+}
+
+impl Choice {
+    /// No socket.
+    pub const fn new() -> Self {
+        let nowhere = Path::from_const(b"");
+        Choice {
+            way: AtomicU8::new(OFF),
+            path: Mutex::new(Rank::Stacks, nowhere),
+            runtime: Mutex::new(Rank::Stacks, nowhere),
+        }
+    }
+
+    /// Takes the option's value: `true`, `false`, or a path. `false`: it can't be one.
+    pub fn set(&self, value: &[u8]) -> bool {
+        let way = match value {
+            b"false" => OFF,
+            b"true" => IN_USUAL_DIRECTORY,
+            b"" => return false,
+            path => {
+                let Some(path) = Path::new(path) else { return false };
+                *self.path.lock() = path;
+                AT_PATH
+            }
+        };
+        self.way.store(way, Ordering::Relaxed);
+        true
+    }
+
+    /// The heap boots: remembers what the environment says, which the program may change later.
+    pub fn boot(&self) {
+        if self.way.load(Ordering::Relaxed) == IN_USUAL_DIRECTORY {
+            let directory = alloc_core::conf::environment_at_boot(b"XDG_RUNTIME_DIR=").unwrap_or(b"");
+            if directory.starts_with(b"/") {
+                *self.runtime.lock() = Path::new(directory).unwrap_or(Path::from_const(b""));
+            }
+        }
+    }
+
+    /// For `opt.prof_control`: a text that lives for ever.
+    pub fn as_text(&'static self) -> &'static CStr {
+        match self.way.load(Ordering::Relaxed) {
+            OFF => c"false",
+            IN_USUAL_DIRECTORY => c"true",
+            _ => {
+                let path: *const Path = &raw const *self.path.lock();
+                // SAFETY: the path is set while the configuration is read, before anybody asks, and stays.
+                unsafe { &*path }.as_c_str()
+            }
+        }
+    }
+
+    fn after_fork(&self) {
+        self.path.after_fork(|_| {});
+        self.runtime.after_fork(|_| {});
+        let fixed = self.way.load(Ordering::Relaxed) == AT_PATH && !self.path.lock().as_bytes().windows(2).any(|w| w == b"%p");
+        if fixed {
+            // The place is the parent's.
+            self.way.store(OFF, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The listening socket plus 1; 0: none.
+static LISTENER: AtomicUsize = AtomicUsize::new(0);
+/// The connection that is being served plus 1; 0: none.
+static CONNECTION: AtomicUsize = AtomicUsize::new(0);
+/// The socket's file.
+static PLACE: Mutex<Option<place::Place>> = Mutex::new(Rank::Stacks, None);
+/// Whether [`LISTENER`] is there, for threads that wait for it to be served no more.
+static BUSY: AtomicBool = AtomicBool::new(false);
+
+fn choice() -> &'static Choice {
+    &HEAP.observer().settings.control
+}
+
+/// Whether there is to be a socket.
+pub fn wanted() -> bool {
+    choice().way.load(Ordering::Relaxed) != OFF
+}
+
+/// Makes the socket, before its thread starts: a program that changes its user or its root directory later has it where it
+/// was when it started.
+pub fn prepare() {
+    let choice = choice();
+    let made = match choice.way.load(Ordering::Relaxed) {
+        OFF => return,
+        IN_USUAL_DIRECTORY => {
+            let runtime = *choice.runtime.lock();
+            place::in_usual_directory(&runtime)
+        }
+        _ => {
+            let path = *choice.path.lock();
+            place::at_path(&path)
+        }
+    };
+    match made {
+        Ok((listener, place)) => {
+            *PLACE.lock() = Some(place);
+            LISTENER.store(listener + 1, Ordering::Release);
+        }
+        Err(place::Refused { path, what, errno: Errno(errno) }) => {
+            let number = Decimal::new(errno.unsigned_abs().into());
+            warn(&[b"prof_control: ", path.as_bytes(), b": ", what, b" (errno ", number.as_bytes(), b")"]);
+        }
+    }
+}
+
+/// In the child of a fork: the socket is the parent's.
+pub fn after_fork() {
+    for descriptor in [&LISTENER, &CONNECTION] {
+        let descriptor = descriptor.swap(0, Ordering::Relaxed);
+        if descriptor != 0 {
+            sys::close(descriptor - 1);
+        }
+    }
+    BUSY.store(false, Ordering::Relaxed);
+    PLACE.after_fork(|_| {});
+    if !PLACE.held_by_me() {
+        *PLACE.lock() = None;
+    }
+    choice().after_fork();
+}
+
+/// The process ends: the file is removed, and a reply that is under way is waited for, but not for long.
+pub fn stop() {
+    const MOST: u64 = 1_000 * MS;
+    if let Some(place) = PLACE.lock().take() {
+        place.remove();
+    }
+    let give_up = sys::clock_monotonic_ns() + MOST;
+    let nobody = AtomicU32::new(0);
+    while BUSY.load(Ordering::Acquire) && sys::clock_monotonic_ns() < give_up {
+        extra::futex_wait_for(&nobody, 0, MS);
+    }
+}
+
+/// The thread.
+pub extern "C" fn run(_: *mut c_void) -> *mut c_void {
+    extra::set_thread_name(c"heapsift-ctl");
+    let _suppressed = HEAP.suppress();
+    let Some(listener) = LISTENER.load(Ordering::Acquire).checked_sub(1) else { return null_mut() };
+    while !helpers::ending() {
+        match socket::wait(listener, Ready::Read, 60_000 * MS) {
+            Ok(true) => {}
+            _ => continue,
+        }
+        match socket::accept(listener) {
+            Ok(connection) => {
+                CONNECTION.store(connection + 1, Ordering::Relaxed);
+                BUSY.store(true, Ordering::Release);
+                serve(connection);
+                BUSY.store(false, Ordering::Release);
+                CONNECTION.store(0, Ordering::Relaxed);
+                sys::close(connection);
+            }
+            Err(Errno(23 | 24)) => {
+                // No descriptor is free: the connection stays where it is.
+                let nobody = AtomicU32::new(0);
+                extra::futex_wait_for(&nobody, 0, 100 * MS);
+            }
+            Err(_) => {}
+        }
+    }
+    null_mut()
+}
+
+/// Descriptors that came with a request, closed in the end.
+struct Passed([Option<usize>; socket::PASSED_MAX]);
+
+impl Passed {
+    fn add(&mut self, more: [Option<usize>; socket::PASSED_MAX]) {
+        for descriptor in more.into_iter().flatten() {
+            match self.0.iter_mut().find(|place| place.is_none()) {
+                Some(place) => *place = Some(descriptor),
+                None => sys::close(descriptor),
+            }
+        }
+    }
+}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        self.0.iter().flatten().for_each(|&descriptor| sys::close(descriptor));
+    }
+}
+
+fn serve(connection: usize) {
+    let peer = socket::peer_user(connection);
+    let may = peer.is_ok_and(|user| user == 0 || user == extra::effective_user());
+    let mut passed = Passed([None; socket::PASSED_MAX]);
+    let mut request = [0; REQUEST_BYTES];
+    let reply = if may {
+        read_request(connection, &mut request, &mut passed).and_then(|line| answer::answer(line, passed.0[0]))
+    } else {
+        Err(Failure::new(EPERM, b"this socket is for its owner and root"))
+    };
+    let sent = match &reply {
+        Ok(body) => head(b"ok ", body.len() as u64, b"\n").and_then(|head| {
+            send(connection, &head)?;
+            send(connection, body)
+        }),
+        Err(failure) => head(b"error ", failure.errno.unsigned_abs().into(), b" ").and_then(|head| {
+            send(connection, &head)?;
+            send(connection, failure.text)?;
+            send(connection, b"\n")
+        }),
+    };
+    if sent.is_ok() {
+        socket::shut_down_writing(connection);
+    }
+}
+
+fn head(word: &[u8], number: u64, end: &[u8]) -> Result<Vec<u8>, Errno> {
+    let mut head = Vec::new();
+    for part in [word, Decimal::new(number).as_bytes(), end] {
+        answer::put(&mut head, part).map_err(|failure| Errno(failure.errno))?;
+    }
+    Ok(head)
+}
+
+/// The request without its line feed.
+fn read_request<'a>(
+    connection: usize,
+    buffer: &'a mut [u8; REQUEST_BYTES],
+    passed: &mut Passed,
+) -> Result<&'a [u8], Failure> {
+    let give_up = sys::clock_monotonic_ns() + REQUEST_NS;
+    let mut length = 0;
+    loop {
+        let now = sys::clock_monotonic_ns();
+        if now >= give_up {
+            return Err(Failure::new(ETIMEDOUT, b"the request took too long"));
+        }
+        if !retry(|| socket::wait(connection, Ready::Read, give_up - now)).unwrap_or(false) {
+            continue;
+        }
+        let (n, descriptors) = match socket::receive(connection, &mut buffer[length..]) {
+            Ok(received) => received,
+            Err(EAGAIN | Errno(4)) => continue,
+            Err(Errno(errno)) => return Err(Failure::new(errno, b"the request can't be read")),
+        };
+        passed.add(descriptors);
+        if let Some(end) = buffer[length..length + n].iter().position(|&b| b == b'\n') {
+            return Ok(&buffer[..length + end]);
+        }
+        length += n;
+        if n == 0 {
+            return Err(Failure::new(EINVAL, b"the request doesn't end in a line feed"));
+        }
+        if length == buffer.len() {
+            return Err(Failure::new(EMSGSIZE, b"the request is longer than 4096 bytes"));
+        }
+    }
+}
+
+/// Sends all of it, within a bounded time.
+fn send(connection: usize, bytes: &[u8]) -> Result<(), Errno> {
+    let give_up = sys::clock_monotonic_ns() + REPLY_NS;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match socket::send(connection, rest) {
+            Ok(n) => rest = rest.get(n..).unwrap_or(&[]),
+            Err(EAGAIN) => {
+                let now = sys::clock_monotonic_ns();
+                if now >= give_up {
+                    return Err(Errno(ETIMEDOUT));
+                }
+                retry(|| socket::wait(connection, Ready::Write, give_up - now))?;
+            }
+            Err(Errno(4)) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all of it to a descriptor that a client passed, which may be a pipe that nobody reads.
+fn write_to_passed(fd: usize, bytes: &[u8]) -> Result<(), Errno> {
+    // What fits into a pipe that says it has room.
+    const PIPE_BYTES: usize = 4096;
+    let is_regular = extra::stat(fd)?.kind() == extra::kind::REGULAR;
+    let give_up = sys::clock_monotonic_ns() + REPLY_NS;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let now = sys::clock_monotonic_ns();
+        if now >= give_up {
+            return Err(Errno(ETIMEDOUT));
+        }
+        let piece = if is_regular {
+            rest
+        } else {
+            if !retry(|| socket::wait(fd, Ready::Write, give_up - now))? {
+                continue;
+            }
+            &rest[..rest.len().min(PIPE_BYTES)]
+        };
+        match sys::write(fd, piece) {
+            Ok(n) => rest = rest.get(n..).unwrap_or(&[]),
+            Err(EAGAIN | Errno(4)) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Signals are blocked in this thread; one that a broken pipe raised must not stay.
+fn with_signals_taken<T>(write: impl FnOnce() -> T) -> T {
+    let _signals = file::SignalsBlocked::new();
+    write()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values() {
+        static CHOICE: Choice = Choice::new();
+        assert_eq!(CHOICE.as_text(), c"false");
+        assert!(CHOICE.set(b"true") && CHOICE.as_text() == c"true");
+        assert!(!CHOICE.set(b"") && CHOICE.set(b"/run/%p.sock") && CHOICE.as_text() == c"/run/%p.sock");
+        CHOICE.after_fork();
+        assert_eq!(CHOICE.as_text(), c"/run/%p.sock");
+        assert!(CHOICE.set(b"/run/one.sock"));
+        CHOICE.after_fork();
+        assert_eq!(CHOICE.as_text(), c"false");
+    }
+}

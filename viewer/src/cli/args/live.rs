@@ -1,0 +1,106 @@
+//! Commands that speak to running processes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+
+use super::{Form, Limits, Output, Rows, Top, View};
+
+/// `ctl`.
+#[derive(Debug, Args)]
+pub struct Ctl {
+    /// The process, or its control socket.
+    #[arg(value_name = "PID|SOCKET", value_hint = ValueHint::FilePath)]
+    pub target: String,
+    /// What to ask of it.
+    #[command(subcommand)]
+    pub request: Request,
+}
+
+/// What a process may be asked.
+#[derive(Debug, Subcommand)]
+pub enum Request {
+    /// Show values of the allocator by their control names, such as stats.allocated.
+    Get {
+        /// The names; with several, each line says which.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Set a value of the allocator, or carry out what a name stands for, such as arena.4096.purge.
+    Set {
+        /// The name.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The value; without one, the name is an action.
+        #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+        value: Option<String>,
+    },
+    /// Fetch a profile and write it to a file.
+    Dump {
+        /// heap, peak, waste or lifetime.
+        #[arg(default_value = "heap", value_name = "KIND")]
+        kind: String,
+        /// Write to this file; `-` is standard output.
+        #[arg(short, long = "output", value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: PathBuf,
+    },
+    /// Show what holds most now, as a table.
+    Top(Box<CtlTop>),
+    /// Show the allocator's statistics.
+    Stats {
+        /// For programs: JSON, with jemalloc's keys.
+        #[arg(long)]
+        json: bool,
+        /// Leave parts out: g m d a b l x e h, as malloc_stats_print has it.
+        #[arg(long, value_name = "LETTERS", default_value = "", hide_default_value = true)]
+        options: String,
+    },
+    /// Print a line at each interval: what is allocated, cached, unused, resident.
+    Watch {
+        /// Seconds between two lines.
+        #[arg(short, long, value_name = "SECONDS", default_value_t = 1.0)]
+        interval: f64,
+        /// End after so many lines; 0: never.
+        #[arg(short = 'c', long, value_name = "LINES", default_value_t = 0)]
+        count: u64,
+        /// For programs: one JSON object each.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the numbers that Prometheus collects, as OpenMetrics text.
+    Metrics,
+    /// Switch profiling on.
+    Enable {
+        /// Mean bytes between two samples, such as 64KiB.
+        #[arg(long, value_name = "BYTES")]
+        sample: Option<String>,
+    },
+    /// Switch profiling off.
+    Disable,
+    /// Forget all samples.
+    Reset,
+}
+
+/// `ctl … top`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct CtlTop {
+    #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub view: View,
+    #[command(flatten)]
+    pub form: Form,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl CtlTop {
+    /// The same of a file.
+    pub fn of(self, file: PathBuf) -> Top {
+        let Self { limits, rows, view, form, output } = self;
+        Top { files: vec![file], limits, rows, view, form, output }
+    }
+}
