@@ -8,6 +8,7 @@ mod ctl;
 mod leaks;
 mod load;
 mod manual;
+mod merge;
 mod reports;
 mod run;
 mod source;
@@ -52,6 +53,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Leaks(arguments) => leaks::leaks(&arguments),
         args::Command::Info(arguments) => reports::info(&arguments),
         args::Command::Convert(arguments) => reports::convert(&arguments),
+        args::Command::Merge(arguments) => merge::merge(&arguments),
         args::Command::Symbolize(arguments) => symbolize_command(&arguments),
         args::Command::Ctl(arguments) => ctl::ctl(arguments),
         args::Command::Completions(arguments) => manual::completions(arguments.shell),

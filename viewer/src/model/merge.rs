@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::{Profile, Side};
+use super::{Label, LabelValue, Profile, Side};
 
 impl Profile {
     /// For each row the first row with its stack and labels; with `across_sides`, whichever side it is on.
@@ -64,6 +64,30 @@ impl Profile {
         for location in &mut self.locations {
             location.mapping = location.mapping.map(|mapping| mappings[mapping as usize]);
         }
+    }
+
+    /// Makes labels mean the same in all rows, whichever file they are of: a row whose period is its file's and not the
+    /// profile's gets it as a label. Labels of the keys `dropped` are left out.
+    pub fn settle_labels(&mut self, dropped: &[String]) {
+        let key = self.strings.intern("period");
+        let unit = self.strings.intern("bytes");
+        let is_dropped: Vec<bool> =
+            (0..self.strings.len()).map(|at| dropped.iter().any(|key| key == self.strings.nth(at))).collect();
+        let mut labels = Vec::with_capacity(self.labels.len());
+        for row in 0..self.row_count() {
+            let start = labels.len();
+            labels.extend(self.labels(row).iter().filter(|label| !is_dropped[label.key.index()]));
+            let period = self.sources[self.source(row)].period;
+            let has_own = labels[start..].iter().any(|label: &Label| label.key == key);
+            if period != self.period && period > 0 && !has_own {
+                labels.push(Label { key, value: LabelValue::Number(period, unit) });
+                // As they are when they are read: by key, texts before numbers.
+                labels[start..].sort_by_key(|label| (label.key, matches!(label.value, LabelValue::Number(..))));
+            }
+            self.rows[row].labels = (start as u32, (labels.len() - start) as u32);
+            // Those of the rows that follow stand in the old list still.
+        }
+        self.labels = labels;
     }
 
     /// Sums equal rows of a side into the first of them, and leaves out what is zero afterwards. With

@@ -96,6 +96,11 @@ impl Strings {
         false
     }
 
+    /// The text that is the `at`-th, from 0, the empty one.
+    pub fn nth(&self, at: usize) -> &str {
+        &self.all[span(&self.ends, at as u32)]
+    }
+
     /// The text of a handle.
     pub fn get(&self, handle: Str) -> &str {
         &self.all[span(&self.ends, handle.0)]

@@ -7,6 +7,7 @@ mod formats;
 mod go;
 mod input;
 mod leaks;
+mod merge;
 mod noise;
 mod run;
 mod support;

@@ -52,6 +52,8 @@ pub enum Command {
     Info(Info),
     /// Write a profile in another format.
     Convert(Convert),
+    /// Sum many profiles up to one, in bounded memory.
+    Merge(Merge),
     /// Write a copy of a profile with names, files and lines in it.
     Symbolize(Symbolize),
     /// Ask a running process, or change settings in it, by its control socket.
@@ -374,6 +376,23 @@ pub struct Convert {
     pub names: Names,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// `merge`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Merge {
+    /// Profiles with the same columns; a directory stands for all dumps in it.
+    #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub files: Vec<PathBuf>,
+    /// Labels to leave out, so that more rows become one; the epochs of one process mean nothing in another.
+    #[arg(long, value_name = "KEYS", value_delimiter = ',', default_value = "epoch")]
+    pub drop_label: Vec<String>,
+    #[command(flatten)]
+    pub reading: Reading,
+    /// Write to this file; `-` is standard output.
+    #[arg(short, long = "output", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
 }
 
 /// Formats to convert to.
