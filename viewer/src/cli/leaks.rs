@@ -68,7 +68,7 @@ pub(super) fn dumps(files: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 /// No more than `most` of them, evenly chosen.
-fn thinned(files: Vec<PathBuf>, most: usize) -> Vec<PathBuf> {
+pub(super) fn thinned(files: Vec<PathBuf>, most: usize) -> Vec<PathBuf> {
     let count = files.len();
     if count <= most {
         return files;

@@ -9,6 +9,7 @@ mod leaks;
 mod load;
 mod manual;
 mod merge;
+mod page;
 mod reports;
 mod run;
 mod source;
@@ -51,6 +52,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Flame(arguments) => reports::flame(&arguments),
         args::Command::Diff(arguments) => reports::diff(&arguments),
         args::Command::Leaks(arguments) => leaks::leaks(&arguments),
+        args::Command::Report(arguments) => page::report(&arguments),
         args::Command::Info(arguments) => reports::info(&arguments),
         args::Command::Convert(arguments) => reports::convert(&arguments),
         args::Command::Merge(arguments) => merge::merge(&arguments),

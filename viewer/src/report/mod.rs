@@ -8,6 +8,7 @@ mod head;
 pub mod info;
 pub mod leaks;
 pub mod list;
+pub mod page;
 pub mod plots;
 pub mod raw;
 pub mod summary;

@@ -9,6 +9,7 @@ mod input;
 mod leaks;
 mod merge;
 mod noise;
+mod page;
 mod run;
 mod support;
 mod symbolize;

@@ -48,6 +48,8 @@ pub enum Command {
     Diff(Diff),
     /// Show what grows over a series of dumps and does not stop.
     Leaks(Leaks),
+    /// Make a page of it: one HTML file, with everything in it.
+    Report(Report),
     /// Show what a profile is: time, period, totals, mappings.
     Info(Info),
     /// Write a profile in another format.
@@ -314,6 +316,36 @@ pub struct Leaks {
     pub svg: bool,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// `report`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Report {
+    /// A profile, or a series of dumps: the newest is shown, compared with the oldest; three and more have a trend. A
+    /// directory stands for all dumps in it, of the process that has most of them.
+    #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub files: Vec<PathBuf>,
+    /// Compare with this profile.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub diff_base: Option<PathBuf>,
+    /// Look at no more dumps than this: the first, the last, and evenly chosen ones between them.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(3..))]
+    pub most: u32,
+    /// Headline.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub title: String,
+    #[command(flatten)]
+    pub column: Column,
+    #[command(flatten)]
+    pub filter: Filter,
+    #[command(flatten)]
+    pub sources: Sources,
+    #[command(flatten)]
+    pub names: Names,
+    /// Write to this file; `-` is standard output.
+    #[arg(short, long = "output", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: PathBuf,
 }
 
 /// How the two sides of a difference belong together.
