@@ -206,7 +206,8 @@ class Flame {
       const room = Math.floor((w - 8) / letter);
       if (room >= 3) {
         const text = this.data.names[name];
-        pen.fillStyle = this.hits?.[name] ? (dark ? "#111" : "#fff") : dark ? "#101314" : "#16201c";
+        pen.globalAlpha = 1;
+        pen.fillStyle = rect.above ? ink : this.hits?.[name] ? (dark ? "#111" : "#fff") : dark ? "#101314" : "#16201c";
         pen.fillText(text.length > room ? text.slice(0, room - 1) + "…" : text, x + 4, y + ROW / 2);
       }
     }
@@ -264,6 +265,6 @@ function changeColour(tree, node, dark) {
   const change = tree.now[node] - tree.base[node], most = Math.max(tree.now[node], tree.base[node], 1);
   if (change === 0) return dark ? "#8b9295" : "#dfe1e0";
   const sure = Math.abs(change) > 1.96 * Math.sqrt(tree.change[node]);
-  const share = Math.min(Math.abs(change) / most, 1) * (sure ? 1 : 0.25), hue = change > 0 ? 4 : 218;
-  return `hsl(${hue} ${Math.round(30 + 55 * share)}% ${Math.round((dark ? 62 : 84) - 26 * share)}%)`;
+  const share = Math.min(Math.abs(change) / most, 1) * (sure ? 1 : 0.12), hue = change > 0 ? 4 : 218;
+  return `hsl(${hue} ${Math.round((sure ? 40 : 30) + 50 * share)}% ${Math.round((dark ? 74 : 88) - (dark ? 10 : 20) * share)}%)`;
 }

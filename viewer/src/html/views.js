@@ -83,7 +83,7 @@ function legend() {
     colour.style.background = changeColour({ now: [now], base: [base], change: [error] }, 0, dark);
     return make("span", {}, colour, text);
   };
-  box.replaceChildren(swatch(1, 0, 0, "new"), swatch(10, 6, 0, "grew"), swatch(1, 1, 0, "the same"), swatch(6, 10, 0, "shrank"), swatch(0, 1, 0, "gone"), swatch(1, 0, 9, "pale: within sampling error"), make("span", {}, "Width: the larger of both sides, so that nothing vanishes."));
+  box.replaceChildren(swatch(1, 0, 0, "new"), swatch(10, 4, 0, "grew"), swatch(1, 1, 0, "the same"), swatch(4, 10, 0, "shrank"), swatch(0, 1, 0, "gone"), swatch(1, 0, 9, "pale: within sampling error"), make("span", {}, "Width: the larger of both sides, so that nothing vanishes."));
 }
 
 // A table that sorts by a click on a heading; `columns` are [heading, text of a row, key to sort by].
@@ -98,7 +98,7 @@ function table(rows, columns, most = 400) {
     });
     const head = make("tr", {}, ...columns.map(([name], at) => make("th", { scope: "col", "aria-sort": by === at ? (down ? "descending" : "ascending") : "none" },
       make("button", { type: "button", onclick: () => { down = by === at ? !down : typeof columns[at][2](rows[0] ?? {}) !== "string"; by = at; fill(); } }, name + (by === at ? (down ? " ↓" : " ↑") : "")))));
-    const body = sorted.slice(0, shown).map(row => make("tr", {}, ...columns.map(([, text]) => { const cell = text(row); return make("td", {}, ...(Array.isArray(cell) ? cell : [cell])); })));
+    const body = sorted.slice(0, shown).map(row => make("tr", {}, ...columns.map(([name, text]) => { const cell = text(row); return make("td", { "data-label": name }, ...(Array.isArray(cell) ? cell : [cell])); })));
     element.replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
     more.hidden = shown >= rows.length;
     more.textContent = `Show ${Math.min(most, rows.length - shown)} more of ${rows.length}`;
@@ -151,14 +151,21 @@ const svg = (tag, attributes, text) => {
   return element;
 };
 
+// The end of an axis: the next round number, in units of 1024 where bytes are counted.
+function nice(most) {
+  const base = data.unit === "bytes" ? 1024 : 1000, unit = base ** Math.floor(Math.log(Math.max(most, 1)) / Math.log(base));
+  const steps = [1, 2, 4, 6, 8, 10, 16, 20, 30, 40, 60, 80, 100, 120, 160, 200, 300, 400, 600, 800, base];
+  return unit * (steps.find(step => step * unit >= most) ?? base);
+}
+
 function plot(x, values, ends, span, hot) {
   const W = 420, H = 170, L = 62, R = 8, T = 8, B = 22;
-  const top = Math.max(1, ...ends.map(end => end?.[1] ?? 0), ...values) * 1.05, last = x[x.length - 1] || 1;
+  const top = nice(Math.max(1, ...ends.map(end => end?.[1] ?? 0), ...values)), last = x[x.length - 1] || 1;
   const px = at => L + at / last * (W - L - R), py = value => T + (1 - Math.max(0, value) / top) * (H - T - B);
   const picture = svg("svg", { viewBox: `0 0 ${W} ${H}`, role: "img" });
   for (const share of [0, .5, 1]) {
-    const y = py(top / 1.05 * share);
-    picture.append(svg("line", { class: "axis", x1: L, x2: W - R, y1: y, y2: y }), svg("text", { x: L - 5, y: y + 4, "text-anchor": "end" }, size(top / 1.05 * share)));
+    const y = py(top * share);
+    picture.append(svg("line", { class: "axis", x1: L, x2: W - R, y1: y, y2: y }), svg("text", { x: L - 5, y: y + 4, "text-anchor": "end" }, size(top * share)));
   }
   picture.append(svg("text", { x: L, y: H - 6 }, "0"), svg("text", { x: W - R, y: H - 6, "text-anchor": "end" }, span));
   picture.append(svg("polyline", { class: "fit", fill: "none", points: x.map((at, i) => `${px(at).toFixed(1)},${py(values[i]).toFixed(1)}`).join(" ") }));
@@ -176,7 +183,7 @@ function showTrend(view) {
 }
 
 function bars(list, title, note) {
-  const W = 420, H = 190, L = 62, R = 8, T = 8, B = 40, top = Math.max(1, ...list.map(bar => bar.value));
+  const W = 420, H = 190, L = 62, R = 8, T = 8, B = 40, top = nice(Math.max(1, ...list.map(bar => bar.value)));
   const picture = svg("svg", { viewBox: `0 0 ${W} ${H}`, role: "img" }), step = (W - L - R) / Math.max(list.length, 1);
   for (const share of [0, .5, 1]) {
     const y = T + (1 - share) * (H - T - B);
