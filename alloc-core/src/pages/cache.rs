@@ -174,6 +174,15 @@ impl Cache {
         }
     }
 
+    /// The first extent of each size class, the largest classes first.
+    pub(super) fn largest(&self) -> impl Iterator<Item = *mut Extent> {
+        let words = self.occupied.iter().enumerate().rev();
+        words.flat_map(move |(word, &bits)| {
+            let classes = (0..64).rev().filter(move |bit| bits >> bit & 1 != 0);
+            classes.map(move |bit| self.heaps[word * 64 + bit].first())
+        })
+    }
+
     /// An extent of just `pages` pages at an aligned address, for memory that can't be cut. Only the first one of the size
     /// class is looked at. Null: it isn't such a one.
     pub(super) fn exact_fit(&self, pages: usize, align: usize) -> *mut Extent {

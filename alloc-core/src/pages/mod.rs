@@ -11,6 +11,7 @@ mod dss;
 mod grow;
 pub mod hooks;
 mod purge;
+mod regret;
 mod space;
 mod whole;
 
@@ -29,6 +30,7 @@ use crate::sys::{self, LG_PAGE, PAGE};
 use cache::{Cache, NPAGE_CLASSES};
 use descriptors::Descriptors;
 use hooks::{ExtentHooks, Hooks};
+use regret::Regret;
 
 /// The decay time that nobody has chosen: then unused pages have a bound as well.
 const DIRTY_MS_DEFAULT: i64 = Options::DEFAULT.dirty_decay_ms;
@@ -61,6 +63,8 @@ pub struct Shared {
     pub active_bytes_max: AtomicUsize,
     /// Unused backed bytes over all arenas, as each arena last told.
     dirty_bytes: Apart<AtomicUsize>,
+    /// What the bound on unused pages has cost.
+    regret: Regret,
     /// How background threads are woken.
     pub alarm: Alarm,
 }
@@ -75,6 +79,7 @@ impl Shared {
             active_bytes: Apart(AtomicUsize::new(0)),
             active_bytes_max: AtomicUsize::new(0),
             dirty_bytes: Apart(AtomicUsize::new(0)),
+            regret: Regret::new(),
             alarm: Alarm::new(),
         }
     }

@@ -19,7 +19,7 @@ enum Gone {
     Retained,
 }
 
-/// Unused backed bytes that a process may keep in any case; as many as are active come on top.
+/// Unused backed bytes that a process may keep in any case; a quarter of what is active comes on top.
 const BOUND_BYTES: usize = 16 << 20;
 
 impl Shared {
@@ -28,7 +28,8 @@ impl Shared {
     /// everything.
     #[inline]
     pub(crate) fn beyond_bound(&self) -> Option<usize> {
-        let bound = BOUND_BYTES + self.active_bytes.load(Ordering::Relaxed);
+        let regret = self.regret.allowed();
+        let bound = BOUND_BYTES + regret + self.active_bytes.load(Ordering::Relaxed) / 4;
         (self.dirty_bytes.load(Ordering::Relaxed) > bound).then_some(bound / 16 * 15)
     }
 }
@@ -106,8 +107,10 @@ impl Pages {
         }
         // Another thread may be at it.
         let Some(_turn) = self.decaying(Tier::Dirty).try_lock() else { return };
+        shared.regret.learn();
         let mut inner = self.inner.lock();
         inner.counts_dirty.npurge += 1;
+        let before = inner.dirty.pages();
         loop {
             let excess = shared.dirty_bytes.load(Ordering::Relaxed).saturating_sub(bytes) >> LG_PAGE;
             let extent = inner.dirty.oldest();
@@ -120,6 +123,7 @@ impl Pages {
         let unused = inner.dirty.pages();
         inner.decay_dirty.purged_to(unused);
         drop(inner);
+        shared.regret.note_taken(before.saturating_sub(unused) << LG_PAGE);
         self.release_descriptors();
     }
 

@@ -7,6 +7,11 @@ use super::{Inner, Pages, Shared};
 use crate::extent::{Extent, State};
 use crate::sys::{LG_PAGE, PAGE};
 
+/// Requests of so many pages and more may get a dirty extent that is extended.
+const EXTEND_PAGES: usize = 64;
+/// So many dirty extents are looked at for that, the largest ones.
+const EXTEND_TRIES: usize = 8;
+
 impl Pages {
     /// Finds an extent of at least `pages` pages at an aligned address, cuts it to size, and takes it out of its cache.
     /// Null: there is none.
@@ -35,8 +40,17 @@ impl Pages {
         let near = [State::Pinned, State::Dirty, State::Muzzy].map(|state| (state, self.lg_max_fit));
         let any = [State::Pinned, State::Dirty, State::Muzzy, State::Retained].map(|state| (state, u32::MAX));
         for (state, lg_max_fit) in near.into_iter().chain(any) {
+            if state == State::Retained && align == PAGE && pages >= EXTEND_PAGES {
+                let found = self.extend_dirty(inner, shared, pages);
+                if !found.is_null() {
+                    return found;
+                }
+            }
             let found = inner.cache(state).first_fit(wanted, lg_max_fit);
             if !found.is_null() {
+                if state == State::Retained {
+                    shared.note_fresh(pages << LG_PAGE);
+                }
                 // SAFETY: the extent is in that cache.
                 unsafe {
                     inner.cache(state).remove(found);
@@ -45,6 +59,78 @@ impl Pages {
             }
         }
         null_mut()
+    }
+
+    /// A dirty extent, none of which is long enough, together with as much of the unbacked extent beside it as is missing:
+    /// less memory is touched for the first time than by an extent without any, and dirty ones that are too short for
+    /// large requests don't stay as they are while memory grows. Null: there is no such pair.
+    fn extend_dirty(&self, inner: &mut Inner, shared: &Shared, pages: usize) -> *mut Extent {
+        let candidates = inner.dirty.largest().take(EXTEND_TRIES);
+        let neighbours = candidates.map(|dirty| {
+            // SAFETY: a live extent in the cache.
+            let (before, after) = unsafe { ((*dirty).address().wrapping_sub(PAGE), (*dirty).end()) };
+            (dirty, shared.map.extent(after), shared.map.extent(before))
+        });
+        let mut tries = [(null_mut(), null_mut(), null_mut()); EXTEND_TRIES];
+        tries.iter_mut().zip(neighbours).for_each(|(place, found)| *place = found);
+        for (dirty, after, before) in tries.into_iter().take_while(|(dirty, ..)| !dirty.is_null()) {
+            // SAFETY: the extents are in caches of this arena, as is checked, and adjacent.
+            unsafe {
+                let Some(missing) = pages.checked_sub((*dirty).pages()).filter(|&missing| missing > 0) else { continue };
+                for (neighbour, is_after) in [(after, true), (before, false)] {
+                    if !self.in_cache(inner, neighbour, State::Retained) || (*neighbour).pages() < missing {
+                        continue;
+                    }
+                    let (low, high) = if is_after { (dirty, neighbour) } else { (neighbour, dirty) };
+                    if (*low).end() != (*high).address() || !self.can_merge(low, high) {
+                        continue;
+                    }
+                    inner.cache(State::Dirty).remove(dirty);
+                    inner.cache(State::Retained).remove(neighbour);
+                    let extent = self.join_part(inner, shared, dirty, neighbour, missing, is_after);
+                    if !extent.is_null() {
+                        shared.note_fresh(missing << LG_PAGE);
+                    }
+                    return extent;
+                }
+            }
+        }
+        null_mut()
+    }
+
+    /// Joins `pages` pages of an unbacked extent to the dirty one beside it, and keeps the rest of it. Null: there was no
+    /// descriptor for the rest, and both are free as before.
+    ///
+    /// # Safety
+    /// Both are free, in no cache, and adjacent: the unbacked one comes `after` the dirty one, or before it.
+    unsafe fn join_part(
+        &self,
+        inner: &mut Inner,
+        shared: &Shared,
+        dirty: *mut Extent,
+        unbacked: *mut Extent,
+        pages: usize,
+        after: bool,
+    ) -> *mut Extent {
+        // SAFETY: the caller hands over both extents.
+        unsafe {
+            let mut part = unbacked;
+            if (*unbacked).pages() > pages {
+                let at = if after { pages } else { (*unbacked).pages() - pages };
+                let second = self.split(inner, shared, unbacked, at);
+                if second.is_null() {
+                    self.give(inner, shared, dirty, State::Dirty);
+                    self.give(inner, shared, unbacked, State::Retained);
+                    return null_mut();
+                }
+                let rest;
+                (part, rest) = if after { (unbacked, second) } else { (second, unbacked) };
+                self.give(inner, shared, rest, State::Retained);
+            }
+            let (low, high) = if after { (dirty, part) } else { (part, dirty) };
+            self.merge(inner, shared, low, high);
+            low
+        }
     }
 
     /// Cuts `pages` pages at an aligned address out of a free extent; what is left in front and behind goes (back) to

@@ -221,14 +221,17 @@ fn subtitle(profile: &Profile, options: &Options, root: &Frame, shrunk: i128) ->
     let (new, base) = (root.sum.new.value, root.sum.base.value);
     match options.comparison {
         Comparison::None => {
-            let range = interval_text(root.sum.new.interval(), unit, "auto");
-            let range = if range == "-" { range } else { format!("{range} (95%)") };
             let left_out = if shrunk < 0 {
                 format!("; {} of negative stacks not drawn", size(shrunk))
             } else {
                 String::new()
             };
-            format!("{}, {range}, {} samples{left_out}", size(new), root.sum.new.samples as u64)
+            // What was not sampled, or not said to be, is as it is.
+            let how_sure = root.sum.new.interval().map(|interval| {
+                let range = interval_text(Some(interval), unit, "auto");
+                format!(", {range} (95%), {} samples", root.sum.new.samples as u64)
+            });
+            format!("{}{}{left_out}", size(new), how_sure.unwrap_or_default())
         }
         Comparison::Growth => format!(
             "{} to {}; what grew is drawn, {} that shrank is not",
@@ -259,10 +262,12 @@ fn decoration(profile: &Profile, options: &Options, frame: &Frame, root: &Frame)
     let (sizes, colour) = match options.comparison {
         Comparison::None => {
             let share = measure::percentage(new.value, root.sum.new.value);
-            let range = interval_text(new.interval(), unit, "auto");
-            let samples = new.samples as u64;
+            let how_sure = new.interval().map(|interval| {
+                let range = interval_text(Some(interval), unit, "auto");
+                format!(", 95%: {range}, {} samples", new.samples as u64)
+            });
             let text =
-                format!("{}{exact}, {}, 95%: {range}, {samples} samples", size(new.value), share.trim());
+                format!("{}{exact}, {}{}", size(new.value), share.trim(), how_sure.unwrap_or_default());
             (text, name_colour(&frame.name))
         }
         Comparison::Growth | Comparison::BothSides => {
