@@ -197,6 +197,9 @@ impl<O: Observer> Heap<O> {
                 arena.threads.fetch_sub(1, Ordering::Relaxed);
                 arena.tick(&self.core.shared);
             }
+            if let Some(bytes) = self.core.shared.beyond_strict_bound() {
+                self.trim_all(bytes);
+            }
             let mut threads = self.core.threads.lock();
             self.core.gone_allocated.fetch_add((*thread).allocated, Ordering::Relaxed);
             self.core.gone_deallocated.fetch_add((*thread).deallocated(), Ordering::Relaxed);

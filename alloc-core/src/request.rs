@@ -311,7 +311,7 @@ impl<O: Observer> Heap<O> {
 
     /// Unused pages are beyond their bound, and the arena that was worked on has too few of them.
     #[cold]
-    fn trim_all(&'static self, bytes: usize) {
+    pub(crate) fn trim_all(&'static self, bytes: usize) {
         for arena in self.core.arenas.iter() {
             arena.pages.trim(&self.core.shared, bytes);
         }

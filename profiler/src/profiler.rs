@@ -28,6 +28,9 @@ use crate::{HEAP, dump, helpers, nodes};
 
 /// Frames of a stack for which the smaller buffer is enough: the default of `prof_bt_max`.
 const DEPTH_USUAL: u32 = 128;
+/// Samples of a thread for which its stack is probed page by page, a microsecond or two each. Only then it is looked for
+/// in the list of mappings, which takes longer than many a thread lives.
+const SAMPLES_BEFORE_LOOK: usize = 8;
 
 /// Watches the heap of this program.
 #[derive(Debug)]
@@ -215,11 +218,17 @@ impl Profiler {
 
     /// The calling thread's stack from `entry` on.
     fn stack(&self, slot: &mut ThreadSlot, entry: sys::Entry) -> StackId {
-        if slot.words[word::STACK] == 0 {
-            slot.words[word::STACK] = unwind::stack().word();
-        }
+        let known = &mut slot.words[word::STACK];
+        let own_stack = if *known < SAMPLES_BEFORE_LOOK {
+            *known += 1;
+            unwind::Stack::UNKNOWN
+        } else {
+            if *known == SAMPLES_BEFORE_LOOK {
+                *known = unwind::stack().word();
+            }
+            unwind::Stack::from_word(*known)
+        };
         let cut = Cut { entry, own: self.own_module() };
-        let own_stack = unwind::Stack::from_word(slot.words[word::STACK]);
         // The usual depth needs a kilobyte of the program's stack, the greatest four.
         if self.settings.depth.load(Ordering::Relaxed) <= DEPTH_USUAL {
             self.capture::<{ DEPTH_USUAL as usize }>(own_stack, &cut)

@@ -13,7 +13,7 @@ pub const NEVER: u64 = i64::MAX as u64;
 pub mod word {
     /// State of the random numbers; 0: not seeded.
     pub const RANDOM: usize = 0;
-    /// The thread's stack (`unwind::Stack`); 0: not asked yet.
+    /// The thread's stack (`unwind::Stack`), or how many samples the thread has had, while it isn't looked for.
     pub const STACK: usize = 1;
     /// Ticks of the processor when the thread's name was last read.
     pub const READ: usize = 2;

@@ -28,8 +28,18 @@ impl Shared {
     /// everything.
     #[inline]
     pub(crate) fn beyond_bound(&self) -> Option<usize> {
-        let regret = self.regret.allowed();
-        let bound = BOUND_BYTES + regret + self.active_bytes.load(Ordering::Relaxed) / 4;
+        self.beyond(self.regret.allowed())
+    }
+
+    /// As [`Shared::beyond_bound`], but without what a rhythm allows: for the end of a thread, after which there may be
+    /// nobody who makes another call.
+    pub(crate) fn beyond_strict_bound(&self) -> Option<usize> {
+        self.beyond(0)
+    }
+
+    #[inline]
+    fn beyond(&self, more: usize) -> Option<usize> {
+        let bound = BOUND_BYTES + more + self.active_bytes.load(Ordering::Relaxed) / 4;
         (self.dirty_bytes.load(Ordering::Relaxed) > bound).then_some(bound / 16 * 15)
     }
 }

@@ -12,8 +12,8 @@ const PAGE_BITS: u32 = 47 - sys::LG_PAGE;
 const MAIN_BYTES: usize = 64 << 20;
 
 impl Stack {
-    /// One that wasn't found. Memory is probed then.
-    pub const UNKNOWN: Stack = Stack(1);
+    /// One that isn't known. Memory is probed then. Its word is less than that of any stack that is.
+    pub const UNKNOWN: Stack = Stack(1 << 10);
 
     fn new(start: usize, end: usize) -> Stack {
         let (end, pages) = (end >> sys::LG_PAGE, end.saturating_sub(start) >> sys::LG_PAGE);
@@ -25,7 +25,7 @@ impl Stack {
         Stack(word)
     }
 
-    /// Never 0.
+    /// Above 1000.
     pub fn word(self) -> usize {
         self.0
     }
