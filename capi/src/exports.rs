@@ -480,6 +480,34 @@ pub unsafe extern "C" fn heapsift_metrics(
     });
 }
 
+/// `heapsift_label_set`: a label on what the calling thread allocates from now on. 0, or an error number: EINVAL, ENOSPC,
+/// EAGAIN.
+///
+/// # Safety
+/// Null or C strings.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
+pub unsafe extern "C" fn heapsift_label_set(key: *const c_char, value: *const c_char) -> c_int {
+    // SAFETY: the caller's promise. Null is as an empty text, which can't be a label.
+    let (key, value) = unsafe { (ctl::node::text(key), ctl::node::text(value)) };
+    label(key.unwrap_or(b""), Some(value.unwrap_or(b"")))
+}
+
+/// `heapsift_label_unset`: takes it away.
+///
+/// # Safety
+/// Null or a C string.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "heapsift_text")]
+pub unsafe extern "C" fn heapsift_label_unset(key: *const c_char) -> c_int {
+    // SAFETY: the caller's promise.
+    label(unsafe { ctl::node::text(key) }.unwrap_or(b""), None)
+}
+
+fn label(key: &[u8], value: Option<&[u8]>) -> c_int {
+    profiler::profile::change_label(key, value).map_or_else(profiler::profile::Error::errno, |()| 0)
+}
+
 /// `malloc_stats_print`: `write` null means descriptor 2 (or `malloc_message`).
 ///
 /// # Safety

@@ -131,6 +131,13 @@ int mallctlnametomib(const char *name, size_t *mibp, size_t *miblenp) HEAPSIFT_N
 int mallctlbymib(const size_t *mib, size_t miblen, void *oldp, size_t *oldlenp, void *newp, size_t newlen)
     HEAPSIFT_NOTHROW;
 
+/* Puts a label on what the calling thread allocates from now on, in place of an earlier one with that key: rows of blocks in
+ * use in a profile have it. Keys are ASCII, both have 1 to 63 bytes, a thread at most 4 labels, a process 4095 different
+ * texts. 0, or an error number: EINVAL (can't be a label), ENOSPC (too many), EAGAIN (the thread is ending). */
+int heapsift_label_set(const char *key, const char *value) HEAPSIFT_NOTHROW;
+/* Takes it away; that there is none is no error. */
+int heapsift_label_unset(const char *key) HEAPSIFT_NOTHROW;
+
 /* Prints statistics, piece by piece, to `write_cb(cbopaque, text)`; null: to malloc_message or standard error. `opts` is
  * null or letters: J for JSON, and g m d a b l x e h to leave parts out (general, merged, destroyed and single arenas,
  * bins, large classes, mutexes, extents, huge pages). */

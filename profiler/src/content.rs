@@ -102,6 +102,9 @@ fn write_rows<S: Sink>(
             name = profiler.names.get(row.name);
             labels.thread(&name);
             labels.number("epoch", row.epoch.into(), "epoch");
+            for (key, value) in profiler.labels.get(row.labels) {
+                labels.text(key, value);
+            }
             let (objects, bytes) = in_use.estimate(row.count, origin.usable, origin.period);
             [0, 0, objects, bytes]
         };

@@ -45,6 +45,8 @@ mod journal;
 #[cfg(feature = "profiling")]
 mod kind;
 #[cfg(feature = "profiling")]
+mod labels;
+#[cfg(feature = "profiling")]
 mod lifetimes;
 #[cfg(feature = "profiling")]
 mod maps;

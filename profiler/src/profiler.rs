@@ -14,6 +14,7 @@ use crate::class_stats::ClassStats;
 use crate::clock::Clock;
 use crate::hooks::Hooks;
 use crate::journal::{Journal, Life};
+use crate::labels::Labels;
 use crate::lifetimes::Lifetimes;
 use crate::naming::Trigger;
 use crate::names::Names;
@@ -40,6 +41,7 @@ pub struct Profiler {
     pub(crate) records: Records,
     pub(crate) buckets: Buckets,
     pub(crate) names: Names,
+    pub(crate) labels: Labels,
     pub(crate) peak: Peak,
     pub(crate) lifetimes: Lifetimes,
     pub(crate) recent: Recent,
@@ -75,6 +77,7 @@ impl Profiler {
             records: Records::new(),
             buckets: Buckets::new(),
             names: Names::new(),
+            labels: Labels::new(),
             peak: Peak::new(),
             lifetimes: Lifetimes::new(),
             recent: Recent::new(),
@@ -394,7 +397,7 @@ impl Observer for Profiler {
             peak,
             thread: slot.uid as u32,
             name: Names::current(slot),
-            labels: 0,
+            labels: Labels::current(slot),
         });
         self.class_stats.sampled(block.usable_bytes, block.requested_bytes);
         if self.recent.is_on() {
@@ -487,6 +490,7 @@ impl Observer for Profiler {
         self.records.after_fork();
         self.buckets.after_fork();
         self.names.after_fork();
+        self.labels.after_fork();
         self.peak.after_fork();
         self.recent.after_fork();
         self.journal.after_fork();

@@ -5,12 +5,14 @@ use core::sync::atomic::Ordering;
 use alloc::vec::Vec;
 
 use alloc_core::message::Decimal;
+use alloc_core::sys::{self, extra};
 use pprof_export::writer::{Header, Label, LabelValue, Sink, SinkError, VirtualFrame, Writer};
 
 use crate::buckets::Origin;
 use crate::maps;
 use crate::names::Name;
 use crate::profiler::Profiler;
+use crate::settings::Path;
 use crate::stacks::Stack;
 use crate::unwind::End;
 
@@ -30,7 +32,20 @@ pub fn begin<S: Sink>(sink: S, header: &Header<'_>, profiler: &Profiler) -> Resu
             comment(&mut writer, text, number)?;
         }
     }
+    note_perf_map(&mut writer)?;
     Ok(writer)
+}
+
+/// Says where a just-in-time compiler has left the names of its functions, if one has.
+fn note_perf_map<S: Sink>(writer: &mut Writer<S>) -> Result<(), SinkError> {
+    let mut path = Path::from_const(b"/tmp/perf-");
+    let complete = path.push(Decimal::new(sys::getpid() as u64).as_bytes()) && path.push(b".map");
+    if complete && extra::stat_at(extra::AT_FDCWD, path.as_c_str()).is_ok_and(|stat| stat.kind() == extra::kind::REGULAR) {
+        let mut line = Path::from_const(b"perf map: ");
+        line.push(path.as_bytes());
+        writer.comment(line.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// A line of text and a number.

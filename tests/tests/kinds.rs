@@ -199,3 +199,38 @@ fn slack_is_blamed_on_those_who_hold_half_empty_slabs() {
         assert!((sum as f64 / exact as f64 - 1.0).abs() < 0.01, "{sum} of {exact}");
     }
 }
+
+#[test]
+fn blocks_have_the_labels_of_their_threads() {
+    let program = tools::compile("c/labels.c", &["-pthread"]);
+    let scratch = Scratch::new("labels");
+    let ended = Program::new(&program)
+        .under(final_dump(scratch.path(), "prof_sample:8KiB,prof_seed:4"))
+        .run()
+        .expect_success();
+    let truth = truth(&ended.stdout);
+    let file = only(scratch.path(), 'f');
+    let dump = Dump::symbolized(&file, &scratch.join("named.pb.gz"));
+    let label = |row: &pprof_export::schema::Sample, key: &str| {
+        row.label.iter().find(|label| dump.text(label.key) == key).map(|label| dump.text(label.str).to_owned())
+    };
+    let sum_of = |wanted: &dyn Fn(&pprof_export::schema::Sample) -> bool| {
+        dump.sum(Column::InuseSpace, |row| dump.names(row).any(|name| name == "labelled") && wanted(row)) as f64
+    };
+    for (name, found) in [
+        ("red", sum_of(&|row| label(row, "tenant").as_deref() == Some("red"))),
+        ("blue", sum_of(&|row| label(row, "tenant").as_deref() == Some("blue"))),
+        ("late", sum_of(&|row| label(row, "stage").as_deref() == Some("late"))),
+        ("none", sum_of(&|row| label(row, "tenant").is_none() && label(row, "stage").is_none())),
+    ] {
+        let wanted = number(&truth, name);
+        let error = (wanted * 8192.0).sqrt();
+        assert!((found - wanted).abs() < 4.0 * error, "{name}: {found} ± {error}, truly {wanted}");
+    }
+    // The file of a just-in-time compiler is noted.
+    let map = format!("/tmp/perf-{}.map", ended.pid);
+    let noted = Dump::read(&file);
+    let comments: Vec<&str> = noted.profile.comment.iter().map(|&text| noted.text(text)).collect();
+    assert!(comments.contains(&format!("perf map: {map}").as_str()), "{comments:?}");
+    std::fs::remove_file(map).expect("the program made it");
+}
