@@ -71,7 +71,7 @@ pub fn read_within(path: &Path, limits: &Limits) -> Result<Input> {
     }
     if control::is_socket(path) {
         let dump = control::Client { path: path.to_owned(), pid: None }.ask("dump heap")?;
-        return decode(path, reader::read_bounded(dump.as_slice(), limits), limits);
+        return read_bytes(path, &dump, limits);
     }
     let failed = |source| Error::io("read", path, source);
     if fs::metadata(path).map_err(failed)?.is_dir() {
@@ -79,6 +79,11 @@ pub fn read_within(path: &Path, limits: &Limits) -> Result<Input> {
     }
     let file = File::open(path).map_err(failed)?;
     decode(path, reader::read_bounded(file, limits), limits)
+}
+
+/// What was read from `path` already.
+pub fn read_bytes(path: &Path, bytes: &[u8], limits: &Limits) -> Result<Input> {
+    decode(path, reader::read_bounded(bytes, limits), limits)
 }
 
 fn decode(

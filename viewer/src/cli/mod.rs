@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 the check asked for failed, 2 unusable arguments or input; `run` passes on its program's. A reader that
 //! closes the pipe early has got what it wanted: status 0.
 
+mod agent;
 pub mod args;
 mod ctl;
 mod leaks;
@@ -58,6 +59,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Merge(arguments) => merge::merge(&arguments),
         args::Command::Symbolize(arguments) => symbolize_command(&arguments),
         args::Command::Ctl(arguments) => ctl::ctl(arguments),
+        args::Command::Agent(arguments) => agent::agent(arguments),
         args::Command::Completions(arguments) => manual::completions(arguments.shell),
         args::Command::Man => manual::page(),
     };

@@ -1,5 +1,6 @@
 //! Commands that speak to running processes.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
@@ -103,4 +104,19 @@ impl CtlTop {
         let Self { limits, rows, view, form, output } = self;
         Top { files: vec![file], limits, rows, view, form, output }
     }
+}
+
+/// `agent`.
+#[derive(Debug, Args)]
+pub struct Agent {
+    /// The process; may be given several times.
+    #[arg(id = "pid", long = "pid", required = true, value_name = "PID", num_args = 1..)]
+    pub pids: Vec<u32>,
+    /// Listen at this address; port 0 is any that is free.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:6060")]
+    pub listen: SocketAddr,
+    /// What clients must know, as Bearer token or as password; @FILE: the first line of that file.
+    /// Needed unless the address is a loopback one.
+    #[arg(long, value_name = "TOKEN|@FILE")]
+    pub token: Option<String>,
 }

@@ -60,6 +60,8 @@ pub enum Command {
     Symbolize(Symbolize),
     /// Ask a running process, or change settings in it, by its control socket.
     Ctl(Ctl),
+    /// Serve profiles and numbers of running processes by HTTP, for pprof and Prometheus.
+    Agent(Agent),
     /// Write completions for a shell to standard output.
     Completions(Completions),
     /// Write the manual page to standard output.

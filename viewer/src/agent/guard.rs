@@ -1,0 +1,137 @@
+//! Who may ask: on the loopback interface, whoever calls the server by such a name; elsewhere, whoever knows the token.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::{Agent, plain};
+use crate::error::{Error, Result};
+
+/// The rule.
+#[derive(Debug)]
+pub struct Guard {
+    token: Option<String>,
+}
+
+impl Guard {
+    /// # Errors
+    /// The address can be reached from elsewhere, and there is no token, or a weak one.
+    pub fn new(token: Option<String>, listen: SocketAddr) -> Result<Self> {
+        const BYTES_MIN: usize = 16;
+        match &token {
+            None if !listen.ip().is_loopback() => Err(Error::Usage(format!(
+                "{listen} can be reached from elsewhere, and a profile tells a stranger much: give a --token"
+            ))),
+            Some(token) if token.len() < BYTES_MIN => {
+                Err(Error::Usage(format!("--token: at least {BYTES_MIN} characters, such as openssl rand -hex 16 makes")))
+            }
+            _ => Ok(Self { token }),
+        }
+    }
+
+    fn refuses(&self, uri_host: Option<&str>, headers: &HeaderMap) -> Option<Response> {
+        let forbidden = |text: &str| Some(plain(StatusCode::FORBIDDEN, text.to_owned()));
+        let Some(token) = &self.token else {
+            // A page on the web may have its own name lead here; it can't change what the browser says.
+            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+            let is_local = host.is_some_and(is_local) && uri_host.is_none_or(is_local);
+            return if is_local { None } else { forbidden("the Host is none of localhost, 127.0.0.1, [::1]\n") };
+        };
+        if given(headers).is_some_and(|given| same(given.as_bytes(), token.as_bytes())) {
+            return None;
+        }
+        let mut response = plain(StatusCode::UNAUTHORIZED, "this needs the token, as Bearer or as password\n".to_owned());
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"heapsift\""));
+        Some(response)
+    }
+}
+
+/// Whether a host, with or without a port, is this machine by a name that nobody else can give it.
+fn is_local(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host();
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    !host.contains('@')
+        && (name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
+}
+
+/// The token of a request: `Bearer TOKEN`, or the password of `Basic`, which is what clients make of
+/// `http://x:TOKEN@host/`.
+fn given(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, rest) = value.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(rest.trim().to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(rest.trim()).ok()?).ok()?;
+    decoded.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+/// Compares in a time that doesn't tell where the difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+/// Lets a request through, or not; and has browsers treat the answer with care.
+pub async fn check(State(agent): State<Arc<Agent>>, request: Request, next: Next) -> Response {
+    let refused = agent.guard.refuses(request.uri().authority().map(Authority::as_str), request.headers());
+    let mut response = match refused {
+        Some(response) => response.into_response(),
+        None => next.run(request).await,
+    };
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        for host in ["localhost", "LOCALHOST:6060", "127.0.0.1:6060", "127.5.6.7", "[::1]:1", "[::1]"] {
+            assert!(is_local(host), "{host}");
+        }
+        for host in ["evil", "evil:6060", "127.0.0.1.evil", "localhost.evil", "10.0.0.1", "x@localhost", "", "[::1", "0.0.0.0"] {
+            assert!(!is_local(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn tokens() {
+        let open: SocketAddr = "0.0.0.0:6060".parse().unwrap();
+        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let token = "0123456789abcdef".to_owned();
+        assert!(Guard::new(None, open).is_err() && Guard::new(Some("short".to_owned()), local).is_err());
+        assert!(Guard::new(None, local).is_ok());
+        let guard = Guard::new(Some(token), open).unwrap();
+        let refused = |value: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = value {
+                headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            }
+            guard.refuses(None, &headers).is_some()
+        };
+        assert!(refused(None) && refused(Some("Bearer 0123456789abcdeX")) && refused(Some("Bearer")));
+        assert!(!refused(Some("Bearer 0123456789abcdef")));
+        let basic = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
+        assert!(!refused(Some(&basic("me:0123456789abcdef"))) && refused(Some(&basic("0123456789abcdef:me"))));
+    }
+}
