@@ -345,6 +345,7 @@ impl Observer for Profiler {
 
     fn start(&'static self) {
         self.started.store(true, Ordering::Relaxed);
+        unwind::prepare();
         if self.settings.enabled.load(Ordering::Relaxed) {
             self.register_exit();
         }

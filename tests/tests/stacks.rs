@@ -1,8 +1,11 @@
 //! Stacks where a walk may go astray.
 
+use std::time::Duration;
+
 use heapsift_tests::artifacts::Scratch;
-use heapsift_tests::dump::{final_dump, only};
-use heapsift_tests::{Dump, Program, tools};
+use heapsift_tests::dump::{Column, final_dump, only};
+use heapsift_tests::tools::Linkage;
+use heapsift_tests::{Dump, Program, by_length, tools};
 
 #[test]
 fn a_stray_frame_pointer_on_a_coroutine_is_not_followed() {
@@ -20,4 +23,65 @@ fn a_stray_frame_pointer_on_a_coroutine_is_not_followed() {
     // On the thread's own stack to its start, on the other as far as there is something to follow.
     assert!(roots("clone3") || roots("__clone3") || roots("clone"), "no complete stack");
     assert!(roots("[unknown callers]"), "no stack of the coroutine");
+}
+
+#[test]
+fn libraries_come_and_go_under_samples() {
+    let program = tools::compile("c/reload.c", &["-pthread", "-ldl"]);
+    let one = tools::compile("c/plugin.c", &["-shared", "-fPIC", "-DNAME=plugin_one", "-DPAD=1"]);
+    let two = tools::compile("c/plugin.c", &["-shared", "-fPIC", "-DNAME=plugin_two", "-DPAD=9"]);
+    // Binding all at once or on demand: the loader's locks are taken at other moments.
+    for bind_now in [None, Some("1")] {
+        let scratch = Scratch::new("reload");
+        let mut run = Program::new(&program)
+            .arg(by_length("3", "60"))
+            .arg(&one)
+            .arg("plugin_one")
+            .arg(&two)
+            .arg("plugin_two")
+            .within(Duration::from_secs(300));
+        if let Some(value) = bind_now {
+            run = run.env("LD_BIND_NOW", value);
+        }
+        let ended = run.under(final_dump(scratch.path(), "prof_sample:4KiB,prof_interval_ms:500")).run().expect_success();
+        let rounds: u64 = ended.text().trim().parse().expect("a number of rounds");
+        assert!(rounds > 50, "{rounds} rounds");
+        assert_eq!(ended.complaints(), "");
+        // What stayed loaded has its name, and what was allocated in it is all there.
+        let dump = Dump::symbolized(&only(scratch.path(), 'f'), &scratch.join("named.pb.gz"));
+        let held = dump.of_function(Column::InuseSpace, "plugin_two") as f64;
+        let wanted = f64::from(1024 * 4096);
+        assert!((held / wanted - 1.0).abs() < 0.15, "{held} held by the library, truly {wanted}");
+        let other = dump.of_function(Column::InuseSpace, "plugin_one");
+        assert_eq!(other, 0, "{other} bytes by a library that holds nothing");
+        for row in &dump.profile.sample {
+            let names: Vec<&str> = dump.names(row).collect();
+            if names.contains(&"plugin_two") && row.value[Column::InuseSpace as usize] > 0 {
+                let at = names.iter().position(|&name| name == "plugin_two").expect("as found");
+                assert!(names[..at].iter().all(|&name| name == "inner"), "{names:?}");
+                assert_eq!(names.get(at + 1), Some(&"main"), "{names:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn static_programs_dump_whole_stacks_with_names() {
+    for linkage in [Linkage::Static, Linkage::StaticPie] {
+        let scratch = Scratch::new("static");
+        let conf = final_dump(scratch.path(), "prof_sample:64KiB,prof_seed:5");
+        linkage.program("c/sites.c", &conf).run().expect_success();
+        let dump = Dump::symbolized(&only(scratch.path(), 'f'), &scratch.join("named.pb.gz"));
+        for (site, truth) in [("site_16", 16e6), ("site_300k", 120.0 * 307_200.0)] {
+            let held = dump.of_function(Column::InuseSpace, site) as f64;
+            assert!((held / truth - 1.0).abs() < 0.4, "{linkage:?}: {site} holds {held}, truly about {truth}");
+        }
+        for row in &dump.profile.sample {
+            let names: Vec<&str> = dump.names(row).collect();
+            if names.iter().any(|name| name.starts_with("site_")) {
+                assert!(names[0].starts_with("site_") && names.contains(&"main"), "{linkage:?}: {names:?}");
+                assert_eq!(names.last(), Some(&"_start"), "{linkage:?}: {names:?}");
+            }
+        }
+    }
 }

@@ -69,8 +69,17 @@ pub fn capture(method: Method, stack: Stack, cut: &Cut, frames: &mut [MaybeUnini
     match method {
         _ if !resolve::ready() => Capture { depth: 0, end: End::Lost },
         Method::Libgcc => walker::libgcc(cut, frames),
-        _ if !resolve::available() => walker::libgcc(cut, frames),
+        _ if !resolve::available() || !resolve::has_tables(cut.entry.pc) => walker::libgcc(cut, frames),
         _ => walker::own(method, stack, cut, frames),
+    }
+}
+
+/// Has the compiler's unwinder sort the frames that are registered with it, where it will be used: it allocates for that,
+/// once, while it holds a lock, and must not meet a sample then. To be called where allocating is allowed.
+pub fn prepare() {
+    let entry = alloc_core::sys::entry();
+    if resolve::ready() && !(resolve::available() && resolve::has_tables(entry.pc)) {
+        walker::libgcc(&Cut { entry, own: 0..0 }, &mut [MaybeUninit::uninit(); 4]);
     }
 }
 

@@ -4,7 +4,7 @@
 //! `.eh_frame_hdr` finds the function's description; gimli runs its program up to the address, on the stack.
 
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use gimli::{BaseAddresses, CfaRule, EhFrame, EhFrameHdr, NativeEndian, Pointer, RegisterRule, UnwindSection};
 
@@ -101,6 +101,24 @@ pub(super) fn module(address: usize) -> Option<Module> {
     })
 }
 
+/// Whether the module of `address` has tables to search. One of a static executable that isn't position independent has
+/// none: the compiler's start-up code registers its frames with the compiler's unwinder instead.
+pub(super) fn has_tables(address: usize) -> bool {
+    const UNKNOWN: u8 = 0;
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+    // The allocator's own module is always the same.
+    static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
+    match ANSWER.load(Ordering::Relaxed) {
+        UNKNOWN => {
+            let found = module(address).is_some_and(|module| module.eh_frame_hdr != 0);
+            ANSWER.store(if found { YES } else { NO }, Ordering::Relaxed);
+            found
+        }
+        answer => answer == YES,
+    }
+}
+
 /// Room for gimli's evaluation, on the stack: no allocation.
 struct OnStack;
 
@@ -121,23 +139,31 @@ pub(super) fn rule(module: &Module, address: usize) -> Rule {
 }
 
 fn look_up(module: &Module, address: usize) -> Option<Rule> {
-    if module.eh_frame_hdr == 0 || !(module.start..module.end).contains(&module.eh_frame_hdr) {
+    if module.eh_frame_hdr == 0 {
         return None;
     }
+    // Of a static executable, the C library tells the code alone; its tables lie in another segment.
+    const TABLES_MAX: usize = 256 << 20;
+    let within = (module.start..module.end).contains(&module.eh_frame_hdr);
+    let (start, end) = if within {
+        (module.start, module.end)
+    } else {
+        (module.eh_frame_hdr.saturating_sub(TABLES_MAX), module.eh_frame_hdr.saturating_add(TABLES_MAX))
+    };
     // SAFETY: the loader says that the module is mapped there, and a return address into it is on this stack, so it
-    // stays mapped. Between the table and the end of the mapping there may be a hole of an odd layout; the table and
-    // the frames lie in front of it.
-    let hdr = unsafe { slice(module.eh_frame_hdr, module.end - module.eh_frame_hdr) };
+    // stays mapped. Between the table and the end of the range there may be a hole of an odd layout; the table and
+    // the frames, which is all that is read, lie in front of it.
+    let hdr = unsafe { slice(module.eh_frame_hdr, end - module.eh_frame_hdr) };
     let bases = BaseAddresses::default().set_eh_frame_hdr(module.eh_frame_hdr as u64);
     let parsed = EhFrameHdr::new(hdr, NativeEndian).parse(&bases, 8).ok()?;
     let Pointer::Direct(eh_frame) = parsed.eh_frame_ptr() else { return None };
     let eh_frame = eh_frame as usize;
-    if !(module.start..module.end).contains(&eh_frame) {
+    if !(start..end).contains(&eh_frame) {
         return None;
     }
     let bases = bases.set_eh_frame(eh_frame as u64);
     // SAFETY: as above.
-    let section = EhFrame::new(unsafe { slice(eh_frame, module.end - eh_frame) }, NativeEndian);
+    let section = EhFrame::new(unsafe { slice(eh_frame, end - eh_frame) }, NativeEndian);
     let table = parsed.table()?;
     let fde = table
         .fde_for_address(&section, &bases, address as u64, |section, bases, offset| {

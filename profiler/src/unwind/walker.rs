@@ -190,6 +190,8 @@ fn signal_frame(memory: &mut Readable, sp: usize) -> Option<Entry> {
 struct LibgccWalk<'a, 'b> {
     frames: &'a mut Frames<'b>,
     end: End,
+    /// The last frame's address.
+    last: usize,
 }
 
 unsafe extern "C" {
@@ -214,6 +216,7 @@ pub(super) fn libgcc(cut: &Cut, out: &mut [MaybeUninit<usize>]) -> Capture {
             walk.end = if pc == 0 { End::Complete } else { End::Lost };
             return STOP;
         }
+        walk.last = pc;
         // For the unwinder, a frame's CFA is the stack pointer at the call; the callee's CFA is the same address.
         if !walk.frames.push(pc, cfa) {
             walk.end = End::Truncated;
@@ -222,10 +225,15 @@ pub(super) fn libgcc(cut: &Cut, out: &mut [MaybeUninit<usize>]) -> Capture {
         GO_ON
     }
     let mut frames = Frames { cut, out, depth: 0, outside: false };
-    let mut walk = LibgccWalk { frames: &mut frames, end: End::Lost };
+    let mut walk = LibgccWalk { frames: &mut frames, end: End::Lost, last: 0 };
     // SAFETY: the callback and its state are alive during the call.
     unsafe { _Unwind_Backtrace(step, (&raw mut walk).cast()) };
-    let end = walk.end;
+    // The start-up code of a static executable isn't among the registered frames: where it begins, the stack does.
+    const START_BYTES: usize = 64;
+    // SAFETY: a plain question.
+    let start = unsafe { libc::getauxval(libc::AT_ENTRY) } as usize;
+    let at_start = walk.end == End::Lost && walk.last.wrapping_sub(start) < START_BYTES;
+    let end = if at_start { End::Complete } else { walk.end };
     frames.ended(end)
 }
 
