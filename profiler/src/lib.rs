@@ -63,6 +63,8 @@ mod nodes;
 #[cfg(feature = "profiling")]
 mod peak;
 #[cfg(feature = "profiling")]
+mod probes;
+#[cfg(feature = "profiling")]
 pub mod profile;
 #[cfg(feature = "profiling")]
 mod profiler;

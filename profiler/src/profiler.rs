@@ -25,7 +25,7 @@ use crate::sampler::{self, NEVER, choice, word};
 use crate::settings::{DEPTH_MAX, Path, Settings};
 use crate::stacks::{StackId, Stacks};
 use crate::unwind::{self, Cut};
-use crate::{HEAP, dump, helpers, nodes};
+use crate::{HEAP, dump, helpers, nodes, probes};
 
 /// Frames of a stack for which the smaller buffer is enough: the default of `prof_bt_max`.
 const DEPTH_USUAL: u32 = 128;
@@ -411,6 +411,7 @@ impl Observer for Profiler {
             let frames = self.stacks.get(stack).frames;
             self.hooks.sampled(block.address, block.requested_bytes, frames, block.usable_bytes);
         }
+        probes::allocated(block.address, block.usable_bytes, period);
         // With its record: if this block makes the peak, it is part of it.
         self.peak.account(slot);
         kept
@@ -420,6 +421,7 @@ impl Observer for Profiler {
         // Before the block is gone: the heap hasn't counted its free yet.
         self.peak.account(slot);
         let Some(record) = self.records.remove(address, self.peak.kept()) else { return false };
+        probes::freed(address);
         if !record.is_forgotten() {
             self.ended(slot, &record);
         }
