@@ -10,6 +10,7 @@ use pprof_export::writer::{Header, Row as Sample, Sink, SinkError, Writer};
 use pprof_export::{AllocatorStats, ClassTotal};
 
 use crate::kind::{Format, Kind};
+use crate::names::Name;
 use crate::profiler::Profiler;
 use crate::records::Moment;
 use crate::rows::{self, Frames, Labels};
@@ -85,6 +86,8 @@ fn write_rows<S: Sink>(
     let (mut allocated, mut in_use) = (Estimator::new(), Estimator::new());
     let mut frames = Frames::default();
     let mut current = None;
+    // The last name that was looked up: most rows have the same.
+    let (mut named, mut name) = (None, Name::default());
     for row in &snapshot.rows {
         if current != Some(row.stack) {
             current = Some(row.stack);
@@ -94,16 +97,20 @@ fn write_rows<S: Sink>(
         }
         let origin = snapshot.origins.get(row.bucket);
         let mut labels = Labels::new(&origin, file_period);
-        let name;
         let values = if row.epoch == 0 {
             let (objects, bytes) = allocated.estimate(row.count, origin.usable, origin.period);
             [objects, bytes, 0, 0]
         } else {
-            name = profiler.names.get(row.name);
+            if named != Some(row.name) {
+                name = profiler.names.get(row.name);
+                named = Some(row.name);
+            }
             labels.thread(&name);
             labels.number("epoch", row.epoch.into(), "epoch");
-            for (key, value) in profiler.labels.get(row.labels) {
-                labels.text(key, value);
+            if row.labels != 0 {
+                for (key, value) in profiler.labels.get(row.labels) {
+                    labels.text(key, value);
+                }
             }
             let (objects, bytes) = in_use.estimate(row.count, origin.usable, origin.period);
             [0, 0, objects, bytes]

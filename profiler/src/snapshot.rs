@@ -107,9 +107,7 @@ pub fn order_stacks<T>(
             push(&mut stacks, (profiler.stacks.get(id), id.0))?;
         }
     }
-    stacks.sort_unstable_by(|(a, a_id), (b, b_id)| {
-        a.frames.iter().rev().cmp(b.frames.iter().rev()).then(a_id.cmp(b_id))
-    });
+    sort_from(&mut stacks, 0, 0);
     for (at, (_, id)) in stacks.iter().enumerate() {
         place[*id as usize] = at as u32;
     }
@@ -123,11 +121,88 @@ pub fn order_stacks<T>(
     Ok(sorted)
 }
 
+/// A frame by its distance from the root; none beyond the leaf.
+fn frame_at(stack: &(Stack<'_>, u32), depth: usize) -> Option<usize> {
+    stack.0.frames.len().checked_sub(depth + 1).map(|at| stack.0.frames[at])
+}
+
+/// Sorts stacks that agree in their `depth` outermost frames: root first, then by number. A quicksort by one frame after
+/// the other, since most stacks share most of their frames, which needn't be compared again and again.
+fn sort_from(mut stacks: &mut [(Stack<'_>, u32)], mut depth: usize, level: u32) {
+    /// Fewer stacks are compared as they are, and so are those that divide badly.
+    const FEW: usize = 12;
+    const LEVEL_MAX: u32 = 48;
+    loop {
+        if stacks.len() <= FEW || level > LEVEL_MAX {
+            let rest = |stack: &Stack<'_>| stack.frames.len().saturating_sub(depth);
+            stacks.sort_unstable_by(|(a, a_id), (b, b_id)| {
+                let (a, b) = (&a.frames[..rest(a)], &b.frames[..rest(b)]);
+                a.iter().rev().cmp(b.iter().rev()).then(a_id.cmp(b_id))
+            });
+            return;
+        }
+        let of = |at: usize| frame_at(&stacks[at], depth);
+        let (a, b, c) = (of(0), of(stacks.len() / 2), of(stacks.len() - 1));
+        let pivot = a.max(b).min(a.min(b).max(c));
+        // Less before `low`, greater from `high` on, equal in between.
+        let (mut low, mut at, mut high) = (0, 0, stacks.len());
+        while at < high {
+            match frame_at(&stacks[at], depth).cmp(&pivot) {
+                core::cmp::Ordering::Less => {
+                    stacks.swap(low, at);
+                    low += 1;
+                    at += 1;
+                }
+                core::cmp::Ordering::Equal => at += 1,
+                core::cmp::Ordering::Greater => {
+                    high -= 1;
+                    stacks.swap(at, high);
+                }
+            }
+        }
+        let (less, rest) = stacks.split_at_mut(low);
+        let (equal, greater) = rest.split_at_mut(high - low);
+        sort_from(less, depth, level + 1);
+        sort_from(greater, depth, level + 1);
+        if pivot.is_none() {
+            equal.sort_unstable_by_key(|&(_, id)| id);
+            return;
+        }
+        stacks = equal;
+        depth += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::buckets::Origin;
     use crate::unwind::End;
+
+    #[test]
+    fn stacks_are_sorted_root_first() {
+        let mut state = 1u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) % below
+        };
+        for count in [0, 1, 5, 13, 300, 5000] {
+            let frames: Vec<Vec<usize>> =
+                (0..count).map(|_| (0..random(12)).map(|_| random(3) as usize).collect()).collect();
+            let mut stacks: Vec<(Stack<'_>, u32)> = frames
+                .iter()
+                .enumerate()
+                .map(|(id, frames)| (Stack { frames, end: End::Complete }, id as u32))
+                .collect();
+            let shown = |stacks: &[(Stack<'_>, u32)]| -> Vec<(Vec<usize>, u32)> {
+                stacks.iter().map(|(stack, id)| (stack.frames.iter().rev().copied().collect(), *id)).collect()
+            };
+            let mut wanted = shown(&stacks);
+            wanted.sort();
+            sort_from(&mut stacks, 0, 0);
+            assert_eq!(shown(&stacks), wanted);
+        }
+    }
 
     #[test]
     fn rows_are_grouped_and_sorted() {

@@ -85,3 +85,24 @@ fn static_programs_dump_whole_stacks_with_names() {
         }
     }
 }
+
+#[test]
+fn a_dump_of_many_stacks_is_small_and_needs_little_memory() {
+    let program = tools::compile("c/many_stacks.c", &["-O1", "-fno-optimize-sibling-calls", "-pthread"]);
+    let scratch = Scratch::new("many");
+    let ended = Program::new(&program)
+        .arg("100000")
+        .directory(scratch.path())
+        .under("prof:true,prof_sample:1")
+        .run()
+        .expect_success();
+    let told: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("the program prints JSON");
+    let number = |name: &str| told[name].as_f64().unwrap_or_else(|| panic!("no {name} in {told}"));
+    // How long it took is told for people: machines differ.
+    assert!(number("extra_kib") < 16.0 * 1024.0, "{told}");
+    assert!(number("file_bytes") < 8e6, "{told}");
+    let dump = Dump::read(&scratch.join("many_stacks.heap.pb.gz"));
+    let deep = dump.profile.sample.iter().filter(|row| row.value[Column::InuseObjects as usize] > 0);
+    let deep = deep.filter(|row| row.location_id.len() >= 40).count();
+    assert!(deep >= 100_000, "{deep} rows of 40 frames and more");
+}
