@@ -106,3 +106,40 @@ fn a_dump_of_many_stacks_is_small_and_needs_little_memory() {
     let deep = deep.filter(|row| row.location_id.len() >= 40).count();
     assert!(deep >= 100_000, "{deep} rows of 40 frames and more");
 }
+
+#[test]
+fn captured_stacks_are_the_debugger_s() {
+    let Some(gdb) = tools::need("gdb") else { return };
+    let hook = tools::compile("c/stop_at_samples.c", &["-shared", "-fPIC"]);
+    let script = heapsift_tests::artifacts::repository().join("tests/python/compare_stacks.py");
+    let json = "import json\nfor i in range(40000): json.loads(json.dumps({str(j): 'x' * 600 for j in range(30)}))";
+    let rows = "create table t(a, b); with recursive n(i) as (select 1 union all select i + 1 from n where i < 200000) \
+                insert into t select i, hex(i * i) from n; create index tb on t(b); select count(distinct b) from t;";
+    let leaky = heapsift_tests::fixture("leaky");
+    let programs = [
+        (tools::python_with_tests(), vec!["-c", json], by_length(200, 1000)),
+        (tools::need("sqlite3"), vec![":memory:", rows], 30),
+        (Some(leaky), vec!["--help"], 3),
+    ];
+    for (program, arguments, least) in programs {
+        let Some(program) = program else { continue };
+        let preload = format!("set environment LD_PRELOAD {}:{}", heapsift_tests::library().display(), hook.display());
+        let wanted = format!("set $samples = {}", by_length(200, 1000));
+        let ended = Program::new(&gdb)
+            .args(["-nx", "-batch", "-ex", "set startup-with-shell off", "-ex", &wanted, "-ex", &preload])
+            .args(["-ex", "set environment MALLOC_CONF prof:true,prof_sample:512", "-x"])
+            .arg(&script)
+            .arg("--args")
+            .arg(&program)
+            .args(arguments)
+            .within(Duration::from_secs(300))
+            .run();
+        let text = ended.text();
+        let summary = text.lines().rfind(|line| line.starts_with("COMPARED ")).unwrap_or_else(|| {
+            panic!("{}: gdb compared nothing:\n{text}\n{}", program.display(), ended.complaints())
+        });
+        let words: Vec<&str> = summary.split(' ').collect();
+        let compared: u32 = words[1].parse().expect("a number");
+        assert!(compared >= least && words[3] == "0", "{}: {summary}\n{text}", program.display());
+    }
+}
