@@ -274,3 +274,32 @@ fn a_path_of_choice_is_found_by_the_command() {
     let own = std::process::id().to_string();
     assert!(refusal(ctl(&own, "get version")).contains("prof_control:true"));
 }
+
+#[test]
+fn a_program_that_closes_everything_keeps_its_own_connections() {
+    let python = Path::new("/usr/bin/python3");
+    if !python.exists() {
+        return tools::missing("/usr/bin/python3");
+    }
+    let scratch = Scratch::new("closed");
+    // Its own sockets get the numbers of what it closed. Nobody else may take its clients.
+    let script = "import os,socket,sys,time\n\
+        os.closerange(3,64)\n\
+        own=[socket.socket(socket.AF_UNIX) for i in range(8)]\n\
+        for i,s in enumerate(own): s.bind('own%d'%i); s.listen(4)\n\
+        clients=[socket.socket(socket.AF_UNIX) for i in range(8)]\n\
+        for i,c in enumerate(clients): c.connect('own%d'%i)\n\
+        time.sleep(0.5)\n\
+        for s in own: s.settimeout(5); s.accept()\n\
+        print('all mine', time.process_time() < 0.4)";
+    let text = Program::new(python)
+        .args(["-c", script])
+        .directory(scratch.path())
+        .env("XDG_RUNTIME_DIR", scratch.path())
+        .under("prof_control:true")
+        .run()
+        .expect_success()
+        .text();
+    assert_eq!(text, "all mine True\n");
+    assert_eq!(fs::read_dir(scratch.join("heapsift")).expect("made").count(), 0);
+}

@@ -8,7 +8,7 @@ mod place;
 
 use core::ffi::{CStr, c_void};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use alloc::vec::Vec;
 
@@ -115,15 +115,27 @@ impl Choice {
 
 /// The listening socket plus 1; 0: none.
 static LISTENER: AtomicUsize = AtomicUsize::new(0);
+/// The inode of the listening socket. Programs close descriptors that they don't know, and get the numbers for their own.
+static LISTENER_INODE: AtomicU64 = AtomicU64::new(0);
 /// The connection that is being served plus 1; 0: none.
 static CONNECTION: AtomicUsize = AtomicUsize::new(0);
 /// The socket's file.
 static PLACE: Mutex<Option<place::Place>> = Mutex::new(Rank::Stacks, None);
-/// Whether [`LISTENER`] is there, for threads that wait for it to be served no more.
+/// Whether a connection is being served: the end of the process waits for that.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
 fn choice() -> &'static Choice {
     &HEAP.observer().settings.control
+}
+
+fn inode(fd: usize) -> u64 {
+    extra::stat(fd).map_or(0, |stat| stat.identity.1)
+}
+
+/// Whether a descriptor is still that of the listening socket.
+fn is_listener(fd: usize) -> bool {
+    inode(fd) == LISTENER_INODE.load(Ordering::Relaxed)
+        && extra::stat(fd).is_ok_and(|stat| stat.kind() == extra::kind::SOCKET)
 }
 
 /// Whether there is to be a socket.
@@ -149,6 +161,7 @@ pub fn prepare() {
     match made {
         Ok((listener, place)) => {
             *PLACE.lock() = Some(place);
+            LISTENER_INODE.store(inode(listener), Ordering::Relaxed);
             LISTENER.store(listener + 1, Ordering::Release);
         }
         Err(place::Refused { path, what, errno: Errno(errno) }) => {
@@ -160,11 +173,13 @@ pub fn prepare() {
 
 /// In the child of a fork: the socket is the parent's.
 pub fn after_fork() {
-    for descriptor in [&LISTENER, &CONNECTION] {
-        let descriptor = descriptor.swap(0, Ordering::Relaxed);
-        if descriptor != 0 {
-            sys::close(descriptor - 1);
-        }
+    if let Some(listener) = LISTENER.swap(0, Ordering::Relaxed).checked_sub(1)
+        && is_listener(listener)
+    {
+        sys::close(listener);
+    }
+    if let Some(connection) = CONNECTION.swap(0, Ordering::Relaxed).checked_sub(1) {
+        sys::close(connection);
     }
     BUSY.store(false, Ordering::Relaxed);
     PLACE.after_fork(|_| {});
@@ -193,9 +208,16 @@ pub extern "C" fn run(_: *mut c_void) -> *mut c_void {
     let _suppressed = HEAP.suppress();
     let Some(listener) = LISTENER.load(Ordering::Acquire).checked_sub(1) else { return null_mut() };
     while !helpers::ending() {
-        match socket::wait(listener, Ready::Read, 60_000 * MS) {
-            Ok(true) => {}
-            _ => continue,
+        let ready = socket::wait(listener, Ready::Read, 60_000 * MS);
+        if !is_listener(listener) {
+            // The program closed it, and may have another file of that number by now.
+            if let Some(place) = PLACE.lock().take() {
+                place.remove();
+            }
+            break;
+        }
+        if ready != Ok(true) {
+            continue;
         }
         match socket::accept(listener) {
             Ok(connection) => {
