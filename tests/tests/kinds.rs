@@ -234,3 +234,22 @@ fn blocks_have_the_labels_of_their_threads() {
     assert!(comments.contains(&format!("perf map: {map}").as_str()), "{comments:?}");
     std::fs::remove_file(map).expect("the program made it");
 }
+
+#[test]
+fn what_is_left_at_exit_is_told_and_may_be_the_exit_status() {
+    let program = tools::compile("c/sites.c", &[]);
+    for (more, status) in [("prof_leak:true", 0), ("prof_leak:true,prof_leak_error:true", 1)] {
+        let scratch = Scratch::new("leak");
+        // `prof_leak` switches `prof` on.
+        let conf = format!("{more},prof_final:true,prof_sample:64KiB,prof_prefix:{}/dump", scratch.path().display());
+        let ended = Program::new(&program).under(conf).run();
+        assert_eq!(ended.status, status, "{more}: {}", ended.complaints());
+        let told = ended.complaints();
+        assert!(told.contains("<heapsift>: Leak approximation summary: ~") && told.contains(" contexts\n"), "{told}");
+        // Whatever the status: what the program printed is all there, and so is its dump.
+        assert!(truth(&ended.stdout)["sites"].is_array());
+        let bytes: f64 = told.split('~').nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok()).expect("a number");
+        let dump = Dump::read(&only(scratch.path(), 'f'));
+        assert!((bytes / dump.total(Column::InuseSpace) as f64 - 1.0).abs() < 0.001, "{told}");
+    }
+}

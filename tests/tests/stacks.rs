@@ -112,7 +112,7 @@ fn captured_stacks_are_the_debugger_s() {
     let Some(gdb) = tools::need("gdb") else { return };
     let hook = tools::compile("c/stop_at_samples.c", &["-shared", "-fPIC"]);
     let script = heapsift_tests::artifacts::repository().join("tests/python/compare_stacks.py");
-    let json = "import json\nfor i in range(40000): json.loads(json.dumps({str(j): 'x' * 600 for j in range(30)}))";
+    let json = "import json\nfor i in range(200000): json.loads(json.dumps({str(j): 'x' * 600 for j in range(30)}))";
     let rows = "create table t(a, b); with recursive n(i) as (select 1 union all select i + 1 from n where i < 200000) \
                 insert into t select i, hex(i * i) from n; create index tb on t(b); select count(distinct b) from t;";
     let leaky = heapsift_tests::fixture("leaky");
