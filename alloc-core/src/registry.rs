@@ -197,14 +197,18 @@ impl<O: Observer> Heap<O> {
                 arena.threads.fetch_sub(1, Ordering::Relaxed);
                 arena.tick(&self.core.shared);
             }
-            if let Some(bytes) = self.core.shared.beyond_strict_bound() {
+            let is_last = {
+                let mut threads = self.core.threads.lock();
+                self.core.gone_allocated.fetch_add((*thread).allocated, Ordering::Relaxed);
+                self.core.gone_deallocated.fetch_add((*thread).deallocated(), Ordering::Relaxed);
+                threads.unlink(thread);
+                threads.retire(thread);
+                threads.first.is_null() || (*threads.first).next.is_null()
+            };
+            // The one that is left may only wait for others.
+            if is_last && let Some(bytes) = self.core.shared.beyond_last_bound() {
                 self.trim_all(bytes);
             }
-            let mut threads = self.core.threads.lock();
-            self.core.gone_allocated.fetch_add((*thread).allocated, Ordering::Relaxed);
-            self.core.gone_deallocated.fetch_add((*thread).deallocated(), Ordering::Relaxed);
-            threads.unlink(thread);
-            threads.retire(thread);
         }
     }
 

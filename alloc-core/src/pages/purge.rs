@@ -31,10 +31,10 @@ impl Shared {
         self.beyond(self.regret.allowed())
     }
 
-    /// As [`Shared::beyond_bound`], but without what a rhythm allows: for the end of a thread, after which there may be
-    /// nobody who makes another call.
-    pub(crate) fn beyond_strict_bound(&self) -> Option<usize> {
-        self.beyond(0)
+    /// As [`Shared::beyond_bound`], but without what a rhythm allows: for the end of the last thread but one, after which
+    /// there may be nobody who makes another call. Where that happens again and again, it is a rhythm too.
+    pub(crate) fn beyond_last_bound(&self) -> Option<usize> {
+        self.beyond(0).filter(|_| !self.regret.is_used_to_ends())
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! How the bound on unused pages gives way to programs whose memory comes and goes in a rhythm.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::Shared;
 use crate::sys;
@@ -21,6 +21,12 @@ pub(super) struct Regret {
     is_rhythm: AtomicBool,
     /// When something was missed last.
     missed_at: AtomicU64,
+    /// How often anything was missed.
+    misses: AtomicU64,
+    /// That number when the last thread but one ended last.
+    misses_at_end: AtomicU64,
+    /// Ends of the last thread but one after which something was missed.
+    ends: AtomicU32,
 }
 
 /// What is wanted again within so many ticks of the processor, some tenths of a second, is missed.
@@ -29,6 +35,9 @@ const MISSED_TICKS: u64 = 1 << 29;
 const FORGIVEN_TICKS: u64 = 1 << 32;
 /// Most that is allowed beyond the bound.
 const REGRET_BYTES_MAX: usize = 256 << 20;
+
+/// Ends of all threads but one that take what is beyond the strict bound, though it is missed each time.
+const ENDS: u32 = 16;
 
 impl Regret {
     pub(super) const fn new() -> Self {
@@ -39,6 +48,9 @@ impl Regret {
             missed: AtomicUsize::new(0),
             is_rhythm: AtomicBool::new(false),
             missed_at: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            misses_at_end: AtomicU64::new(0),
+            ends: AtomicU32::new(0),
         }
     }
 
@@ -62,6 +74,7 @@ impl Regret {
         } else if now.wrapping_sub(self.missed_at.load(Ordering::Relaxed)) > FORGIVEN_TICKS {
             self.missed_at.store(now, Ordering::Relaxed);
             self.allowed.store(allowed / 2, Ordering::Relaxed);
+            self.ends.store(0, Ordering::Relaxed);
             if allowed == 0 {
                 self.is_rhythm.store(false, Ordering::Relaxed);
             }
@@ -84,6 +97,16 @@ impl Regret {
         let missed = bytes.min(taken);
         self.taken.store(taken - missed, Ordering::Relaxed);
         self.missed.fetch_add(missed, Ordering::Relaxed);
+        self.misses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The last thread but one has ended: whether what such an end took has been missed often enough to take nothing.
+    pub(super) fn is_used_to_ends(&self) -> bool {
+        let misses = self.misses.load(Ordering::Relaxed);
+        if self.misses_at_end.swap(misses, Ordering::Relaxed) != misses {
+            self.ends.fetch_add(1, Ordering::Relaxed);
+        }
+        self.ends.load(Ordering::Relaxed) > ENDS
     }
 }
 
@@ -128,5 +151,18 @@ mod tests {
         regret.taken_at.store(sys::ticks().wrapping_sub(MISSED_TICKS + 1), Ordering::Relaxed);
         regret.note_fresh(1 << 20);
         assert_eq!(regret.missed.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn ends_of_threads_become_a_rhythm_after_many() {
+        let regret = Regret::new();
+        for end in 0..100 {
+            assert_eq!(regret.is_used_to_ends(), end > ENDS, "{end}");
+            regret.note_taken(1 << 20);
+            regret.note_fresh(1 << 20);
+        }
+        // Nothing missed: as it was.
+        let other = Regret::new();
+        assert!((0..100).all(|_| !other.is_used_to_ends()));
     }
 }
