@@ -5,12 +5,11 @@
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crate::lock::{Mutex, Rank};
-use crate::sys::{self, Advice, PAGE};
+use crate::sys::{self, Advice, HUGE_PAGE, PAGE};
 
 /// The first block; each further one doubles until [`BLOCK_BYTES_MAX`]. Untouched pages of a block cost nothing.
 const BLOCK_BYTES_MIN: usize = 256 << 10;
 const BLOCK_BYTES_MAX: usize = 8 << 20;
-const HUGE_PAGE: usize = 2 << 20;
 /// Metadata from which on [`HugePages::Auto`] asks for huge pages.
 const AUTO_BYTES: usize = 8 << 20;
 

@@ -198,6 +198,12 @@ pub fn fatal(parts: &[&[u8]]) -> ! {
     sys::abort()
 }
 
+/// The text in a buffer: what stands before the first zero byte.
+pub fn until_zero(buffer: &[u8]) -> &[u8] {
+    let length = buffer.iter().position(|&b| b == 0).unwrap_or(buffer.len());
+    &buffer[..length]
+}
+
 /// A number as text, in a buffer of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Decimal {

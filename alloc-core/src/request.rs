@@ -413,7 +413,7 @@ impl<O: Observer> Heap<O> {
         unsafe {
             let class = (*map.add(ptr.addr() >> (shift & 63))).load(Ordering::Relaxed) as isize;
             let done = class > 0
-                && (*thread).has_plain_frees
+                && self.options().has_plain_frees()
                 && (*thread).events.deallocated_at == NEVER
                 && (*thread).push(class as usize, ptr);
             if done {

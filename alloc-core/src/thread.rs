@@ -97,8 +97,6 @@ pub struct Thread {
     /// Blocks by class that fills brought less those that flushes took, less the requests that a bin has been told of:
     /// with `frees`, and less what is cached, these are the requests that no bin has been told of yet.
     pub(crate) inflow: [u64; CLASSES],
-    /// Whether frees may put blocks on the caches without a look at the options.
-    pub(crate) has_plain_frees: bool,
     /// Whether the program looks at `freed_shown`, so that every free must count there.
     pub(crate) shows_frees: bool,
     /// Bytes of usable size ever freed by the thread, once the program has asked where they are counted.
@@ -161,7 +159,6 @@ const fn shared(kind: Kind) -> SharedThread {
         mark: [0; CLASSES],
         marked: [null_mut(); CLASSES],
         inflow: [0; CLASSES],
-        has_plain_frees: false,
         shows_frees: false,
         freed_shown: 0,
         events: Events::NONE,
@@ -261,10 +258,8 @@ impl Thread {
         self.kind = Kind::Live;
         // Only the slow paths fill and check blocks. Where that is wanted, the fast ones find nothing: a table without
         // classes, a map without slabs.
-        let plain_frees = !(options.junk_free || options.safety_check);
         (self.map, self.map_shift) = map;
-        self.has_plain_frees = plain_frees;
-        if !plain_frees {
+        if !options.has_plain_frees() {
             self.no_fast_frees();
         }
         let plain_allocations = !(options.zero || options.junk_alloc);

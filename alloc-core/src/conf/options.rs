@@ -28,8 +28,7 @@ impl Letters {
 
     /// The letters without the zero.
     pub fn as_bytes(&self) -> &[u8] {
-        let length = self.bytes.iter().position(|&b| b == 0).unwrap_or(self.bytes.len());
-        &self.bytes[..length]
+        crate::message::until_zero(&self.bytes)
     }
 }
 
@@ -210,6 +209,11 @@ pub struct Options {
 const FOUR: u32 = 4 << 16;
 
 impl Options {
+    /// Whether a freed block may go to a cache as it is: nothing is to be written into it, or checked.
+    pub fn has_plain_frees(&self) -> bool {
+        !(self.junk_free || self.safety_check)
+    }
+
     /// jemalloc's defaults, but for `oversize_threshold` (see ARCHITECTURE.md) and what has no effect here.
     pub const DEFAULT: Options = Options {
         abort_conf: false,

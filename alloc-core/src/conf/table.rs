@@ -74,7 +74,7 @@ const fn within(min: u64, max: u64) -> Bounds {
 const ANY: Bounds = within(0, u64::MAX);
 /// The largest decay time: what fits in nanoseconds.
 const DECAY_MS_MAX: i64 = i64::MAX / 1_000_000;
-const HUGE_PAGE: u64 = 2 << 20;
+const HUGE_PAGE: u64 = crate::sys::HUGE_PAGE as u64;
 const PAGE: u64 = crate::sys::PAGE as u64;
 
 /// All options of the heap.

@@ -5,6 +5,7 @@ use core::ffi::c_char;
 use crate::conf::DSS;
 use crate::decay::Tier;
 use crate::introspect::ArenaSelection;
+use crate::message::until_zero;
 use crate::pages::hooks::ExtentHooks;
 use crate::size::{self, NBINS, NHBINS, NLEXTENTS};
 use crate::sys::PAGE;
@@ -124,8 +125,7 @@ fn extent_hooks(call: &mut Call<'_>) -> Result<(), Code> {
 fn name(call: &mut Call<'_>) -> Result<(), Code> {
     let index = index(call)?;
     let name = call.heap.arena_name(index).ok_or(Code::EFAULT)?;
-    let length = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-    if call.reads() && !call.read_passing_text(&name[..length]) {
+    if call.reads() && !call.read_passing_text(until_zero(&name)) {
         // The caller's buffer holds the address of another one, for the name.
         let buffer: *mut u8 = call.old_value()?;
         // SAFETY: the caller provides room for the longest name.

@@ -7,11 +7,12 @@ use super::{Out, Parts, initialized, load};
 use crate::conf::DSS;
 use crate::ctl::{self, HeapControl};
 use crate::lock::Counts;
+use crate::message::until_zero;
 use crate::pages::cache::NPAGE_CLASSES;
 use crate::size::{self, NBINS, NHBINS, NLEXTENTS};
 use crate::snapshot::Which;
 use crate::stats::{ARENA_LOCKS, ArenaStats, GLOBAL_LOCKS, Sum};
-use crate::sys::PAGE;
+use crate::sys::{HUGE_PAGE, PAGE};
 
 /// Writes members and elements with the commas between them.
 struct Json<'a, 'b> {
@@ -132,7 +133,7 @@ fn general(heap: &'static dyn HeapControl, j: Members<'_, '_, '_>) -> fmt::Resul
         j.number("muzzy_decay_ms", heap.default_decay_ms(crate::decay::Tier::Muzzy))?;
         j.number("quantum", 16)?;
         j.number("page", PAGE)?;
-        j.number("hugepage", 2 << 20)?;
+        j.number("hugepage", HUGE_PAGE)?;
         j.number("tcache_max", heap.options().tcache_max)?;
         j.number("nbins", NBINS)?;
         j.number("nhbins", NHBINS)?;
@@ -233,8 +234,7 @@ fn one(
     j: Members<'_, '_, '_>,
 ) -> fmt::Result {
     if let Some(name) = name {
-        let length = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-        j.text("name", &name[..length])?;
+        j.text("name", until_zero(&name))?;
     }
     j.number("nthreads", arena.nthreads)?;
     j.number("uptime_ns", arena.uptime_ns)?;

@@ -50,17 +50,17 @@ pub(super) fn write(heap: &'static dyn HeapControl, arena: &mut ArenaStats, out:
     writeln!(out, "heapsift_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))?;
     let stats = heap.stats();
     for (name, help, value) in [
-        ("allocated", "Usable bytes of all blocks that the program holds.", stats.allocated),
-        ("active", "Pages of slabs and large blocks.", stats.active),
-        ("metadata", "The allocator's own descriptors, tables and blocks.", stats.metadata),
-        ("resident", "Upper bound of the allocator's resident memory.", stats.resident),
-        ("mapped", "Active, dirty, muzzy and pinned pages.", stats.mapped),
-        ("retained", "Address space kept without pages.", stats.retained),
-        ("thread_cache", "Free blocks in thread caches.", stats.tcache_bytes),
-        ("dirty", "Unused pages that are backed.", stats.dirty),
-        ("muzzy", "Unused pages that were lazily given away.", stats.muzzy),
+        ("heapsift_allocated_bytes", "Usable bytes of all blocks that the program holds.", stats.allocated),
+        ("heapsift_active_bytes", "Pages of slabs and large blocks.", stats.active),
+        ("heapsift_metadata_bytes", "The allocator's own descriptors, tables and blocks.", stats.metadata),
+        ("heapsift_resident_bytes", "Upper bound of the allocator's resident memory.", stats.resident),
+        ("heapsift_mapped_bytes", "Active, dirty, muzzy and pinned pages.", stats.mapped),
+        ("heapsift_retained_bytes", "Address space kept without pages.", stats.retained),
+        ("heapsift_thread_cache_bytes", "Free blocks in thread caches.", stats.tcache_bytes),
+        ("heapsift_dirty_bytes", "Unused pages that are backed.", stats.dirty),
+        ("heapsift_muzzy_bytes", "Unused pages that were lazily given away.", stats.muzzy),
     ] {
-        family_of_bytes(out, name, help, value as u64)?;
+        single(out, name, Gauge, "bytes", help, value as u64)?;
     }
     let found = super::load(heap, Which::Merged, arena);
     single(out, "heapsift_arenas", Gauge, "", "Arenas.", super::initialized(heap) as u64)?;
@@ -73,15 +73,13 @@ pub(super) fn write(heap: &'static dyn HeapControl, arena: &mut ArenaStats, out:
     }
     let (small, large) = (arena.small(), arena.large());
     let pages = [
-        ("purged", "Unused pages given back to the system.", arena.dirty_purged + arena.muzzy_purged),
-        ("purge_calls", "System calls for that.", arena.dirty_nmadvise + arena.muzzy_nmadvise),
-        ("arena_fills", "Batches of blocks that thread caches took from arenas.", small.nfills + large.nfills),
-        ("arena_flushes", "Batches of blocks that thread caches gave back.", small.nflushes + large.nflushes),
+        ("heapsift_purged", "Unused pages given back to the system.", arena.dirty_purged + arena.muzzy_purged),
+        ("heapsift_purge_calls", "System calls for that.", arena.dirty_nmadvise + arena.muzzy_nmadvise),
+        ("heapsift_arena_fills", "Batches of blocks that thread caches took from arenas.", small.nfills + large.nfills),
+        ("heapsift_arena_flushes", "Batches of blocks that thread caches gave back.", small.nflushes + large.nflushes),
     ];
     for (name, help, value) in pages {
-        let mut buffer = Name::new();
-        write!(buffer, "heapsift_{name}")?;
-        single(out, buffer.as_str(), Counter, "", help, value)?;
+        single(out, name, Counter, "", help, value)?;
     }
     let name = "heapsift_class_blocks";
     family(out, name, Gauge, "", "Blocks out of arenas, those in thread caches included, by size class in bytes.")?;
@@ -93,35 +91,4 @@ pub(super) fn write(heap: &'static dyn HeapControl, arena: &mut ArenaStats, out:
         }
     }
     Ok(())
-}
-
-fn family_of_bytes(out: &mut dyn Write, name: &str, help: &str, value: u64) -> fmt::Result {
-    let mut buffer = Name::new();
-    write!(buffer, "heapsift_{name}_bytes")?;
-    single(out, buffer.as_str(), Metric::Gauge, "bytes", help, value)
-}
-
-/// A short name in place.
-struct Name {
-    bytes: [u8; 48],
-    length: usize,
-}
-
-impl Name {
-    fn new() -> Self {
-        Name { bytes: [0; 48], length: 0 }
-    }
-
-    fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.bytes[..self.length]).unwrap_or("")
-    }
-}
-
-impl Write for Name {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let place = self.bytes.get_mut(self.length..self.length + text.len()).ok_or(fmt::Error)?;
-        place.copy_from_slice(text.as_bytes());
-        self.length += text.len();
-        Ok(())
-    }
 }

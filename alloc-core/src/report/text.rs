@@ -7,11 +7,12 @@ use super::{Out, Parts, initialized, load};
 use crate::conf::DSS;
 use crate::ctl::{self, HeapControl};
 use crate::lock::Counts;
+use crate::message::until_zero;
 use crate::pages::cache::{self, NPAGE_CLASSES};
 use crate::size::{self, NBINS, NHBINS, NLEXTENTS};
 use crate::snapshot::Which;
 use crate::stats::{ARENA_LOCKS, ArenaStats, GLOBAL_LOCKS, Sum};
-use crate::sys::PAGE;
+use crate::sys::{HUGE_PAGE, PAGE};
 
 pub(super) fn write(
     heap: &'static dyn HeapControl,
@@ -38,9 +39,8 @@ pub(super) fn write(
             if load(heap, Which::One(index), arena) {
                 writeln!(out, "arenas[{index}]:")?;
                 if let Some(name) = heap.arena_name(index) {
-                    let length = name.iter().position(|&b| b == 0).unwrap_or(name.len());
                     out.write_str("name: ")?;
-                    for chunk in name[..length].utf8_chunks() {
+                    for chunk in until_zero(&name).utf8_chunks() {
                         out.write_str(chunk.valid())?;
                     }
                     out.write_str("\n")?;
@@ -89,7 +89,7 @@ fn general(heap: &'static dyn HeapControl, out: &mut Out<'_>) -> fmt::Result {
     writeln!(out, "Arenas: {}", heap.narenas())?;
     writeln!(out, "Quantum size: 16")?;
     writeln!(out, "Page size: {PAGE}")?;
-    writeln!(out, "Hugepage size: {}", 2 << 20)?;
+    writeln!(out, "Hugepage size: {}", HUGE_PAGE)?;
     writeln!(out, "Maximum thread-cached size class: {}", heap.options().tcache_max)?;
     writeln!(out, "Number of bin size classes: {NBINS}")?;
     writeln!(out, "Number of thread-cache bin size classes: {NHBINS}")?;
@@ -107,7 +107,7 @@ fn totals(heap: &'static dyn HeapControl, parts: Parts, arena: &mut ArenaStats, 
         stats.allocated,
         stats.active,
         stats.metadata,
-        stats.metadata_thp / (2 << 20),
+        stats.metadata_thp / HUGE_PAGE,
         stats.metadata_edata,
         stats.metadata_rtree,
         stats.resident,

@@ -20,6 +20,8 @@ pub const ENOMEM: Errno = Errno(12);
 
 /// The size of an OS page on this architecture, in bytes.
 pub const PAGE: usize = 4096;
+/// The size of a huge page, in bytes.
+pub const HUGE_PAGE: usize = 2 << 20;
 /// log2 of [`PAGE`].
 pub const LG_PAGE: u32 = 12;
 
