@@ -85,16 +85,7 @@ pub fn to_path(kind: Kind, path: &[u8]) -> Result<(), Errno> {
     let _suppressed = HEAP.suppress();
     let result = Path::new(path).ok_or(ENAMETOOLONG).and_then(|path| {
         allowed()?;
-        file::check_target(&path)?;
-        if TURN.held_by_me() {
-            return Err(EDEADLK);
-        }
-        let signals = SignalsBlocked::new();
-        let turn = TURN.lock();
-        let mut part = PartFile::create(&path)?;
-        fill(kind, &mut part)?;
-        part.commit(&path, true)?;
-        drop((turn, signals));
+        write_whole(&path, |part| fill(kind, part))?;
         HEAP.observer().hooks.dumped(path.as_c_str());
         Ok(())
     });
@@ -102,6 +93,19 @@ pub fn to_path(kind: Kind, path: &[u8]) -> Result<(), Errno> {
         complain(path, errno);
     }
     result
+}
+
+/// Writes a file, whole or not at all, when it is this thread's turn.
+fn write_whole(path: &Path, fill: impl FnOnce(&mut PartFile) -> Result<(), Errno>) -> Result<(), Errno> {
+    file::check_target(path)?;
+    if TURN.held_by_me() {
+        return Err(EDEADLK);
+    }
+    let _signals = SignalsBlocked::new();
+    let _turn = TURN.lock();
+    let mut part = PartFile::create(path)?;
+    fill(&mut part)?;
+    part.commit(path, true)
 }
 
 /// Writes a dump under a name made of the prefix, the process and numbers.
@@ -198,16 +202,10 @@ pub fn journal(path: &Path, number: u64) -> Result<(), Errno> {
             }
             target.push(b".json").then_some(()).ok_or(ENAMETOOLONG)?;
         }
-        file::check_target(&target)?;
-        if TURN.held_by_me() {
-            return Err(EDEADLK);
-        }
-        let _signals = SignalsBlocked::new();
-        let _turn = TURN.lock();
-        let mut part = PartFile::create(&target)?;
-        journal::write(HEAP.observer(), &mut part).map_err(|error| Errno(error.0))?;
-        part.flush()?;
-        part.commit(&target, true)
+        write_whole(&target, |part| {
+            journal::write(HEAP.observer(), &mut *part).map_err(|error| Errno(error.0))?;
+            part.flush()
+        })
     };
     let result = write();
     if let Err(errno) = result {

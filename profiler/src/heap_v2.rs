@@ -19,15 +19,15 @@ use core::sync::atomic::Ordering;
 
 use alloc::vec::Vec;
 
-use alloc_core::message::Decimal;
+use alloc_core::message::{Decimal, until_zero};
 use pprof_export::unsample::probability;
 use pprof_export::writer::{Sink, SinkError};
 
 use crate::buckets::{BucketId, Origins};
 use crate::names::Name;
 use crate::profiler::Profiler;
-use crate::records::Moment;
-use crate::snapshot::{order_stacks, push};
+use crate::records::{Moment, Record};
+use crate::snapshot::{collect, order_stacks, push};
 use crate::text::Text;
 use crate::{HEAP, maps};
 
@@ -103,26 +103,12 @@ fn distorted(sum: Sum, period: u64) -> Numbers {
 /// Writes the dump of a moment. The caller has its turn and isn't sampled.
 pub fn write<S: Sink>(moment: Moment, epoch: u32, sink: S) -> Result<S, SinkError> {
     let profiler = HEAP.observer();
-    let mut rows: Vec<Row> = Vec::new();
-    // In the order of `Snapshot::take`, for the same reason.
-    profiler.records.snapshot(moment, |record| {
-        if record.epoch > epoch {
-            return Ok(());
-        }
+    let live = |record: &Record| {
         let (thread, name, bucket) = (record.thread.max(1), record.name, record.bucket);
-        push(&mut rows, Row { stack: 0, thread, name, bucket, count: 1 })
-    })?;
-    let mut failed = Ok(());
-    let peak = match moment {
-        Moment::Now => None,
-        Moment::Peak(number) => Some(number),
+        Row { stack: 0, thread, name, bucket, count: 1 }
     };
-    profiler.buckets.snapshot(peak, |bucket, count| {
-        if failed.is_ok() {
-            failed = push(&mut rows, Row { stack: 0, thread: 0, name: 0, bucket, count });
-        }
-    });
-    failed?;
+    let ever = |bucket, count| Row { stack: 0, thread: 0, name: 0, bucket, count };
+    let mut rows = collect(profiler, moment, epoch, live, ever)?;
     let origins = profiler.buckets.origins();
     let stacks = order_stacks(profiler, &mut rows, |row| origins.get(row.bucket).stack, |row, at| row.stack = at)?;
     rows.sort_unstable();
@@ -192,8 +178,7 @@ fn head<S: Sink>(
         of_thread.iter().for_each(|&(_, _, numbers)| live.add(numbers));
         let (thread, name, _) = of_thread[of_thread.len() - 1];
         let name: Name = profiler.names.get(name);
-        let length = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-        line(out, Decimal::new(thread.into()).as_bytes(), live, Numbers::default(), &name[..length])?;
+        line(out, Decimal::new(thread.into()).as_bytes(), live, Numbers::default(), until_zero(&name))?;
     }
     Ok(())
 }

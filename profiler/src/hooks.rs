@@ -17,14 +17,9 @@ type Dumped = unsafe extern "C" fn(*const c_char);
 type Sampled = unsafe extern "C" fn(*const c_void, usize, *mut *mut c_void, c_uint, usize);
 type Freed = unsafe extern "C" fn(*const c_void, usize);
 
-/// The functions, by address; 0: none.
+/// The functions, by address and [`Which`]; 0: none.
 #[derive(Debug)]
-pub struct Hooks {
-    backtrace: AtomicUsize,
-    dumped: AtomicUsize,
-    sampled: AtomicUsize,
-    freed: AtomicUsize,
-}
+pub struct Hooks([AtomicUsize; 4]);
 
 /// Which of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,36 +37,26 @@ pub enum Which {
 impl Hooks {
     /// None.
     pub const fn new() -> Self {
-        Hooks {
-            backtrace: AtomicUsize::new(0),
-            dumped: AtomicUsize::new(0),
-            sampled: AtomicUsize::new(0),
-            freed: AtomicUsize::new(0),
-        }
+        Hooks([const { AtomicUsize::new(0) }; 4])
     }
 
-    fn place(&self, which: Which) -> &AtomicUsize {
-        match which {
-            Which::Backtrace => &self.backtrace,
-            Which::Dumped => &self.dumped,
-            Which::Sampled => &self.sampled,
-            Which::Freed => &self.freed,
-        }
+    fn get(&self, which: Which) -> usize {
+        self.0[which as usize].load(Ordering::Relaxed)
     }
 
     /// Whether the program wants to hear of samples.
     pub fn hears_samples(&self) -> bool {
-        self.sampled.load(Ordering::Relaxed) != 0
+        self.get(Which::Sampled) != 0
     }
 
     /// Whether the program wants to hear of frees.
     pub fn hears_frees(&self) -> bool {
-        self.freed.load(Ordering::Relaxed) != 0
+        self.get(Which::Freed) != 0
     }
 
     /// The stack as the program captures it, if it does: leading frames of the allocator's own module are cut off.
     pub fn capture(&self, cut: &Cut, frames: &mut [MaybeUninit<usize>]) -> Option<Capture> {
-        let hook = self.backtrace.load(Ordering::Relaxed);
+        let hook = self.get(Which::Backtrace);
         if hook == 0 {
             return None;
         }
@@ -94,7 +79,7 @@ impl Hooks {
 
     /// Tells of a sampled block.
     pub fn sampled(&self, address: usize, requested: usize, frames: &'static [usize], usable: usize) {
-        let hook = self.sampled.load(Ordering::Relaxed);
+        let hook = self.get(Which::Sampled);
         if hook != 0 {
             // SAFETY: what the program has set is a function of this type.
             let hook = unsafe { core::mem::transmute::<usize, Sampled>(hook) };
@@ -107,7 +92,7 @@ impl Hooks {
 
     /// Tells of a sampled block that goes away.
     pub fn freed(&self, address: usize, usable: usize) {
-        let hook = self.freed.load(Ordering::Relaxed);
+        let hook = self.get(Which::Freed);
         if hook != 0 {
             // SAFETY: what the program has set is a function of this type.
             let hook = unsafe { core::mem::transmute::<usize, Freed>(hook) };
@@ -118,7 +103,7 @@ impl Hooks {
 
     /// Tells of a dump that was written.
     pub fn dumped(&self, path: &core::ffi::CStr) {
-        let hook = self.dumped.load(Ordering::Relaxed);
+        let hook = self.get(Which::Dumped);
         if hook != 0 {
             // SAFETY: what the program has set is a function of this type.
             let hook = unsafe { core::mem::transmute::<usize, Dumped>(hook) };
@@ -151,7 +136,7 @@ pub fn control(call: &mut Call<'_>, which: Which) -> Result<(), Code> {
         return Err(Code::EINVAL);
     }
     let profiler = HEAP.observer();
-    let place = profiler.hooks.place(which);
+    let place = &profiler.hooks.0[which as usize];
     let written = call.written::<usize>()?;
     let before = match (which, place.load(Ordering::Relaxed)) {
         (Which::Backtrace, 0) => usual as *const () as usize,

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use alloc::vec::Vec;
 
 use alloc_core::lock::{Mutex, Rank};
+use alloc_core::message::until_zero;
 use alloc_core::sys;
 use pprof_export::writer::{Sink, SinkError};
 
@@ -186,9 +187,7 @@ pub fn write<S: Sink>(profiler: &'static Profiler, sink: S) -> Result<S, SinkErr
         out.put(if i == 0 { b"{" } else { b",{" })?;
         out.fields(&[("thr_uid", thread.into())])?;
         out.put(b",\"thr_name\":")?;
-        let name = profiler.names.get(name);
-        let length = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-        out.quoted(&name[..length])?;
+        out.quoted(until_zero(&profiler.names.get(name)))?;
         out.put(b"}")?;
     }
     out.put(b"],\n\"stack_traces\":[")?;

@@ -6,11 +6,10 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use alloc::vec::Vec;
 
 use alloc_core::sys;
-use pprof_export::unsample::Estimator;
-use pprof_export::writer::{Header, Row as Sample, Sink, SinkError, ValueType};
+use pprof_export::writer::{Header, Sink, SinkError, ValueType};
 
 use crate::buckets::{BUCKETS_MAX, BucketId};
-use crate::rows::{self, Frames, Labels};
+use crate::rows;
 use crate::snapshot::{order_stacks, push};
 use crate::{HEAP, content};
 
@@ -137,23 +136,19 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     let header = Header { sample_types: &TYPES, default_sample_type: "space", ..Header::heap(period as i64, time) };
     let mut writer = rows::begin(sink, &header, profiler)?;
     writer.comment(b"blocks that were freed, by how long they had lived; those that live are not among them")?;
-    let mut estimator = Estimator::new();
-    let mut frames = Frames::default();
-    let mut current = None;
-    for row in &found {
-        if current != Some(row.stack) {
-            current = Some(row.stack);
-            estimator.next_stack();
-            frames.set(&stacks[row.stack as usize], &mut writer)?;
-        }
-        let origin = origins.get(row.bucket);
-        let mut labels = Labels::new(&origin, period);
-        labels.text("lifetime", AGES[usize::from(row.counter) / 2].1.as_bytes());
-        labels.text("freed_by", if row.counter & 1 != 0 { b"same thread" } else { b"other thread" });
-        let (objects, bytes) = estimator.estimate(row.count.into(), origin.usable, origin.period);
-        let Frames { addresses, root } = &frames;
-        writer.sample(&Sample { stack: addresses, root: *root, values: &[objects, bytes], labels: labels.as_slice() })?;
-    }
+    rows::write_estimates(
+        &mut writer,
+        period,
+        &stacks,
+        &origins,
+        found.iter(),
+        |row| (row.stack, row.bucket),
+        |row, origin, labels, estimator| {
+            labels.text("lifetime", AGES[usize::from(row.counter) / 2].1.as_bytes());
+            labels.text("freed_by", if row.counter & 1 != 0 { b"same thread" } else { b"other thread" });
+            estimator.estimate(row.count.into(), origin.usable, origin.period)
+        },
+    )?;
     writer.allocator_stats(&stats)?;
     writer.finish()
 }

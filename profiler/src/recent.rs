@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use alloc_core::ctl::node::Plain;
 use alloc_core::ctl::{Call, Code};
 use alloc_core::lock::{Counts, Mutex, Rank};
+use alloc_core::message::until_zero;
 use pprof_export::writer::SinkError;
 
 use crate::HEAP;
@@ -175,27 +176,19 @@ impl Default for Recent {
 
 /// jemalloc's names for one end of an allocation.
 fn event(out: &mut Text<Vec<u8>>, profiler: &'static Profiler, event: &Event, of: &str) -> Result<(), SinkError> {
-    let mut key = |what: &[u8]| {
+    let key = |out: &mut Text<Vec<u8>>, what: &[u8]| {
         out.put(b",\"")?;
         out.put(of.as_bytes())?;
         out.put(what)?;
         out.put(b"\":")
     };
-    key(b"_thread_uid")?;
+    key(out, b"_thread_uid")?;
     out.number(event.thread.into())?;
-    let name = profiler.names.get(event.name);
-    let length = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-    out.put(b",\"")?;
-    out.put(of.as_bytes())?;
-    out.put(b"_thread_name\":")?;
-    out.quoted(&name[..length])?;
-    out.put(b",\"")?;
-    out.put(of.as_bytes())?;
-    out.put(b"_time\":")?;
+    key(out, b"_thread_name")?;
+    out.quoted(until_zero(&profiler.names.get(event.name)))?;
+    key(out, b"_time")?;
     out.number(event.time_ns)?;
-    out.put(b",\"")?;
-    out.put(of.as_bytes())?;
-    out.put(b"_trace\":")?;
+    key(out, b"_trace")?;
     out.addresses(profiler.stacks.get(event.stack).frames)
 }
 

@@ -4,11 +4,12 @@ use core::sync::atomic::Ordering;
 
 use alloc::vec::Vec;
 
-use alloc_core::message::Decimal;
+use alloc_core::message::{Decimal, until_zero};
 use alloc_core::sys::{self, extra};
-use pprof_export::writer::{Header, Label, LabelValue, Sink, SinkError, VirtualFrame, Writer};
+use pprof_export::unsample::Estimator;
+use pprof_export::writer::{Header, Label, LabelValue, Row, Sink, SinkError, VirtualFrame, Writer};
 
-use crate::buckets::Origin;
+use crate::buckets::{BucketId, Origin, Origins};
 use crate::maps;
 use crate::names::Name;
 use crate::profiler::Profiler;
@@ -88,6 +89,36 @@ impl Frames {
     }
 }
 
+/// Writes a row for each item, which is samples of one origin; items stand sorted by stack. `place` says which stack and
+/// which origin an item has, `estimate` adds labels of its own and says what the samples stand for: objects and bytes.
+pub fn write_estimates<S: Sink, T>(
+    writer: &mut Writer<S>,
+    file_period: u64,
+    stacks: &[Stack<'static>],
+    origins: &Origins,
+    items: impl Iterator<Item = T>,
+    place: impl Fn(&T) -> (u32, BucketId),
+    estimate: impl Fn(&T, &Origin, &mut Labels<'static>, &mut Estimator) -> (i64, i64),
+) -> Result<(), SinkError> {
+    let mut estimator = Estimator::new();
+    let mut frames = Frames::default();
+    let mut current = None;
+    for item in items {
+        let (stack, bucket) = place(&item);
+        if current != Some(stack) {
+            current = Some(stack);
+            estimator.next_stack();
+            frames.set(&stacks[stack as usize], writer)?;
+        }
+        let origin = origins.get(bucket);
+        let mut labels = Labels::new(&origin, file_period);
+        let (objects, bytes) = estimate(&item, &origin, &mut labels, &mut estimator);
+        let Frames { addresses, root } = &frames;
+        writer.sample(&Row { stack: addresses, root: *root, values: &[objects, bytes], labels: labels.as_slice() })?;
+    }
+    Ok(())
+}
+
 /// Most labels of a row.
 const LABELS_MAX: usize = 8;
 
@@ -130,8 +161,7 @@ impl<'a> Labels<'a> {
 
     /// Adds the name of a thread.
     pub fn thread(&mut self, name: &'a Name) {
-        let length = name.iter().position(|&b| b == 0).unwrap_or(name.len());
-        self.text("thread", &name[..length]);
+        self.text("thread", until_zero(name));
     }
 
     /// All of them.

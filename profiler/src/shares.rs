@@ -12,7 +12,8 @@ use crate::HEAP;
 use crate::buckets::{BucketId, Origins};
 use crate::profiler::Profiler;
 use crate::records::Moment;
-use crate::snapshot::push;
+use crate::snapshot::{order_stacks, push};
+use crate::stacks::Stack;
 
 /// Live samples of one origin in slabs that are filled alike.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,8 +53,31 @@ pub fn class_of(usable: u64) -> usize {
     if usable <= SMALL_MAX { size::class_of(usable) - 1 } else { NBINS }
 }
 
+/// All live samples by stack, and what makes their estimates exact.
+#[derive(Debug)]
+pub struct Shares {
+    /// Sorted by stack.
+    pub all: Vec<Share>,
+    /// What their buckets stand for.
+    pub origins: Origins,
+    /// Their stacks, sorted root first.
+    pub stacks: Vec<Stack<'static>>,
+    /// By size class.
+    pub factors: [Factors; NBINS + 1],
+}
+
+/// Looks at all live samples; `totals` are the exact ones, of a moment ago.
+pub fn gather(profiler: &'static Profiler, totals: &[ClassTotal; NBINS + 1]) -> Result<Shares, SinkError> {
+    let mut all = collect(profiler)?;
+    let origins = profiler.buckets.origins();
+    let stacks = order_stacks(profiler, &mut all, |share| origins.get(share.bucket).stack, |share, at| share.stack = at)?;
+    let factors = factors(&all, &origins, totals);
+    merge(&mut all);
+    Ok(Shares { all, origins, stacks, factors })
+}
+
 /// All live samples, in the order in which they are found.
-pub fn collect(profiler: &'static Profiler) -> Result<Vec<Share>, SinkError> {
+fn collect(profiler: &'static Profiler) -> Result<Vec<Share>, SinkError> {
     let mut shares = Vec::new();
     profiler.records.snapshot(Moment::Now, |record| {
         let mut share = Share { bucket: record.bucket, percent: 100, count: 1, ..Share::default() };
@@ -71,7 +95,7 @@ pub fn collect(profiler: &'static Profiler) -> Result<Vec<Share>, SinkError> {
 }
 
 /// Sorts, and puts those together that differ in nothing.
-pub fn merge(shares: &mut Vec<Share>) {
+fn merge(shares: &mut Vec<Share>) {
     shares.sort_unstable_by_key(Share::key);
     shares.dedup_by(|share, kept| {
         let same = share.key() == kept.key();
@@ -85,7 +109,7 @@ pub fn merge(shares: &mut Vec<Share>) {
 }
 
 /// The factor for each class; 0 where no sample tells of it.
-pub fn factors(shares: &[Share], origins: &Origins, totals: &[ClassTotal; NBINS + 1]) -> [Factors; NBINS + 1] {
+fn factors(shares: &[Share], origins: &Origins, totals: &[ClassTotal; NBINS + 1]) -> [Factors; NBINS + 1] {
     let mut estimates = [Factors::default(); NBINS + 1];
     for share in shares {
         let origin = origins.get(share.bucket);

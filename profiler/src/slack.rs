@@ -8,15 +8,13 @@ use core::sync::atomic::Ordering;
 
 use alloc_core::size::NBINS;
 use alloc_core::sys;
-use pprof_export::unsample::Estimator;
 use pprof_export::writer::{Header, Row as Sample, Sink, SinkError, ValueType};
 
 use crate::HEAP;
 use crate::buckets::Origin;
 use crate::content;
-use crate::rows::{self, Frames, Labels};
-use crate::shares;
-use crate::snapshot::order_stacks;
+use crate::rows::{self, Labels};
+use crate::shares::{self, Shares};
 use crate::stacks::StackId;
 
 /// The columns: blocks in slabs that are not full, and the free bytes that they keep.
@@ -31,32 +29,24 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     let stats = content::allocator_stats()?;
     let totals = HEAP.class_totals();
     let period = profiler.settings.interval.load(Ordering::Relaxed);
-    let mut found = shares::collect(profiler)?;
-    let origins = profiler.buckets.origins();
-    let stacks = order_stacks(profiler, &mut found, |share| origins.get(share.bucket).stack, |share, at| share.stack = at)?;
-    let factors = shares::factors(&found, &origins, &totals);
-    shares::merge(&mut found);
+    let Shares { all, origins, stacks, factors } = shares::gather(profiler, &totals)?;
 
     let time = sys::clock_realtime_ns() as i64;
     let header = Header { sample_types: &TYPES, default_sample_type: "slack_space", ..Header::heap(period as i64, time) };
     let mut writer = rows::begin(sink, &header, profiler)?;
-    let mut estimator = Estimator::new();
-    let mut frames = Frames::default();
-    let mut current = None;
-    for share in found.iter().filter(|share| share.slack > 0.0) {
-        if current != Some(share.stack) {
-            current = Some(share.stack);
-            estimator.next_stack();
-            frames.set(&stacks[share.stack as usize], &mut writer)?;
-        }
-        let origin = origins.get(share.bucket);
-        let mut labels = Labels::new(&origin, period);
-        labels.number("occupancy", share.percent.into(), "percent");
-        let each = share.slack / f64::from(share.count) * factors[shares::class_of(origin.usable)].slack;
-        let (objects, bytes) = estimator.estimate_of(share.count.into(), origin.usable, origin.period, each);
-        let Frames { addresses, root } = &frames;
-        writer.sample(&Sample { stack: addresses, root: *root, values: &[objects, bytes], labels: labels.as_slice() })?;
-    }
+    rows::write_estimates(
+        &mut writer,
+        period,
+        &stacks,
+        &origins,
+        all.iter().filter(|share| share.slack > 0.0),
+        |share| (share.stack, share.bucket),
+        |share, origin, labels, estimator| {
+            labels.number("occupancy", share.percent.into(), "percent");
+            let each = share.slack / f64::from(share.count) * factors[shares::class_of(origin.usable)].slack;
+            estimator.estimate_of(share.count.into(), origin.usable, origin.period, each)
+        },
+    )?;
     // What no sample tells of.
     let unseen = writer.virtual_frame(b"[slabs without a sample]")?;
     for (total, factors) in totals.iter().zip(&factors).take(NBINS) {

@@ -46,32 +46,44 @@ pub fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), SinkError> {
     Ok(())
 }
 
+/// Copies what `profiler` has of a moment, one piece after the other; nobody's allocation waits for more than one piece:
+/// `live` makes rows of the blocks in use that were born no later than dump interval `epoch`, `ever` of the counts of all
+/// that was allocated.
+pub fn collect<T>(
+    profiler: &'static Profiler,
+    moment: Moment,
+    epoch: u32,
+    live: impl Fn(&Record) -> T,
+    ever: impl Fn(BucketId, u64) -> T,
+) -> Result<Vec<T>, SinkError> {
+    let mut rows: Vec<T> = Vec::new();
+    // Live blocks first: a sample is counted before it gets a record, so that no stack has more blocks in use than it ever
+    // allocated.
+    profiler.records.snapshot(moment, |record: &Record| {
+        if record.epoch > epoch { Ok(()) } else { push(&mut rows, live(record)) }
+    })?;
+    let mut failed = Ok(());
+    let peak = match moment {
+        Moment::Now => None,
+        Moment::Peak(number) => Some(number),
+    };
+    profiler.buckets.snapshot(peak, |bucket, count| {
+        if failed.is_ok() {
+            failed = push(&mut rows, ever(bucket, count));
+        }
+    });
+    failed.map(|()| rows)
+}
+
 impl Snapshot {
-    /// Copies what `profiler` has of a moment, one piece after the other; nobody's allocation waits for more than one
-    /// piece. Blocks in use that were born after dump interval `epoch` are left out, so that those that are in form one
-    /// moment.
+    /// What `profiler` has of a moment, as by [`collect`]. Blocks in use that were born after dump interval `epoch` are left
+    /// out, so that those that are in form one moment.
     pub fn take(profiler: &'static Profiler, moment: Moment, epoch: u32) -> Result<Self, SinkError> {
-        let mut rows: Vec<Row> = Vec::new();
-        // Live blocks first: a sample is counted before it gets a record, so that no stack has more blocks in use than
-        // it ever allocated.
-        profiler.records.snapshot(moment, |record: &Record| {
-            if record.epoch > epoch {
-                return Ok(());
-            }
-            let Record { bucket, epoch, name, labels, .. } = *record;
-            push(&mut rows, Row { stack: 0, epoch: epoch.max(1), bucket, name, labels, count: 1 })
-        })?;
-        let mut failed = Ok(());
-        let peak = match moment {
-            Moment::Now => None,
-            Moment::Peak(number) => Some(number),
+        let live = |&Record { bucket, epoch, name, labels, .. }: &Record| {
+            Row { stack: 0, epoch: epoch.max(1), bucket, name, labels, count: 1 }
         };
-        profiler.buckets.snapshot(peak, |bucket, count| {
-            if failed.is_ok() {
-                failed = push(&mut rows, Row { stack: 0, epoch: 0, bucket, name: 0, labels: 0, count });
-            }
-        });
-        failed?;
+        let ever = |bucket, count| Row { stack: 0, epoch: 0, bucket, name: 0, labels: 0, count };
+        let mut rows = collect(profiler, moment, epoch, live, ever)?;
         // After the rows, so that it has all their buckets.
         let origins = profiler.buckets.origins();
         let stacks = order_stacks(profiler, &mut rows, |row| origins.get(row.bucket).stack, |row, at| row.stack = at)?;

@@ -5,14 +5,13 @@ use core::sync::atomic::Ordering;
 use alloc::vec::Vec;
 
 use alloc_core::sys;
-use pprof_export::unsample::Estimator;
-use pprof_export::writer::{Header, Row as Sample, Sink, SinkError, ValueType};
+use pprof_export::writer::{Header, Sink, SinkError, ValueType};
 
 use crate::HEAP;
 use crate::buckets::BucketId;
 use crate::content;
 use crate::records::Moment;
-use crate::rows::{self, Frames, Labels};
+use crate::rows;
 use crate::snapshot::{order_stacks, push};
 
 /// The columns: wasteful blocks, and what they waste.
@@ -56,23 +55,18 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     let time = sys::clock_realtime_ns() as i64;
     let header = Header { sample_types: &TYPES, default_sample_type: "waste_space", ..Header::heap(period as i64, time) };
     let mut writer = rows::begin(sink, &header, profiler)?;
-    let mut estimator = Estimator::new();
-    let mut frames = Frames::default();
-    let mut current = None;
-    for row in &wasteful {
-        if current != Some(row.stack) {
-            current = Some(row.stack);
-            estimator.next_stack();
-            frames.set(&stacks[row.stack as usize], &mut writer)?;
-        }
-        let origin = origins.get(row.bucket);
-        let mut labels = Labels::new(&origin, period);
-        labels.number("requested", origin.usable.saturating_sub(row.unasked.into()), "bytes");
-        let unasked = f64::from(row.unasked);
-        let (objects, bytes) = estimator.estimate_of(row.count.into(), origin.usable, origin.period, unasked);
-        let Frames { addresses, root } = &frames;
-        writer.sample(&Sample { stack: addresses, root: *root, values: &[objects, bytes], labels: labels.as_slice() })?;
-    }
+    rows::write_estimates(
+        &mut writer,
+        period,
+        &stacks,
+        &origins,
+        wasteful.iter(),
+        |row| (row.stack, row.bucket),
+        |row, origin, labels, estimator| {
+            labels.number("requested", origin.usable.saturating_sub(row.unasked.into()), "bytes");
+            estimator.estimate_of(row.count.into(), origin.usable, origin.period, f64::from(row.unasked))
+        },
+    )?;
     writer.allocator_stats(&stats)?;
     writer.finish()
 }

@@ -10,8 +10,7 @@ use pprof_export::writer::{Header, Row as Sample, Sink, SinkError, ValueType, Vi
 use crate::buckets::Origins;
 use crate::resident::{self, Resident};
 use crate::rows::{self, Frames};
-use crate::shares::{self, Factors, Share};
-use crate::snapshot::order_stacks;
+use crate::shares::{self, Factors, Share, Shares};
 use crate::stacks::Stack;
 use crate::{HEAP, content};
 
@@ -63,18 +62,14 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     let totals = HEAP.class_totals();
     let resident = resident::look()?;
     stats.rss = resident.all;
-    let mut found = shares::collect(profiler)?;
-    let origins = profiler.buckets.origins();
-    let stacks = order_stacks(profiler, &mut found, |share| origins.get(share.bucket).stack, |share, at| share.stack = at)?;
-    let factors = shares::factors(&found, &origins, &totals);
-    shares::merge(&mut found);
+    let Shares { all, origins, stacks, factors } = shares::gather(profiler, &totals)?;
 
     let time = sys::clock_realtime_ns() as i64;
     let header = Header { sample_types: &TYPES, default_sample_type: "rss_space", ..Header::heap(period as i64, time) };
     let mut writer = rows::begin(sink, &header, profiler)?;
     for (part, name) in Part::ALL {
         let frame = writer.virtual_frame(name)?;
-        by_stack(&mut writer, frame, &found, &stacks, |share| part.bytes(share, &origins, &factors))?;
+        by_stack(&mut writer, frame, &all, &stacks, |share| part.bytes(share, &origins, &factors))?;
         let unseen: usize = totals.iter().zip(&factors).map(|(total, factors)| part.unseen(total, factors)).sum();
         let nothing = writer.virtual_frame(b"[no sample]")?;
         put(&mut writer, &[nothing, frame], unseen as i64)?;
@@ -92,13 +87,13 @@ fn put<S: Sink>(writer: &mut Writer<S>, frames: &[VirtualFrame], bytes: i64) -> 
 fn by_stack<S: Sink>(
     writer: &mut Writer<S>,
     frame: VirtualFrame,
-    found: &[Share],
+    all: &[Share],
     stacks: &[Stack<'static>],
     bytes: impl Fn(&Share) -> f64,
 ) -> Result<(), SinkError> {
     let mut frames = Frames::default();
     let mut missing = 0.0;
-    for of_stack in found.chunk_by(|a, b| a.stack == b.stack) {
+    for of_stack in all.chunk_by(|a, b| a.stack == b.stack) {
         let exact = of_stack.iter().map(&bytes).sum::<f64>() + missing;
         let rounded = libm::round(exact).max(0.0);
         missing = exact - rounded;

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use alloc_core::ctl::{self, Code};
 use alloc_core::sys::Errno;
 
-use super::{with_signals_taken, write_to_passed};
+use super::write_to_passed;
 use crate::kind::Kind;
 use crate::{HEAP, dump, metrics};
 
@@ -153,7 +153,7 @@ fn dump_of(kind: Kind, passed: Option<usize>) -> Body {
     // In memory first: a client that takes its time must not keep other dumps waiting.
     let body = dump::to_vec(kind).map_err(|Errno(errno)| Failure::new(errno, b"the dump can't be made"))?;
     let Some(fd) = passed else { return Ok(body) };
-    with_signals_taken(|| write_to_passed(fd, &body))
+    write_to_passed(fd, &body)
         .map_err(|Errno(errno)| Failure::new(errno, b"the dump can't be written to the descriptor"))?;
     Ok(Vec::new())
 }

@@ -128,14 +128,11 @@ fn choice() -> &'static Choice {
     &HEAP.observer().settings.control
 }
 
-fn inode(fd: usize) -> u64 {
-    extra::stat(fd).map_or(0, |stat| stat.identity.1)
-}
-
 /// Whether a descriptor is still that of the listening socket.
 fn is_listener(fd: usize) -> bool {
-    inode(fd) == LISTENER_INODE.load(Ordering::Relaxed)
-        && extra::stat(fd).is_ok_and(|stat| stat.kind() == extra::kind::SOCKET)
+    extra::stat(fd).is_ok_and(|stat| {
+        stat.identity.1 == LISTENER_INODE.load(Ordering::Relaxed) && stat.kind() == extra::kind::SOCKET
+    })
 }
 
 /// Whether there is to be a socket.
@@ -161,7 +158,7 @@ pub fn prepare() {
     match made {
         Ok((listener, place)) => {
             *PLACE.lock() = Some(place);
-            LISTENER_INODE.store(inode(listener), Ordering::Relaxed);
+            LISTENER_INODE.store(extra::stat(listener).map_or(0, |stat| stat.identity.1), Ordering::Relaxed);
             LISTENER.store(listener + 1, Ordering::Release);
         }
         Err(place::Refused { path, what, errno: Errno(errno) }) => {
@@ -330,23 +327,7 @@ fn read_request<'a>(
 
 /// Sends all of it, within a bounded time.
 fn send(connection: usize, bytes: &[u8]) -> Result<(), Errno> {
-    let give_up = sys::clock_monotonic_ns() + REPLY_NS;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        match socket::send(connection, rest) {
-            Ok(n) => rest = rest.get(n..).unwrap_or(&[]),
-            Err(EAGAIN) => {
-                let now = sys::clock_monotonic_ns();
-                if now >= give_up {
-                    return Err(Errno(ETIMEDOUT));
-                }
-                retry(|| socket::wait(connection, Ready::Write, give_up - now))?;
-            }
-            Err(Errno(4)) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
+    give(bytes, |left_ns| retry(|| socket::wait(connection, Ready::Write, left_ns)), |piece| socket::send(connection, piece))
 }
 
 /// Writes all of it to a descriptor that a client passed, which may be a pipe that nobody reads.
@@ -354,6 +335,21 @@ fn write_to_passed(fd: usize, bytes: &[u8]) -> Result<(), Errno> {
     // What fits into a pipe that says it has room.
     const PIPE_BYTES: usize = 4096;
     let is_regular = extra::stat(fd)?.kind() == extra::kind::REGULAR;
+    // They are blocked in this thread; one that a broken pipe raised must not stay.
+    let _signals = file::SignalsBlocked::new();
+    give(
+        bytes,
+        |left_ns| if is_regular { Ok(true) } else { retry(|| socket::wait(fd, Ready::Write, left_ns)) },
+        |piece| sys::write(fd, if is_regular { piece } else { &piece[..piece.len().min(PIPE_BYTES)] }),
+    )
+}
+
+/// Gives all of it away within a bounded time: `has_room` waits for so many nanoseconds at most, `take` takes a part.
+fn give(
+    bytes: &[u8],
+    has_room: impl Fn(u64) -> Result<bool, Errno>,
+    take: impl Fn(&[u8]) -> Result<usize, Errno>,
+) -> Result<(), Errno> {
     let give_up = sys::clock_monotonic_ns() + REPLY_NS;
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -361,27 +357,16 @@ fn write_to_passed(fd: usize, bytes: &[u8]) -> Result<(), Errno> {
         if now >= give_up {
             return Err(Errno(ETIMEDOUT));
         }
-        let piece = if is_regular {
-            rest
-        } else {
-            if !retry(|| socket::wait(fd, Ready::Write, give_up - now))? {
-                continue;
-            }
-            &rest[..rest.len().min(PIPE_BYTES)]
-        };
-        match sys::write(fd, piece) {
+        if !has_room(give_up - now)? {
+            continue;
+        }
+        match take(rest) {
             Ok(n) => rest = rest.get(n..).unwrap_or(&[]),
             Err(EAGAIN | Errno(4)) => {}
             Err(errno) => return Err(errno),
         }
     }
     Ok(())
-}
-
-/// Signals are blocked in this thread; one that a broken pipe raised must not stay.
-fn with_signals_taken<T>(write: impl FnOnce() -> T) -> T {
-    let _signals = file::SignalsBlocked::new();
-    write()
 }
 
 #[cfg(test)]

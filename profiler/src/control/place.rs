@@ -106,14 +106,14 @@ pub fn in_usual_directory(runtime: &Path) -> Made {
     if !sound {
         return Err(Refused::new(&directory, b"The directory must be the user's own, with mode 0700", EACCES));
     }
-    listen(&in_directory(&directory)?)
+    listen(&in_directory(&directory, sys::getpid())?)
 }
 
 /// At a path of the user's choice, in which `%p` and others are filled in; in it, if it is a directory.
 pub fn at_path(pattern: &Path) -> Made {
     let path = expand(pattern).ok_or_else(|| Refused::by_system(pattern, ENAMETOOLONG))?;
     let is_directory = extra::stat_at(AT_FDCWD, path.as_c_str()).is_ok_and(|stat| stat.kind() == kind::DIRECTORY);
-    let path = if is_directory { in_directory(&path)? } else { path };
+    let path = if is_directory { in_directory(&path, sys::getpid())? } else { path };
     let end = path.as_bytes().iter().rposition(|&b| b == b'/');
     let directory = match end {
         None => Path::from_const(b"."),
@@ -136,9 +136,10 @@ pub fn at_path(pattern: &Path) -> Made {
     listen(&path)
 }
 
-fn in_directory(directory: &Path) -> Result<Path, Refused> {
+/// The socket of a process in a directory.
+fn in_directory(directory: &Path, pid: i32) -> Result<Path, Refused> {
     let mut path = *directory;
-    let pid = Decimal::new(sys::getpid() as u64);
+    let pid = Decimal::new(pid as u64);
     let fits = path.push(b"/") && path.push(pid.as_bytes()) && path.push(ENDING);
     fits.then_some(path).ok_or_else(|| Refused::by_system(directory, ENAMETOOLONG))
 }
@@ -198,9 +199,9 @@ fn remove_if_stale(directory: &Path, name: &CStr) {
     let Some(digits) = name.to_bytes().strip_suffix(ENDING) else { return };
     let pid = core::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<i32>().ok());
     let Some(pid) = pid.filter(|&pid| pid > 0 && !extra::process_exists(pid)) else { return };
-    let mut path = *directory;
-    let pid = Decimal::new(pid as u64);
-    if path.push(b"/") && path.push(pid.as_bytes()) && path.push(ENDING) && is_abandoned(path.as_c_str()) {
+    if let Ok(path) = in_directory(directory, pid)
+        && is_abandoned(path.as_c_str())
+    {
         let _ = extra::unlink(AT_FDCWD, path.as_c_str());
     }
 }
