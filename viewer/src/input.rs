@@ -17,7 +17,7 @@ use crate::control;
 use crate::error::{Error, Result};
 use crate::formats;
 use crate::model::{Builder, Profile, Side};
-use crate::run::dumps_in;
+use crate::run::some_dumps_in;
 
 /// A file's content, and where it came from.
 #[derive(Debug)]
@@ -101,13 +101,11 @@ fn decode(
 /// The dump that was written last; the higher number where two were written at once. One of a peak, which is written
 /// beside the final one, only where there is no other.
 fn newest_in(directory: &Path) -> Result<PathBuf> {
-    let dumps = dumps_in(directory).map_err(|source| Error::io("read", directory, source))?;
-    let newest = dumps
-        .into_iter()
-        .max_by_key(|dump| (dump.kind != 'p', dump.written, dump.sequence));
-    newest
-        .map(|dump| dump.path)
-        .ok_or_else(|| Error::input(directory, "the directory holds no dump (*.heap.pb.gz)"))
+    let mut dumps = some_dumps_in(directory)?;
+    let key = |at: usize| (dumps[at].kind != 'p', dumps[at].written, dumps[at].sequence);
+    // There is at least one.
+    let newest = (0..dumps.len()).max_by_key(|&at| key(at)).unwrap_or(0);
+    Ok(dumps.swap_remove(newest).path)
 }
 
 /// Which rows of equal stack and labels become one.

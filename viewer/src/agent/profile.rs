@@ -1,6 +1,5 @@
 //! Profiles: fetched, named, subtracted.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use pprof_export::reader::Limits;
 use pprof_export::schema;
 
 use super::{Process, aside, plain};
+use crate::control::find;
 use crate::error::Result;
 use crate::formats::write::message;
 use crate::input::{self, Input, Merge};
@@ -109,14 +109,7 @@ fn difference(earlier: Input, later: Input, seconds: u64) -> Result<schema::Prof
 
 /// Looks names up, where the process is.
 pub fn give_names(process: &Process, profile: &mut schema::Profile) {
-    let root = PathBuf::from(format!("/proc/{}/root", process.pid));
-    let identity = |path: &std::path::Path| {
-        use std::os::unix::fs::MetadataExt;
-        std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok()
-    };
-    // Of a process in a container the same paths are other files here.
-    let elsewhere = identity(&root.join(".")) != identity(std::path::Path::new("/"));
-    let search = if elsewhere { vec![root] } else { Vec::new() };
+    let search = find::root_elsewhere(process.pid).into_iter().collect();
     symbolize::symbolize(profile, &symbolize::Options { search, force: false });
 }
 

@@ -22,7 +22,7 @@ pub fn ctl(arguments: args::Ctl) -> Result<()> {
             let dump = client.ask(&format!("dump {kind}"))?;
             output::to_path(&output, &dump)
         }
-        args::Request::Top(top) => reports::top(&top.of(client.path)),
+        args::Request::Top(top) => reports::top(&[client.path], &top),
         args::Request::Stats { json, options } => {
             let letters = if json { format!("J{options}") } else { options };
             output::to_stdout(client.text(format!("stats {letters}").trim_end())?.as_bytes())

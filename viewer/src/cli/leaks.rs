@@ -48,17 +48,13 @@ pub(super) fn dumps(files: &[PathBuf]) -> Result<Vec<PathBuf>> {
             all.push(path.clone());
             continue;
         }
-        let dumps = run::dumps_in(path).map_err(|source| Error::io("read", path, source))?;
+        let dumps = run::some_dumps_in(path)?;
         // The last with the most: the youngest of those that are equal.
-        let count = |pid: u32| dumps.iter().filter(|dump| dump.pid == pid).count();
-        let pid = dumps
-            .chunk_by(|a, b| a.pid == b.pid)
-            .max_by_key(|of| (of.len(), of.iter().map(|dump| dump.written).max()))
-            .and_then(|of| of.first())
-            .map(|dump| dump.pid)
-            .ok_or_else(|| Error::input(path, "the directory holds no dump (*.heap.pb.gz)"))?;
-        if count(pid) < dumps.len() {
-            let others = dumps.len() - count(pid);
+        let of_one = dumps.chunk_by(|a, b| a.pid == b.pid);
+        let most = of_one.max_by_key(|of| (of.len(), of.iter().map(|dump| dump.written).max()));
+        let (pid, count) = most.map_or((0, 0), |of| (of[0].pid, of.len()));
+        if count < dumps.len() {
+            let others = dumps.len() - count;
             tell(&format!("{}: process {pid}; {others} dumps of other processes are left out", path.display()));
         }
         // The peak is a moment that has been told already, or lies between two others.

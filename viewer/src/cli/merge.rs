@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pprof_export::{AllocatorStats, ClassTotal, schema};
+use pprof_export::{AllocatorStats, ClassTotal};
 
 use super::{args, tell};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ const AT_ONCE: usize = 8;
 pub fn merge(arguments: &args::Merge) -> Result<()> {
     let files = files(&arguments.files)?;
     let limits = arguments.reading.limits();
-    let mut sum: Option<schema::Profile> = None;
+    let mut sum: Option<Profile> = None;
     let mut exact = Exact::default();
     for some in files.chunks(AT_ONCE) {
         let mut builder = Builder::new();
@@ -30,7 +30,7 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
         };
         if let Some(sum) = sum.take() {
             let so_far = Path::new("the sum so far");
-            add(so_far, Input::new(so_far.to_owned(), sum)?)?;
+            add(so_far, Input::new(so_far.to_owned(), write::message::message(&sum))?)?;
         }
         for path in some {
             let input = input::read_within(path, &limits)?;
@@ -41,14 +41,10 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
         profile.settle_labels(&arguments.drop_label);
         profile.merge_rows(false);
         profile.renumber();
-        sum = Some(write::message::message(&profile));
+        sum = Some(profile);
     }
     // There is at least one file.
-    let Some(message) = sum else { return Ok(()) };
-    let rows = Input::new(PathBuf::new(), message)?;
-    let mut builder = Builder::new();
-    builder.add(&rows.message, rows.rows, Side::New).map_err(|reason| Error::input(&files[0], reason))?;
-    let mut profile: Profile = builder.finish();
+    let Some(mut profile) = sum else { return Ok(()) };
     // Counts of single files mean nothing for the sum.
     profile.comments.retain(|comment| !comment.starts_with("samples "));
     profile.comments.push(format!("sum of {} files", files.len()));
@@ -71,11 +67,7 @@ fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
             files.push(path.clone());
             continue;
         }
-        let dumps = run::dumps_in(path).map_err(|source| Error::io("read", path, source))?;
-        if dumps.is_empty() {
-            return Err(Error::input(path, "the directory holds no dump (*.heap.pb.gz)"));
-        }
-        files.extend(dumps.into_iter().map(|dump| dump.path));
+        files.extend(run::some_dumps_in(path)?.into_iter().map(|dump| dump.path));
     }
     Ok(files)
 }

@@ -45,7 +45,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match arguments.command {
         args::Command::Run(arguments) => return run::run(arguments),
-        args::Command::Top(arguments) => reports::top(&arguments),
+        args::Command::Top(arguments) => reports::top(&arguments.files, &arguments.table),
         args::Command::Tree(arguments) => reports::tree(&arguments),
         args::Command::Peek(arguments) => reports::peek(&arguments),
         args::Command::Traces(arguments) => reports::traces(&arguments),

@@ -13,10 +13,7 @@ use crate::series::{self, Series};
 pub fn report(arguments: &args::Report) -> Result<()> {
     let args::Report { files, diff_base, column, filter, sources, names, .. } = arguments;
     // One directory is a series; each file is itself.
-    let mut files = leaks::dumps(files)?;
-    if files.len() > arguments.most as usize {
-        files = leaks::thinned(files, arguments.most as usize);
-    }
+    let files = leaks::thinned(leaks::dumps(files)?, arguments.most as usize);
     let mut inputs = load::read_all(&files, names)?;
     inputs.sort_by_key(|input| input.message.time_nanos);
     let newest = inputs[inputs.len() - 1].path.clone();

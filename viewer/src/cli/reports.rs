@@ -60,8 +60,8 @@ fn merge(base: BaseUse) -> Merge {
 }
 
 /// `top`.
-pub fn top(arguments: &args::Top) -> Result<()> {
-    let args::Top { files, limits, rows, view, form, output } = arguments;
+pub fn top(files: &[PathBuf], table: &args::Table) -> Result<()> {
+    let args::Table { limits, rows, view, form, output } = table;
     let mut loaded = Request::of_view(files, view).load()?;
     let options = options(&loaded, view, rows.granularity(Granularity::Functions), trim(limits, 0))?;
     let table = top::Top::new(&mut loaded.profile, options);
@@ -71,7 +71,7 @@ pub fn top(arguments: &args::Top) -> Result<()> {
 
 /// `tree`.
 pub fn tree(arguments: &args::Tree) -> Result<()> {
-    let args::Tree { files, limits, rows, view, form, output } = arguments;
+    let args::Tree { files, table: args::Table { limits, rows, view, form, output } } = arguments;
     let mut loaded = Request::of_view(files, view).load()?;
     let options = options(&loaded, view, rows.granularity(Granularity::Functions), trim(limits, 80))?;
     // Without an expression there is always a report.
@@ -213,24 +213,17 @@ pub fn diff(arguments: &args::Diff) -> Result<()> {
         node_count: rows(arguments.nodecount, 0),
         unit: arguments.unit.clone(),
     };
-    let mut table = |options: diff::Options| {
-        diff::Diff::new(&mut loaded.profile, options)
-            .map_err(|reason| Error::Usage(format!("--pairing survivors: not possible: {reason}")))
-    };
-    let shown = table(options.clone())?;
-    let over = match arguments.fail_over {
-        Some(limit) => Some((limit, table(diff::Options { node_count: 0, ..options })?)),
-        None => None,
-    };
+    let table = diff::Diff::new(&mut loaded.profile, options)
+        .map_err(|reason| Error::Usage(format!("--pairing survivors: not possible: {reason}")))?;
     let profile = &mut loaded.profile;
     if to == args::DiffFormat::Pprof {
         profile.divide_by_files();
         profile.merge_rows(false);
         output::to_path(&output.output, &pprof_export::encode_gzip(&write::message::message(profile)))?;
     } else {
-        write(form, output, || shown.json(profile), || shown.csv(profile), || shown.text(profile, style(output)))?;
+        write(form, output, || table.json(profile), || table.csv(profile), || table.text(profile, style(output)))?;
     }
-    let Some((limit, table)) = over else { return Ok(()) };
+    let Some(limit) = arguments.fail_over else { return Ok(()) };
     let over = table.growth_over(profile, limit.into());
     if over.is_empty() {
         return Ok(());

@@ -15,6 +15,7 @@ mod groups;
 mod survivors;
 
 pub use survivors::{Alone, Fate, Fates, NotOneProcess};
+pub(crate) use survivors::STRANGERS;
 
 use hashbrown::HashMap;
 
@@ -182,7 +183,7 @@ impl Comparison {
         }
 
         let judge = |sides: Sides, parts: Parts| judge(profile, &way, sides, parts, sizes);
-        let total = judge(graph.total, all);
+        let mut total = judge(graph.total, all);
         let mut rows: Vec<Row> = core::mem::take(&mut graph.nodes)
             .into_iter()
             .map(|node| {
@@ -198,7 +199,6 @@ impl Comparison {
             let name = graph::printable(profile, &row.node.key).into_owned();
             (!row.verdict.is_trend(), !row.verdict.is_real(), u128::MAX - size, name, row.node.index)
         });
-        let mut total = total;
         (total.noise_rate, total.churn_rate) = (total.noise, total.churn);
         Ok(Self { rows, total, way })
     }

@@ -79,7 +79,7 @@ impl fmt::Display for NotOneProcess {
 
 /// Old samples without a match, of which this share is let pass: a thread may free blocks, and be renamed, while a dump
 /// copies its tables.
-const STRANGERS: f64 = 0.002;
+pub(crate) const STRANGERS: f64 = 0.002;
 
 /// Samples of one kind.
 #[derive(Default)]

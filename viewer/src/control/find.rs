@@ -18,15 +18,24 @@ pub fn of_process(pid: u32) -> Result<Client> {
         return Err(Error::Usage(format!("there is no process {pid}")));
     };
     let inner = inner_pid(&process).unwrap_or(pid);
-    let root = process.join("root");
+    let root = root_elsewhere(pid);
     let places = usual_places(metadata.uid(), inner).into_iter().chain(listened(&process, inner)).chain(chosen(&process, inner));
-    let identity = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
-    // The same path may be another process's socket here.
-    let elsewhere = identity(&root.join(".")).is_some_and(|inside| Some(inside) != identity(Path::new("/")));
-    let here = |place: PathBuf| if elsewhere { root.join(place.strip_prefix("/").unwrap_or(&place)) } else { place };
+    let here = |place: PathBuf| match &root {
+        Some(root) => root.join(place.strip_prefix("/").unwrap_or(&place)),
+        None => place,
+    };
     let found = places.map(here).find(|path| is_socket(path));
     let path = found.ok_or_else(|| Error::Usage(explain(pid, &process)))?;
     Ok(Client { path, pid: Some(pid) })
+}
+
+/// Where a process's files are, if it has another root directory, as in a container: the same paths are other files here
+/// then.
+pub fn root_elsewhere(pid: u32) -> Option<PathBuf> {
+    let identity = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    let root = PathBuf::from(format!("/proc/{pid}/root"));
+    let inside = identity(&root.join("."))?;
+    (Some(inside) != identity(Path::new("/"))).then_some(root)
 }
 
 /// Why there is no socket, as far as that can be seen.

@@ -22,9 +22,7 @@ pub fn merge(texts: &[(String, String)]) -> String {
                     families.push((name, String::new(), String::new()));
                     families.len() - 1
                 });
-                if current != Some(index) {
-                    current = Some(index);
-                }
+                current = Some(index);
                 let head = &mut families[index].1;
                 let line = format!("{line}\n");
                 if !head.contains(&line) {

@@ -31,12 +31,11 @@ pub struct Options {
 /// The finished table.
 #[derive(Debug)]
 pub struct Diff {
+    /// All rows that changed.
     rows: Vec<Row>,
     total: Verdict,
     way: Way,
-    tested: usize,
     unchanged: usize,
-    left_out: (usize, i128),
     options: Options,
 }
 
@@ -56,23 +55,23 @@ impl Diff {
         let all = rows.len();
         rows.retain(|row| row.verdict.change.delta != 0);
         let unchanged = all - rows.len();
-        let mut left_out = (0, 0i128);
-        if options.node_count > 0 && rows.len() > options.node_count {
-            for row in rows.drain(options.node_count..) {
-                left_out.0 += 1;
-                left_out.1 = left_out.1.saturating_add(row.verdict.change.delta);
-            }
+        Ok(Self { rows, total, way, unchanged, options })
+    }
+
+    /// The rows that are shown, and those that are left out.
+    fn split(&self) -> (&[Row], &[Row]) {
+        match self.options.node_count {
+            0 => (&self.rows, &[]),
+            most => self.rows.split_at(most.min(self.rows.len())),
         }
-        Ok(Self { rows, total, way, tested: all, unchanged, left_out, options })
     }
 
-    /// The rows shown.
-    pub fn rows(&self) -> &[Row] {
-        &self.rows
+    /// Rows that were tested, those without a change included.
+    fn tested(&self) -> usize {
+        self.rows.len() + self.unchanged
     }
 
-    /// Growth by more than `limit` that sampling does not explain, of the whole or of a row, each as a line; of all rows
-    /// only if all are in the table.
+    /// Growth by more than `limit` that sampling does not explain, of the whole or of a row, shown or not, each as a line.
     pub fn growth_over(&self, profile: &Profile, limit: i128) -> Vec<String> {
         let total = core::iter::once(("in all".into(), &self.total));
         let rows = self.rows.iter().map(|row| (printable(profile, &row.node.key), &row.verdict));
@@ -112,7 +111,7 @@ impl Diff {
             interval_text(total.change.interval, from, &self.options.unit),
         ));
         let source = if matches!(self.way, Way::Groups(..)) { "chance" } else { "sampling error" };
-        out.push_str(&format!("* the change is larger than {source} explains: q < 0.05 over {} rows\n", self.tested));
+        out.push_str(&format!("* the change is larger than {source} explains: q < 0.05 over {} rows\n", self.tested()));
         if self.has_churn() {
             out.push_str("! and a trend rather than ordinary churn: sign-flip test, q < 0.05\n");
         }
@@ -123,7 +122,8 @@ impl Diff {
         );
         out.push_str(&style.paint("1", &title));
         out.push('\n');
-        for row in &self.rows {
+        let (shown, left_out) = self.split();
+        for row in shown {
             let verdict = &row.verdict;
             let mark = match (verdict.is_real(), verdict.is_trend()) {
                 (_, true) => "*!",
@@ -154,8 +154,9 @@ impl Diff {
             });
             out.push('\n');
         }
-        if self.left_out.0 > 0 {
-            let (rows, sum) = self.left_out;
+        if !left_out.is_empty() {
+            let rows = left_out.len();
+            let sum = left_out.iter().fold(0i128, |sum, row| sum.saturating_add(row.verdict.change.delta));
             out.push_str(&format!("{:>11}    in {rows} more rows (-n 0 shows all)\n", signed(sum)));
         }
         if self.unchanged > 0 {
@@ -181,8 +182,8 @@ impl Diff {
     /// The table for programs.
     pub fn json(&self, profile: &Profile) -> Value {
         let value_type = &profile.sample_types[self.options.columns.column];
-        let rows: Vec<Value> = self
-            .rows
+        let (shown, left_out) = self.split();
+        let rows: Vec<Value> = shown
             .iter()
             .map(|row| {
                 let mut value = verdict_json(&row.verdict);
@@ -210,9 +211,9 @@ impl Diff {
                 _ => None,
             },
             "total": total,
-            "rows_tested": self.tested,
+            "rows_tested": self.tested(),
             "unchanged_rows": self.unchanged,
-            "rows_left_out": self.left_out.0,
+            "rows_left_out": left_out.len(),
             "rows": rows,
         })
     }
@@ -224,7 +225,7 @@ impl Diff {
              base_samples,new_samples\n",
         );
         let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.4e}"));
-        for Row { node, verdict } in &self.rows {
+        for Row { node, verdict } in self.split().0 {
             let ends = match verdict.change.interval {
                 Some(i) => format!("{:.0},{:.0}", i.low, i.high),
                 None => ",".to_owned(),

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{fs, io};
 
+use crate::error::{Error, Result};
+
 /// A dump file, as its name describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dump {
@@ -57,6 +59,18 @@ pub fn dumps_in(directory: &Path) -> io::Result<Vec<Dump>> {
         }
     }
     dumps.sort_by(|a, b| (a.pid, a.sequence, &a.path).cmp(&(b.pid, b.sequence, &b.path)));
+    Ok(dumps)
+}
+
+/// As [`dumps_in`], of a directory that must hold some.
+///
+/// # Errors
+/// It can't be read, or holds none.
+pub fn some_dumps_in(directory: &Path) -> Result<Vec<Dump>> {
+    let dumps = dumps_in(directory).map_err(|source| Error::io("read", directory, source))?;
+    if dumps.is_empty() {
+        return Err(Error::input(directory, "the directory holds no dump (*.heap.pb.gz)"));
+    }
     Ok(dumps)
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use std::{env, fs, io};
 
-pub use dumps::{Dump, dumps_in};
+pub use dumps::{Dump, dumps_in, some_dumps_in};
 pub use system::{Ended, StartError, accept_signals, die_of, terminal_columns};
 
 use crate::error::{Error, Result};

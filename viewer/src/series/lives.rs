@@ -9,6 +9,7 @@ use core::ops::Range;
 use hashbrown::HashMap;
 
 use super::Slope;
+use crate::compare::STRANGERS;
 use crate::model::{Columns, Label, LabelValue, PartCache, Profile};
 use crate::stats::{Flip, Sampling};
 
@@ -37,9 +38,6 @@ pub(super) struct Kinds {
     rows: Vec<Seen>,
     reason: Option<String>,
 }
-
-/// Samples that contradict their epoch, of which this share is let pass, as in a comparison of two.
-const STRANGERS: f64 = 0.002;
 
 impl Kinds {
     pub fn new(profile: &Profile, columns: &Columns) -> Self {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
-use super::{Form, Limits, Output, Rows, Top, View};
+use super::Table;
 
 /// `ctl`.
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ pub enum Request {
         output: PathBuf,
     },
     /// Show what holds most now, as a table.
-    Top(Box<CtlTop>),
+    Top(Box<Table>),
     /// Show the allocator's statistics.
     Stats {
         /// For programs: JSON, with jemalloc's keys.
@@ -80,30 +80,6 @@ pub enum Request {
     Disable,
     /// Forget all samples.
     Reset,
-}
-
-/// `ctl … top`.
-#[derive(Debug, Args)]
-#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
-pub struct CtlTop {
-    #[command(flatten)]
-    pub limits: Limits,
-    #[command(flatten)]
-    pub rows: Rows,
-    #[command(flatten)]
-    pub view: View,
-    #[command(flatten)]
-    pub form: Form,
-    #[command(flatten)]
-    pub output: Output,
-}
-
-impl CtlTop {
-    /// The same of a file.
-    pub fn of(self, file: PathBuf) -> Top {
-        let Self { limits, rows, view, form, output } = self;
-        Top { files: vec![file], limits, rows, view, form, output }
-    }
 }
 
 /// `agent`.

@@ -105,15 +105,7 @@ pub struct Top {
     #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
-    pub limits: Limits,
-    #[command(flatten)]
-    pub rows: Rows,
-    #[command(flatten)]
-    pub view: View,
-    #[command(flatten)]
-    pub form: Form,
-    #[command(flatten)]
-    pub output: Output,
+    pub table: Table,
 }
 
 /// `tree`.
@@ -124,15 +116,7 @@ pub struct Tree {
     #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
-    pub limits: Limits,
-    #[command(flatten)]
-    pub rows: Rows,
-    #[command(flatten)]
-    pub view: View,
-    #[command(flatten)]
-    pub form: Form,
-    #[command(flatten)]
-    pub output: Output,
+    pub table: Table,
 }
 
 /// `peek`.

@@ -301,3 +301,19 @@ pub struct Output {
     #[arg(short, long = "output", value_name = "FILE", default_value = "-", value_hint = clap::ValueHint::FilePath)]
     pub output: PathBuf,
 }
+
+/// What `top` and `tree` take besides files.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Table {
+    #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
+    pub rows: Rows,
+    #[command(flatten)]
+    pub view: View,
+    #[command(flatten)]
+    pub form: Form,
+    #[command(flatten)]
+    pub output: Output,
+}
