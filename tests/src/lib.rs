@@ -10,6 +10,7 @@
 pub mod artifacts;
 pub mod child;
 pub mod dump;
+pub mod redis;
 pub mod statistics;
 pub mod tools;
 pub mod truth;

@@ -82,6 +82,12 @@ pub fn compile(source: &str, more: &[&str]) -> PathBuf {
     compile_named(source, &name, more, &[])
 }
 
+/// Has a program write dumps when it ends, by the control names that `names` lists, such as `prof.waste_dump`: in a
+/// destructor of a library that comes along.
+pub fn dumping_at_exit(program: Program, names: &str) -> Program {
+    program.env("DUMP_NAMES", names).also(&compile("c/dump_at_exit.c", &["-shared", "-fPIC"]))
+}
+
 /// How a program gets the allocator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linkage {

@@ -4,39 +4,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::Column;
-use heapsift_tests::{Dump, Program, Server, command, tools};
+use heapsift_tests::{Dump, Program, Server, command, redis, tools};
 
 /// A redis-server under the allocator with a socket, profiled from here on.
-fn redis(scratch: &Scratch) -> Option<(Server, PathBuf)> {
-    let program = tools::need("redis-server")?;
-    let socket = scratch.join("redis.sock");
-    let mut server = Program::new(program)
-        .args(["--port", "0", "--save", "", "--unixsocket"])
-        .arg(&socket)
-        .directory(scratch.path())
-        .env("XDG_RUNTIME_DIR", scratch.path())
-        .under("prof_control:true")
-        .serve();
-    server.wait_until(|| socket.exists());
+fn profiled_redis(scratch: &Scratch) -> Option<(Server, PathBuf)> {
+    let dress = |server: Program| server.env("XDG_RUNTIME_DIR", scratch.path()).under("prof_control:true");
+    let (server, socket) = redis::serve(scratch.path(), dress)?;
     let pid = server.pid().to_string();
     Program::new(command()).args(["ctl", &pid, "enable", "--sample", "4KiB"]).run().expect_success();
     Some((server, socket))
-}
-
-fn load(socket: &Path) -> Option<()> {
-    let benchmark = tools::need("redis-benchmark")?;
-    Program::new(benchmark)
-        .arg("-s")
-        .arg(socket)
-        .args("-n 20000 -P 16 -q -r 5000 -d 200 -t set,lpush".split_whitespace())
-        .run()
-        .expect_success();
-    Some(())
 }
 
 fn agent(pids: &[u32], more: &[&str]) -> (Server, String) {
@@ -105,8 +86,8 @@ fn profile(scratch: &Scratch, answer: &Answer) -> Dump {
 #[test]
 fn pprof_and_scrapers_are_served() {
     let scratch = Scratch::new("agent");
-    let Some((server, socket)) = redis(&scratch) else { return };
-    if load(&socket).is_none() {
+    let Some((server, socket)) = profiled_redis(&scratch) else { return };
+    if redis::load(&socket).is_none() {
         return;
     }
     let (agent, address) = agent(&[server.pid()], &[]);
@@ -233,8 +214,8 @@ fn strangers_are_refused() {
 fn prometheus_scrapes_the_numbers() {
     let Some(prometheus) = tools::need("prometheus") else { return };
     let scratch = Scratch::new("prometheus");
-    let Some((server, socket)) = redis(&scratch) else { return };
-    if load(&socket).is_none() {
+    let Some((server, socket)) = profiled_redis(&scratch) else { return };
+    if redis::load(&socket).is_none() {
         return;
     }
     let (_agent, address) = agent(&[server.pid()], &[]);

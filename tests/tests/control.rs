@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::Column;
-use heapsift_tests::{Dump, Ended, Program, Server, command, tools};
+use heapsift_tests::{Dump, Ended, Program, Server, command, redis, tools};
 
 /// A process with its sockets in a directory of its own.
 fn steps(runtime: &Path, conf: &str, words: &str) -> Program {
@@ -61,29 +61,15 @@ fn refusal(ended: Ended) -> String {
 
 #[test]
 fn a_server_that_was_not_prepared_is_profiled() {
-    let (Some(redis), Some(benchmark)) = (tools::need("redis-server"), tools::need("redis-benchmark")) else { return };
     let scratch = Scratch::new("control");
-    let listening = scratch.join("redis.sock");
-    let mut server = Program::new(redis)
-        .args(["--port", "0", "--save", "", "--unixsocket"])
-        .arg(&listening)
-        .directory(scratch.path())
-        .env("XDG_RUNTIME_DIR", scratch.path())
-        .under("prof_control:true")
-        .serve();
-    server.wait_until(|| listening.exists());
-    let load = || {
-        Program::new(&benchmark)
-            .arg("-s")
-            .arg(&listening)
-            .args("-n 20000 -P 16 -q -r 5000 -d 200 -t set,lpush".split_whitespace())
-            .run()
-            .expect_success()
-    };
+    let dress = |server: Program| server.env("XDG_RUNTIME_DIR", scratch.path()).under("prof_control:true");
+    let Some((server, listening)) = redis::serve(scratch.path(), dress) else { return };
     // Found by its number, by way of its list of sockets: this command has another XDG_RUNTIME_DIR, or none.
     let pid = server.pid().to_string();
     assert_eq!(told(&pid, "get prof.enable"), "false\n");
-    load();
+    if redis::load(&listening).is_none() {
+        return;
+    }
     for (words, errno) in [("get prof.active", 0), ("set prof.active true", 2), ("set prof.dump", 2), ("dump -o -", 2)] {
         let ended = ctl(&pid, words);
         if errno == 0 {
@@ -94,7 +80,7 @@ fn a_server_that_was_not_prepared_is_profiled() {
     }
     told(&pid, "enable --sample 4KiB");
     assert_eq!(told(&pid, "get prof.enable prof.sample"), "prof.enable true\nprof.sample 4096\n");
-    load();
+    redis::load(&listening);
     let file = scratch.join("redis.pb.gz");
     let dumped = ctl(&pid, &format!("dump -o {}", file.display())).expect_success();
     assert!(dumped.stdout.is_empty());
@@ -110,7 +96,7 @@ fn a_server_that_was_not_prepared_is_profiled() {
     let samples = || told(&pid, "get prof.enable") + &told(&pid, "metrics").lines().filter(|l| l.contains("samples_total")).collect::<String>();
     let before = samples();
     assert!(before.starts_with("false"));
-    load();
+    redis::load(&listening);
     assert_eq!(samples(), before, "nothing is sampled any more");
     assert_eq!(server.stop(libc::SIGTERM), 0);
     assert!(!path.exists(), "the socket is removed at exit");

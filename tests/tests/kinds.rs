@@ -46,6 +46,19 @@ fn of_function(dump: &Dump, objects: usize, space: usize, name: &str) -> (f64, f
     (sum, variance.sqrt())
 }
 
+/// Runs a program that prints its truth, and has it dump a kind at its end: the truth, and the dump with names.
+#[track_caller]
+fn dumped(program: &Path, kind: &str, conf: &str) -> (Value, Dump) {
+    let scratch = Scratch::new(kind);
+    let ended = tools::dumping_at_exit(Program::new(program), &format!("prof.{kind}_dump"))
+        .under(format!("prof:true,{conf},prof_prefix:{}/dump", scratch.path().display()))
+        .run()
+        .expect_success();
+    let files = ending(scratch.path(), &format!(".m0.{kind}.pb.gz"));
+    assert_eq!(files.len(), 1, "{}", ended.complaints());
+    (truth(&ended.stdout), Dump::symbolized(&files[0], &scratch.join("named.pb.gz")))
+}
+
 #[test]
 fn the_peak_is_what_was_live_at_the_summit() {
     let program = tools::compile("c/summit.c", &[]);
@@ -101,19 +114,7 @@ fn there_is_no_peak_unless_it_is_watched_for() {
 #[test]
 fn waste_is_blamed_on_those_who_ask_for_odd_sizes() {
     let program = tools::compile("c/waste.c", &[]);
-    // A library that dumps as the program ends: `prof.waste_dump` in a destructor.
-    let scratch = Scratch::new("waste");
-    let at_exit = tools::compile("c/dump_at_exit.c", &["-shared", "-fPIC"]);
-    let ended = Program::new(&program)
-        .env("DUMP_NAMES", "prof.waste_dump")
-        .under(format!("prof:true,prof_seed:3,prof_prefix:{}/dump", scratch.path().display()))
-        .also(&at_exit)
-        .run()
-        .expect_success();
-    let truth = truth(&ended.stdout);
-    let files = ending(scratch.path(), ".m0.waste.pb.gz");
-    assert_eq!(files.len(), 1, "{}", ended.complaints());
-    let dump = Dump::symbolized(&files[0], &scratch.join("waste-named.pb.gz"));
+    let (truth, dump) = dumped(&program, "waste", "prof_seed:3");
     let (objects, space) = (column(&dump, "waste_objects"), column(&dump, "waste_space"));
     assert_eq!(dump.text(dump.profile.default_sample_type), "waste_space");
     for site in ["waste_small", "waste_page", "waste_grown"] {
@@ -129,18 +130,7 @@ fn waste_is_blamed_on_those_who_ask_for_odd_sizes() {
 #[test]
 fn lifetimes_are_told_by_stack_and_age() {
     let program = tools::compile("c/lifetimes.c", &["-pthread"]);
-    let scratch = Scratch::new("lifetimes");
-    let at_exit = tools::compile("c/dump_at_exit.c", &["-shared", "-fPIC"]);
-    let ended = Program::new(&program)
-        .env("DUMP_NAMES", "prof.lifetime_dump")
-        .under(format!("prof:true,prof_sample:8KiB,prof_seed:3,prof_prefix:{}/dump", scratch.path().display()))
-        .also(&at_exit)
-        .run()
-        .expect_success();
-    let truth = truth(&ended.stdout);
-    let files = ending(scratch.path(), ".m0.lifetime.pb.gz");
-    assert_eq!(files.len(), 1, "{}", ended.complaints());
-    let dump = Dump::symbolized(&files[0], &scratch.join("named.pb.gz"));
+    let (truth, dump) = dumped(&program, "lifetime", "prof_sample:8KiB,prof_seed:3");
     let (objects, space) = (column(&dump, "objects"), column(&dump, "space"));
     let label = |row: &pprof_export::schema::Sample, key: &str| {
         let found = row.label.iter().find(|label| dump.text(label.key) == key);
@@ -170,20 +160,8 @@ fn lifetimes_are_told_by_stack_and_age() {
 #[test]
 fn slack_is_blamed_on_those_who_hold_half_empty_slabs() {
     let program = tools::compile("c/slack.c", &[]);
-    let at_exit = tools::compile("c/dump_at_exit.c", &["-shared", "-fPIC"]);
     for seed in 1..=by_length(3, 20) {
-        let scratch = Scratch::new("slack");
-        let prefix = scratch.path().display().to_string();
-        let ended = Program::new(&program)
-            .env("DUMP_NAMES", "prof.slack_dump")
-            .under(format!("prof:true,prof_sample:32KiB,prof_seed:{seed},prof_prefix:{prefix}/dump"))
-            .also(&at_exit)
-            .run()
-            .expect_success();
-        let truth = truth(&ended.stdout);
-        let files = ending(scratch.path(), ".m0.slack.pb.gz");
-        assert_eq!(files.len(), 1, "{}", ended.complaints());
-        let dump = Dump::symbolized(&files[0], &scratch.join("named.pb.gz"));
+        let (truth, dump) = dumped(&program, "slack", &format!("prof_sample:32KiB,prof_seed:{seed}"));
         let (objects, space) = (column(&dump, "slack_objects"), column(&dump, "slack_space"));
         for site in ["slack_sparse", "slack_dense"] {
             let (estimate, error) = of_function(&dump, objects, space, site);

@@ -7,19 +7,12 @@ use std::time::Duration;
 
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::{Column, final_dump, only};
-use heapsift_tests::{Dump, Program, Server, by_length, command, tools};
+use heapsift_tests::{Dump, Program, Server, by_length, command, redis, tools};
 
 /// A Redis server under the allocator with so many keys of mixed sizes, and how to talk to it.
 fn loaded_redis(scratch: &Scratch, conf: &str, keys: u32) -> Option<(Server, PathBuf)> {
-    let (server, cli) = (tools::need("redis-server")?, tools::need("redis-cli")?);
-    let socket = scratch.join("redis.sock");
-    let mut server = Program::new(server)
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-        .arg(&socket)
-        .directory(scratch.path())
-        .under(conf)
-        .serve();
-    server.wait_until(|| socket.exists());
+    let cli = tools::need("redis-cli")?;
+    let (server, socket) = redis::serve(scratch.path(), |server| server.under(conf))?;
     let commands = scratch.join("commands");
     let text: String = (0..keys)
         .map(|n| {

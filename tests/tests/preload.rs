@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::{Column, dumps, final_dump};
-use heapsift_tests::{Dump, Ended, Program, Server, by_length, library, tools};
+use heapsift_tests::{Dump, Ended, Program, by_length, library, redis, tools};
 
 /// The ways to run a program. The first is the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,20 +344,6 @@ select count(*), sum(b) from t2;\n"
     );
 }
 
-/// A Redis server on a unix socket, keeping nothing on disk.
-fn redis(directory: &Path, conf: Option<&str>) -> Option<(Server, std::path::PathBuf)> {
-    let program = tools::need("redis-server")?;
-    let socket = directory.join("redis.sock");
-    let mut server = Program::new(program)
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--enable-debug-command", "yes", "--unixsocket"])
-        .arg(&socket)
-        .directory(directory)
-        .maybe_under(conf)
-        .serve();
-    server.wait_until(|| socket.exists());
-    Some((server, socket))
-}
-
 #[test]
 fn redis_serves_the_same() {
     let (Some(cli), Some(benchmark)) = (tools::need("redis-cli"), tools::need("redis-benchmark")) else { return };
@@ -378,7 +364,7 @@ fn redis_serves_the_same() {
     for way in Way::ALL {
         let scratch = Scratch::new("redis");
         let conf = way.conf(scratch.path());
-        let Some((server, socket)) = redis(scratch.path(), conf.as_deref()) else { return };
+        let Some((server, socket)) = redis::serve(scratch.path(), |server| server.maybe_under(conf.as_deref())) else { return };
         let ask = |words: &[&str]| {
             Program::new(&cli).arg("-s").arg(&socket).args(words).within(minutes(5)).run().expect_success().text()
         };

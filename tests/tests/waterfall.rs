@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs;
 
 use heapsift_tests::artifacts::Scratch;
-use heapsift_tests::{Dump, Program, by_length, tools};
+use heapsift_tests::{Dump, Program, by_length, redis, tools};
 
 /// Resident bytes of a process.
 fn resident(pid: u32) -> f64 {
@@ -14,19 +14,11 @@ fn resident(pid: u32) -> f64 {
 
 #[test]
 fn the_parts_of_a_fragmented_redis_add_up_to_its_resident_memory() {
-    let (Some(server), Some(cli)) = (tools::need("redis-server"), tools::need("redis-cli")) else { return };
+    let Some(cli) = tools::need("redis-cli") else { return };
     let scratch = Scratch::new("waterfall");
-    let socket = scratch.join("redis.sock");
-    let at_exit = tools::compile("c/dump_at_exit.c", &["-shared", "-fPIC"]);
-    let mut redis = Program::new(server)
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
-        .arg(&socket)
-        .directory(scratch.path())
-        .env("DUMP_NAMES", "prof.rss_dump prof.slack_dump")
-        .under(format!("prof:true,prof_seed:7,prof_sample:64KiB,prof_prefix:{}/dump", scratch.path().display()))
-        .also(&at_exit)
-        .serve();
-    redis.wait_until(|| socket.exists());
+    let conf = format!("prof:true,prof_seed:7,prof_sample:64KiB,prof_prefix:{}/dump", scratch.path().display());
+    let dress = |server: Program| tools::dumping_at_exit(server.under(conf), "prof.rss_dump prof.slack_dump");
+    let Some((server, socket)) = redis::serve(scratch.path(), dress) else { return };
     // Fill, and delete 70 of 100 keys at random.
     let keys: u32 = by_length(120_000, 2_000_000);
     let mut commands = String::new();
@@ -41,8 +33,8 @@ fn the_parts_of_a_fragmented_redis_add_up_to_its_resident_memory() {
     Program::new(&cli).arg("-s").arg(&socket).input(&scratch.join("commands")).run().expect_success();
     // Idle.
     std::thread::sleep(std::time::Duration::from_secs(2));
-    let outside = resident(redis.pid());
-    assert_eq!(redis.stop(libc::SIGTERM), 0, "redis-server");
+    let outside = resident(server.pid());
+    assert_eq!(server.stop(libc::SIGTERM), 0, "redis-server");
 
     let file = |end: &str| {
         let entries = fs::read_dir(scratch.path()).expect("readable").map(|entry| entry.expect("readable").path());
