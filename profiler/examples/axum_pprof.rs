@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! MALLOC_CONF=prof:true cargo run --release -p heapsift --example axum_pprof
-//! curl http://127.0.0.1:3000/work/4096
+//! curl http://127.0.0.1:3000/allocate/4096
 //! curl -s http://127.0.0.1:3000/debug/pprof/heap | heapsift top --sites -
 //! go tool pprof -top http://127.0.0.1:3000/debug/pprof/heap
 //! ```
@@ -53,7 +53,7 @@ async fn main() -> std::io::Result<()> {
     // As with MALLOC_CONF=prof:true, but from here on.
     heapsift::profile::set_enabled(true);
     let service = Router::new()
-        .route("/work/{kib}", get(work))
+        .route("/allocate/{kib}", get(work))
         .route("/debug/pprof/heap", get(heap))
         .route("/debug/pprof/allocs", get(heap))
         // `go tool pprof` asks here for names that it doesn't find itself, and gives up where nobody answers. There are
