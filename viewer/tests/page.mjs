@@ -21,6 +21,7 @@ const waiting = new Map(), requests = [], complaints = [];
 let loaded;
 const isLoaded = new Promise(done => { loaded = done; });
 from.setEncoding("utf8");
+to.on("error", () => {}); // It has ended: told by its exit.
 from.on("data", chunk => {
   const messages = (rest + chunk).split("\0");
   rest = messages.pop();
@@ -81,8 +82,23 @@ try {
   console.log(JSON.stringify({ results, requests, complaints }));
 } finally {
   clearTimeout(limit);
-  to.end();
-  browser.kill();
+  // Asked to close it ends its helpers too; killed at once it leaves them behind, writing to their directory.
+  session = undefined;
+  await Promise.race([send("Browser.close").catch(() => {}), ended]);
+  const patience = setTimeout(() => browser.kill("SIGKILL"), 5000);
   await ended;
-  rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+  clearTimeout(patience);
+  await removed(home);
+}
+
+// A helper that ends last may still write: tried again for a while. What stays is in the temporary directory, and is no
+// failure of the page's.
+async function removed(directory) {
+  for (let tries = 0; tries < 50; tries++) {
+    try {
+      return rmSync(directory, { recursive: true, force: true });
+    } catch {
+      await new Promise(done => setTimeout(done, 100));
+    }
+  }
 }
