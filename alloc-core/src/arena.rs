@@ -73,6 +73,7 @@ pub const NAME_BYTES: usize = 32;
 
 impl Arena {
     /// Makes an arena in metadata memory; `None`: no memory.
+    #[unsafe(link_section = "heapsift_text")]
     pub fn create(settings: &Settings, shared: &Shared, options: &Options) -> Option<&'static Arena> {
         let memory = shared.base.allocate(core::mem::size_of::<Arena>(), 64)?.cast::<Arena>();
         let arena = Arena {
@@ -136,6 +137,7 @@ impl Arena {
     ///
     /// # Safety
     /// `out` has room for `want` pointers; `class` is in `1..=NCLASSES`.
+    #[unsafe(link_section = "heapsift_text")]
     pub unsafe fn fill(
         &self,
         class: usize,
@@ -212,6 +214,7 @@ impl Arena {
 
     /// A large extent of `bytes` (whole pages). `class`: a cached large class, or 0; `requests`: how many of that size
     /// were served since the last one. Null: no memory.
+    #[unsafe(link_section = "heapsift_text")]
     pub fn allocate_large(
         &self,
         shared: &Shared,

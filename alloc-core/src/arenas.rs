@@ -50,6 +50,7 @@ impl<O: Observer> Heap<O> {
     }
 
     #[cold]
+    #[unsafe(link_section = "heapsift_text")]
     fn count_arenas(&'static self) -> u32 {
         let options = self.options();
         let cpus = usable_cpus();
@@ -85,6 +86,7 @@ impl<O: Observer> Heap<O> {
     }
 
     /// Arena `index`, made if need be; `None`: out of range, made by programs only, or no memory.
+    #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn arena(&'static self, index: usize) -> Option<&'static Arena> {
         let slot = self.core.arenas.slot(index)?;
         let known = slot.load(Ordering::Acquire);
@@ -232,6 +234,7 @@ impl<O: Observer> Heap<O> {
 }
 
 /// CPUs that this process may use: the affinity mask, or the cgroup's quota when that is lower.
+#[unsafe(link_section = "heapsift_text")]
 fn usable_cpus() -> u32 {
     let cpus = sys::affinity_cpus();
     let mut text = [0u8; 64];

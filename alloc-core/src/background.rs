@@ -109,6 +109,7 @@ static CONSTRUCTED: AtomicBool = AtomicBool::new(false);
 static CONSTRUCTOR: extern "C" fn() = constructed;
 
 /// Constructors run: the C library can start threads.
+#[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn constructed() {
     CONSTRUCTED.store(true, Ordering::Relaxed);
 }

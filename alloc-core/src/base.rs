@@ -57,6 +57,7 @@ impl Base {
     }
 
     /// `bytes` of zeroed memory aligned to `align` (a power of two up to a page), or `None` when the OS has none.
+    #[unsafe(link_section = "heapsift_text")]
     pub fn allocate(&self, bytes: usize, align: usize) -> Option<*mut u8> {
         debug_assert!(align.is_power_of_two() && align <= PAGE);
         let mut inner = self.inner.lock();

@@ -250,6 +250,7 @@ impl Bin {
     ///
     /// # Safety
     /// `out` has room for `want` pointers.
+    #[unsafe(link_section = "heapsift_text")]
     pub unsafe fn fill(
         &self,
         class: usize,

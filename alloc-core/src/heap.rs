@@ -167,6 +167,7 @@ impl<O: Observer> Heap<O> {
     }
 
     #[cold]
+    #[unsafe(link_section = "heapsift_text")]
     fn boot(&'static self) {
         let boot = &self.core.boot;
         if boot.compare_exchange(NOT_BOOTED, BOOTING, Ordering::Acquire, Ordering::Acquire).is_err() {

@@ -102,6 +102,7 @@ impl PairingHeap {
     }
 
     /// Takes the first extent out; null when there is none.
+    #[unsafe(link_section = "heapsift_text")]
     pub fn remove_first(&mut self) -> *mut Extent {
         let first = self.root;
         if !first.is_null() {
@@ -115,6 +116,7 @@ impl PairingHeap {
     ///
     /// # Safety
     /// `extent` is in this heap.
+    #[unsafe(link_section = "heapsift_text")]
     pub unsafe fn remove(&mut self, extent: *mut Extent) {
         if extent == self.root {
             self.remove_first();

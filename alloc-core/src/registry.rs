@@ -100,6 +100,7 @@ pub fn fork_generation() -> u64 {
 impl<O: Observer> Heap<O> {
     /// Registers with the C library (thread exit, fork), once; called by a library's constructor, or by the first
     /// thread that allocates. No lock is held.
+    #[unsafe(link_section = "heapsift_text")]
     pub fn start(&'static self) {
         self.ensure_booted();
         let started = &self.core.started;
@@ -140,6 +141,7 @@ impl<O: Observer> Heap<O> {
     /// Makes the calling thread's state; the dead one when there is no memory for it.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn start_thread(&'static self) -> *mut Thread {
         self.ensure_booted();
         let options = self.options();

@@ -42,6 +42,7 @@ impl<O: Observer> Heap<O> {
     /// The slow path of [`Heap::allocate`], for callers that have seen the fast one fail.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
     pub extern "C" fn allocate_slow(&'static self, size: usize) -> *mut u8 {
         let block = self.allocate_cached(size);
         if !block.is_null() {
@@ -53,6 +54,7 @@ impl<O: Observer> Heap<O> {
 
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
     pub(crate) extern "C" fn allocate_slow_or(&'static self, size: usize, failed: extern "C" fn(usize) -> *mut u8) -> *mut u8 {
         let block = self.allocate_cached(size);
         if !block.is_null() {
@@ -71,11 +73,14 @@ impl<O: Observer> Heap<O> {
         }
         let thread = tls::thread();
         let class = size::class_of(size);
-        // SAFETY: the slot always holds a live state, and the shared ones have empty caches.
+        // SAFETY: the slot always holds a live state; the shared ones, which have a cache of class 0 only, are not plain.
         unsafe {
+            if !(*thread).is_plain() {
+                return null_mut();
+            }
             let top = (*thread).top[class];
             let block = *top;
-            if block.is_null() || !(*thread).is_plain() {
+            if block.is_null() {
                 return null_mut();
             }
             let usable = size::class_bytes(class) as u64;
@@ -129,6 +134,7 @@ impl<O: Observer> Heap<O> {
     }
 
     /// Any request, counted and perhaps sampled; frames up to the one of `entry` are the allocator's.
+    #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn allocate_request(&'static self, size: usize, request: &Request, entry: &Entry) -> *mut u8 {
         let thread = self.thread();
         let found = self.obtain(thread, size, request);
@@ -224,6 +230,7 @@ impl<O: Observer> Heap<O> {
     }
 
     /// Finds a block for a request, without counting it.
+    #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn obtain(&'static self, thread: *mut Thread, size: usize, request: &Request) -> Obtained {
         let align = request.align;
         let class = if let Some(rounded) = size::small_aligned(size, align) {
@@ -292,6 +299,7 @@ impl<O: Observer> Heap<O> {
         }
     }
 
+    #[unsafe(link_section = "heapsift_text")]
     fn obtain_large(&'static self, thread: *mut Thread, size: usize, request: &Request) -> Obtained {
         let usable = size::usable_size_for(size, request.align);
         if usable == 0 {
@@ -358,6 +366,7 @@ impl<O: Observer> Heap<O> {
 
     /// Takes part in the arena's upkeep now and then, and watches for new maxima.
     #[inline]
+    #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn slow_operation(&'static self, thread: *mut Thread, arena: &'static Arena) {
         // SAFETY: the calling thread's state; the dead one isn't written.
         unsafe {
@@ -392,6 +401,7 @@ impl<O: Observer> Heap<O> {
     /// Everything that the fast path of freeing leaves: null, full caches, flagged slabs, large blocks, strangers.
     #[cold]
     #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
     pub(crate) unsafe extern "C" fn deallocate_slow(&'static self, ptr: *mut u8) {
         if ptr.is_null() {
             return;
@@ -433,6 +443,7 @@ impl<O: Observer> Heap<O> {
     }
 
     /// The extent of a block in use; ends the process when `ptr` isn't one.
+    #[unsafe(link_section = "heapsift_text")]
     pub(crate) unsafe fn extent_of(&'static self, ptr: *const u8, what: &[u8]) -> *mut Extent {
         let address = ptr.addr();
         let extent = self.core.shared.map.extent(address);
@@ -451,6 +462,7 @@ impl<O: Observer> Heap<O> {
         extent
     }
 
+    #[unsafe(link_section = "heapsift_text")]
     unsafe fn deallocate_request(&'static self, ptr: *mut u8, tcache: TcacheChoice) {
         let thread = self.thread();
         // SAFETY: `extent_of` returns an active extent or doesn't return; the block is the caller's to give up.
@@ -524,6 +536,7 @@ impl<O: Observer> Heap<O> {
     }
 
     /// Tells the observer that a block goes away, if there is a live sample in its slab or extent.
+    #[unsafe(link_section = "heapsift_text")]
     pub(crate) unsafe fn forget(&'static self, thread: *mut Thread, extent: *mut Extent, ptr: *mut u8) {
         // SAFETY: an active extent; the thread's own state, or a slot for the occasion.
         unsafe {

@@ -43,6 +43,7 @@ impl<O: Observer> Heap<O> {
     /// # Safety
     /// `ptr` is a block in use of this heap, the caller's; when the result isn't null, `ptr` is gone.
     #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
     pub unsafe fn reallocate(&'static self, ptr: *mut u8, new_size: usize) -> *mut u8 {
         let thread = tls::thread();
         // SAFETY: the slot always holds a live state, with a map for every address; the block is the caller's. A positive

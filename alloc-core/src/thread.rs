@@ -130,6 +130,14 @@ struct NoSlot(UnsafeCell<*mut u8>);
 unsafe impl Sync for NoSlot {}
 static NO_SLOT: NoSlot = NoSlot(UnsafeCell::new(null_mut()));
 
+/// The table and the map of a shared state give class 0 only. Pointers for the other classes would each be one more for the
+/// loader to adjust, in every process that starts.
+const fn only_first(slot: *mut *mut u8) -> [*mut *mut u8; CLASSES] {
+    let mut slots = [null_mut(); CLASSES];
+    slots[0] = slot;
+    slots
+}
+
 const fn shared(kind: Kind) -> SharedThread {
     let none = (&raw const NO_SLOT).cast_mut().cast::<*mut u8>();
     SharedThread(UnsafeCell::new(Thread {
@@ -138,8 +146,8 @@ const fn shared(kind: Kind) -> SharedThread {
         countdown: 0,
         allocated: 0,
         freed_elsewhere: 0,
-        top: [none; CLASSES],
-        last: [none; CLASSES],
+        top: only_first(none),
+        last: only_first(none),
         sizes: [0; CLASSES],
         frees: [0; CLASSES],
         table: [0; size::TABLE.len()],
@@ -148,7 +156,7 @@ const fn shared(kind: Kind) -> SharedThread {
         ticks: 0,
         caching: false,
         arena: None,
-        bottom: [none; CLASSES],
+        bottom: only_first(none),
         looked_through: 0,
         is_looking: false,
         large_room: 0,
@@ -170,10 +178,8 @@ const fn shared(kind: Kind) -> SharedThread {
 
 /// The state of threads that have not allocated yet.
 pub static EMPTY: SharedThread = shared(Kind::Empty);
-/// The state of threads that are ending.
+/// The state of threads that are ending, and of those that run an extent hook.
 pub static DEAD: SharedThread = shared(Kind::Dead);
-/// The state of threads while they run an extent hook.
-pub static HOOKED: SharedThread = shared(Kind::Dead);
 
 impl SharedThread {
     /// The state as the slot holds it.
@@ -209,6 +215,7 @@ pub fn capacity(class: usize, options: &Options) -> usize {
 
 /// What the cache of `class` may grow to when its thread overflows it again and again: more for slab classes, unless the
 /// options say how many slots a class is to have.
+#[unsafe(link_section = "heapsift_text")]
 fn capacity_max(class: usize, options: &Options) -> usize {
     let first = capacity(class, options);
     if class > NBINS || first == 0 {
@@ -233,6 +240,7 @@ impl Thread {
     ///
     /// # Safety
     /// `memory` is the caller's, zeroed or a former state, of [`state_bytes`] bytes, aligned to 64.
+    #[unsafe(link_section = "heapsift_text")]
     pub(crate) unsafe fn lay_out(memory: *mut u8, options: &Options, map: (*const AtomicI8, usize)) -> *mut Thread {
         let thread = memory.cast::<Thread>();
         // SAFETY: the caller provides the memory; the static states are never written, so reading EMPTY is a plain
@@ -254,6 +262,7 @@ impl Thread {
     }
 
     /// Makes a laid-out state, fresh or of a thread that has ended, ready for another thread: empty, all counters 0.
+    #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn restart(&mut self, options: &Options, map: (*const AtomicI8, usize)) {
         self.kind = Kind::Live;
         // Only the slow paths fill and check blocks. Where that is wanted, the fast ones find nothing: a table without
@@ -312,6 +321,7 @@ impl Thread {
     }
 
     /// How many blocks the next fill of a class should bring; asks for more the next time.
+    #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn fill_count(&mut self, class: usize) -> usize {
         if class > NBINS {
             return 1;

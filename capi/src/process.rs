@@ -30,6 +30,7 @@ static PRIVATE: Private = Private;
 #[unsafe(link_section = ".init_array.00050")]
 static CONSTRUCTOR: extern "C" fn() = construct;
 
+#[unsafe(link_section = "heapsift_text")]
 extern "C" fn construct() {
     // A hook without captured state needs no memory. It must not return: nothing may unwind into the program.
     std::panic::set_hook(Box::new(|info| {

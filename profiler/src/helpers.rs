@@ -74,6 +74,7 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 #[unsafe(link_section = ".init_array")]
 static CONSTRUCTOR: extern "C" fn() = constructed;
 
+#[unsafe(link_section = "heapsift_text")]
 extern "C" fn constructed() {
     CONSTRUCTED.store(true, Ordering::Relaxed);
 }
@@ -116,6 +117,7 @@ fn any_missing() -> bool {
 
 /// Starts all helpers that are wanted and don't run. The program's own code is running.
 #[cold]
+#[unsafe(link_section = "heapsift_text")]
 pub fn start() {
     DUE.store(NOT_DUE, Ordering::Relaxed);
     if alloc_core::conf::is_privileged() || ending() {
@@ -149,6 +151,7 @@ impl Helper {
         self.state.load(Ordering::Relaxed) == IDLE && (self.wanted)()
     }
 
+    #[unsafe(link_section = "heapsift_text")]
     fn start(&self) {
         if !self.missing()
             || self.state.compare_exchange(IDLE, RUNNING, Ordering::AcqRel, Ordering::Relaxed).is_err()

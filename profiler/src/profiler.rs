@@ -321,6 +321,7 @@ impl Observer for Profiler {
         self.settings.set(key, value)
     }
 
+    #[unsafe(link_section = "heapsift_text")]
     fn boot(&'static self) {
         let settings = &self.settings;
         if settings.leak.load(Ordering::Relaxed) {
@@ -343,6 +344,7 @@ impl Observer for Profiler {
         }
     }
 
+    #[unsafe(link_section = "heapsift_text")]
     fn start(&'static self) {
         self.started.store(true, Ordering::Relaxed);
         unwind::prepare();
@@ -352,6 +354,7 @@ impl Observer for Profiler {
         helpers::heap_started();
     }
 
+    #[unsafe(link_section = "heapsift_text")]
     fn next_wait(&'static self, slot: &mut ThreadSlot) -> u64 {
         let generation = self.generation.load(Ordering::Relaxed);
         let drawn = &mut slot.words[word::DRAWN];

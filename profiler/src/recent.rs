@@ -111,6 +111,7 @@ impl Recent {
     }
 
     /// Keeps so many from now on; −1: as many as there can be. `false`: no memory.
+    #[unsafe(link_section = "heapsift_text")]
     pub fn keep(&self, wanted: isize) -> bool {
         let length = usize::try_from(wanted).unwrap_or(ENTRIES_MAX).min(ENTRIES_MAX);
         let mut ring = self.ring.lock();

@@ -35,6 +35,7 @@ static PROGRAM_TAKES_INFO: AtomicU32 = AtomicU32::new(0);
 static INSTALLED: AtomicU32 = AtomicU32::new(0);
 
 /// Whether there is anything to watch for. The signal is, with profiling off too: it would end the program.
+#[unsafe(link_section = "heapsift_text")]
 pub fn wanted() -> bool {
     let settings = &HEAP.observer().settings;
     let triggers = &settings.triggers;

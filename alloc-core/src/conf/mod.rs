@@ -37,6 +37,7 @@ pub fn environment_at_boot(name_and_equals: &[u8]) -> Option<&'static [u8]> {
 }
 
 /// Reads all sources into `options`. Pairs that the heap doesn't know go to `offer`.
+#[unsafe(link_section = "heapsift_text")]
 pub fn load(options: &mut Options, offer: &mut dyn FnMut(&[u8], &[u8]) -> OptionVerdict) {
     sources::find();
     // jemalloc reads everything twice: first for `confirm_conf` alone, so that it covers all sources.

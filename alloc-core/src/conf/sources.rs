@@ -132,6 +132,7 @@ pub(super) fn variable(name: &[u8]) -> *const c_char {
     }
 }
 
+#[unsafe(link_section = "heapsift_text")]
 pub(super) fn is_privileged() -> bool {
     // The auxiliary vector, from the kernel: `getauxval` may not be set up yet in a static program.
     const AT_SECURE: usize = 23;

@@ -107,6 +107,7 @@ impl Cache {
     ///
     /// # Safety
     /// The extent is in this cache.
+    #[unsafe(link_section = "heapsift_text")]
     pub(super) unsafe fn remove(&mut self, extent: *mut Extent) {
         // SAFETY: the extent is in the cache, so its heap and its list neighbours are.
         unsafe {

@@ -72,6 +72,7 @@ impl Pages {
     }
 
     /// Makes new memory an extent of the arena's, and takes one of `pages` out of it.
+    #[unsafe(link_section = "heapsift_text")]
     fn take_in<'a>(
         &'a self,
         shared: &Shared,

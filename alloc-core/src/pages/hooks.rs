@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::extent::Extent;
 use crate::sys::{self, Advice, PAGE};
-use crate::thread::{HOOKED, Kind};
+use crate::thread::{DEAD, Kind};
 use crate::tls;
 
 /// Set in the address that an `alloc` hook returns: the pages can't be given back one by one (HugeTLB).
@@ -307,7 +307,7 @@ fn outside<R>(hook: impl FnOnce() -> R) -> R {
     let is_live = unsafe { (*thread).kind } == Kind::Live;
     if is_live {
         // SAFETY: a state without caches, which is never written.
-        unsafe { tls::set_thread(HOOKED.as_thread()) };
+        unsafe { tls::set_thread(DEAD.as_thread()) };
     }
     let result = crate::lock::unranked(hook);
     if is_live {

@@ -232,6 +232,7 @@ pub struct PageLocks {
 
 impl Pages {
     /// A page layer with nothing mapped.
+    #[unsafe(link_section = "heapsift_text")]
     pub fn new(settings: &Settings, options: &Options) -> Self {
         let guard_every = [options.san_guard_small, options.san_guard_large];
         Pages {
@@ -301,6 +302,7 @@ impl Pages {
 
     /// An active extent of `pages` pages aligned to `align` bytes, registered with class `class` (a slab class, a
     /// cached large class, or [`LARGE`]). Null when there is no memory.
+    #[unsafe(link_section = "heapsift_text")]
     pub fn allocate(&self, shared: &Shared, pages: usize, align: usize, class: usize, slab: bool) -> *mut Extent {
         let align = align.max(PAGE);
         let which = usize::from(!slab);
@@ -321,6 +323,7 @@ impl Pages {
     }
 
     /// Finds an extent or grows for it, and makes it active.
+    #[unsafe(link_section = "heapsift_text")]
     fn obtain(&self, shared: &Shared, pages: usize, align: usize) -> *mut Extent {
         let mut inner = self.inner.lock();
         let mut extent = self.find(&mut inner, shared, pages, align);

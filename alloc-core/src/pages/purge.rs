@@ -71,6 +71,7 @@ impl Pages {
     }
 
     /// Gives back what the curves say at `now_ns`.
+    #[unsafe(link_section = "heapsift_text")]
     pub fn decay(&self, shared: &Shared, now_ns: u64) {
         for tier in [Tier::Dirty, Tier::Muzzy] {
             // Another thread may be at it.
@@ -138,6 +139,7 @@ impl Pages {
     }
 
     /// Gives pages of descriptors back that extents needed which don't exist any more.
+    #[unsafe(link_section = "heapsift_text")]
     fn release_descriptors(&self) {
         let mut inner = self.inner.lock();
         while let Some(page) = inner.descriptors.take_excess() {
@@ -159,6 +161,7 @@ impl Pages {
         }
     }
 
+    #[unsafe(link_section = "heapsift_text")]
     fn purge_tier(&self, shared: &Shared, tier: Tier, now_ns: Option<u64>) {
         let mut inner = self.inner.lock();
         let unused = inner.cache(tier_state(tier)).pages();

@@ -15,6 +15,7 @@ const EXTEND_TRIES: usize = 8;
 impl Pages {
     /// Finds an extent of at least `pages` pages at an aligned address, cuts it to size, and takes it out of its cache.
     /// Null: there is none.
+    #[unsafe(link_section = "heapsift_text")]
     pub(super) fn find(&self, inner: &mut Inner, shared: &Shared, pages: usize, align: usize) -> *mut Extent {
         // An aligned start is within `align - PAGE` bytes of any page-aligned one.
         let Some(wanted) = pages.checked_add((align - PAGE) >> LG_PAGE) else { return null_mut() };
@@ -172,6 +173,7 @@ impl Pages {
     }
 
     /// An unused descriptor, null when there is no memory.
+    #[unsafe(link_section = "heapsift_text")]
     pub(super) fn descriptor(&self, inner: &mut Inner, shared: &Shared) -> *mut Extent {
         inner.descriptors.take(&shared.base)
     }
@@ -181,6 +183,7 @@ impl Pages {
     ///
     /// # Safety
     /// `extent` is the caller's, in no cache, longer than `pages`.
+    #[unsafe(link_section = "heapsift_text")]
     pub(super) unsafe fn split(
         &self,
         inner: &mut Inner,
@@ -231,6 +234,7 @@ impl Pages {
     ///
     /// # Safety
     /// The extent is the caller's, in no cache, its boundaries are registered.
+    #[unsafe(link_section = "heapsift_text")]
     pub(super) unsafe fn give(&self, inner: &mut Inner, shared: &Shared, extent: *mut Extent, state: State) {
         // SAFETY: the caller hands over the extent; neighbours are checked before they are touched.
         unsafe {

@@ -136,6 +136,7 @@ fn is_listener(fd: usize) -> bool {
 }
 
 /// Whether there is to be a socket.
+#[unsafe(link_section = "heapsift_text")]
 pub fn wanted() -> bool {
     choice().way.load(Ordering::Relaxed) != OFF
 }
