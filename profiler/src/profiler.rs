@@ -24,7 +24,7 @@ use crate::records::{Record, Records};
 use crate::sampler::{self, NEVER, choice, word};
 use crate::settings::{DEPTH_MAX, Path, Settings};
 use crate::stacks::{StackId, Stacks};
-use crate::unwind::{self, Cut};
+use crate::unwind::{self, Cut, Recalled, Start, Trail};
 use crate::{HEAP, dump, helpers, nodes, probes};
 
 /// Frames of a stack for which the smaller buffer is enough: the default of `prof_bt_max`.
@@ -203,15 +203,17 @@ impl Profiler {
 
     /// Captures the caller's stack into a buffer of `FRAMES` and interns it.
     #[inline(never)]
-    fn capture<const FRAMES: usize>(&self, stack: unwind::Stack, cut: &Cut) -> StackId {
+    fn capture<const FRAMES: usize>(&self, stack: unwind::Stack, cut: &Cut, trail: &mut Trail<'_>) -> StackId {
         let settings = &self.settings;
         // Not cleared: a kilobyte, of which most stacks need little.
         let mut frames = [MaybeUninit::<usize>::uninit(); FRAMES];
         let depth = (settings.depth.load(Ordering::Relaxed) as usize).min(FRAMES);
         let capture = self.hooks.capture(cut, &mut frames[..depth]);
         let capture =
-            capture.unwrap_or_else(|| unwind::capture(settings.method(), stack, cut, &mut frames[..depth]));
+            capture.unwrap_or_else(|| unwind::capture(settings.method(), stack, cut, &mut frames[..depth], trail));
         if capture.end != unwind::End::Complete {
+            // Each of them is counted.
+            trail.lost();
             self.incomplete.fetch_add(1, Ordering::Relaxed);
         }
         // SAFETY: a walk writes as many frames as it says.
@@ -221,6 +223,27 @@ impl Profiler {
 
     /// The calling thread's stack from `entry` on.
     fn stack(&self, slot: &mut ThreadSlot, entry: sys::Entry) -> StackId {
+        if self.hooks.captures() {
+            return self.walk(slot, entry, &mut Trail::none());
+        }
+        let settings = &self.settings;
+        let start = Start::new(entry, settings.method(), settings.depth.load(Ordering::Relaxed) as usize);
+        match unwind::recall(&start) {
+            Recalled::Known(number) => StackId(number),
+            Recalled::New(None) => self.walk(slot, entry, &mut Trail::none()),
+            Recalled::New(Some(mut place)) => {
+                let mut trail = place.trail(&start);
+                let stack = self.walk(slot, entry, &mut trail);
+                if trail.ended() {
+                    place.keep(stack.0);
+                }
+                stack
+            }
+        }
+    }
+
+    /// The same, walked anew.
+    fn walk(&self, slot: &mut ThreadSlot, entry: sys::Entry, trail: &mut Trail<'_>) -> StackId {
         let known = &mut slot.words[word::STACK];
         let own_stack = if *known < SAMPLES_BEFORE_LOOK {
             *known += 1;
@@ -234,9 +257,9 @@ impl Profiler {
         let cut = Cut { entry, own: self.own_module() };
         // The usual depth needs a kilobyte of the program's stack, the greatest four.
         if self.settings.depth.load(Ordering::Relaxed) <= DEPTH_USUAL {
-            self.capture::<{ DEPTH_USUAL as usize }>(own_stack, &cut)
+            self.capture::<{ DEPTH_USUAL as usize }>(own_stack, &cut, trail)
         } else {
-            self.capture::<{ DEPTH_MAX as usize }>(own_stack, &cut)
+            self.capture::<{ DEPTH_MAX as usize }>(own_stack, &cut, trail)
         }
     }
 

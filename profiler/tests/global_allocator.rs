@@ -70,7 +70,7 @@ fn check<const SITE: usize>(dump: &Dump, count: usize, usable: i64, columns: &[u
         let error = standard_error(count, usable);
         // Rows are rounded to whole blocks, so that a sum may be off by one in each.
         assert!(
-            (estimate - truth).abs() <= 4.0 * error + 2.0 * usable as f64,
+            (estimate - truth).abs() <= 5.0 * error + 2.0 * usable as f64,
             "site {SITE}, column {column}: {estimate}, true {truth} ± {error}"
         );
     }
@@ -136,7 +136,7 @@ fn estimates_are_right() {
     let estimate = dump.sum(site_of::<5>(), 64, 3) as f64;
     let p = -(-64f64 / 1000.0).exp_m1();
     let error = 64.0 * (20_000.0 * (1.0 - p) / p).sqrt();
-    assert!((estimate - 1_280_000.0).abs() <= 4.0 * error + 128.0, "{estimate}");
+    assert!((estimate - 1_280_000.0).abs() <= 5.0 * error + 128.0, "{estimate}");
     drop(finer);
 
     // Paused: nothing is sampled, frees are followed.

@@ -6,11 +6,13 @@
 //! marked, never silently short.
 
 mod bounds;
+mod recall;
 mod resolve;
 mod rules;
 mod walker;
 
 pub use bounds::{Stack, stack};
+pub use recall::{Place, Recalled, Start, Trail, recall};
 
 use core::mem::MaybeUninit;
 use core::ops::Range;
@@ -63,15 +65,22 @@ pub struct Capture {
 /// Writes the return addresses of the calling thread's stack into `frames`, leaf first, the allocator's own cut off.
 ///
 /// `stack` is the thread's own ([`stack()`]); where it isn't known, or the thread runs on another one, memory is probed
-/// before it is read.
+/// before it is read. The walk's `trail` is written down.
 #[inline(never)]
-pub fn capture(method: Method, stack: Stack, cut: &Cut, frames: &mut [MaybeUninit<usize>]) -> Capture {
-    match method {
-        _ if !resolve::ready() => Capture { depth: 0, end: End::Lost },
-        Method::Libgcc => walker::libgcc(cut, frames),
-        _ if !resolve::available() || !resolve::has_tables(cut.entry.pc) => walker::libgcc(cut, frames),
-        _ => walker::own(method, stack, cut, frames),
+pub fn capture(
+    method: Method,
+    stack: Stack,
+    cut: &Cut,
+    frames: &mut [MaybeUninit<usize>],
+    trail: &mut Trail<'_>,
+) -> Capture {
+    let ready = resolve::ready();
+    let by_libgcc = method == Method::Libgcc || !resolve::available() || !resolve::has_tables(cut.entry.pc);
+    if ready && !by_libgcc {
+        return walker::own(method, stack, cut, frames, trail);
     }
+    trail.lost();
+    if ready { walker::libgcc(cut, frames) } else { Capture { depth: 0, end: End::Lost } }
 }
 
 /// Has the compiler's unwinder sort the frames that are registered with it, where it will be used: it allocates for that,

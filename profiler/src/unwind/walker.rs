@@ -6,6 +6,7 @@ use core::mem::MaybeUninit;
 use alloc_core::sys::Entry;
 
 use super::bounds::{Readable, Stack};
+use super::recall::Trail;
 use super::resolve::{self, Module};
 use super::rules::{self, Kind, Rule};
 use super::{Capture, Cut, End, Method};
@@ -50,7 +51,13 @@ const STEPS_MAX: usize = 4096;
 
 /// Walks by unwind tables and frame pointers.
 #[inline(never)]
-pub(super) fn own(method: Method, stack: Stack, cut: &Cut, out: &mut [MaybeUninit<usize>]) -> Capture {
+pub(super) fn own(
+    method: Method,
+    stack: Stack,
+    cut: &Cut,
+    out: &mut [MaybeUninit<usize>],
+    trail: &mut Trail<'_>,
+) -> Capture {
     // The frames below are the allocator's: none of them is walked.
     let mut at = cut.entry;
     let mut memory = Readable::new(at.sp, stack);
@@ -63,7 +70,7 @@ pub(super) fn own(method: Method, stack: Stack, cut: &Cut, out: &mut [MaybeUnini
             && frames.depth > 0
             && method != Method::FramePointer
         {
-            straight(&mut at, module, memory.bounds(), &mut frames);
+            straight(&mut at, module, memory.bounds(), &mut frames, trail);
         }
         let rule = if method == Method::FramePointer && past_call == 1 {
             Rule::UNKNOWN
@@ -87,10 +94,14 @@ pub(super) fn own(method: Method, stack: Stack, cut: &Cut, out: &mut [MaybeUnini
         };
         let cfa = match rule.kind() {
             Kind::FromStackPointer => at.sp.wrapping_add(rule.cfa_offset()),
-            Kind::FromFramePointer => at.bp.wrapping_add(rule.cfa_offset()),
+            Kind::FromFramePointer => {
+                trail.by_frame_pointer();
+                at.bp.wrapping_add(rule.cfa_offset())
+            }
             Kind::Special if rule == Rule::END => return frames.ended(End::Complete),
             Kind::Special => {
                 // A signal frame: the interrupted registers lie where the kernel has put them.
+                trail.lost();
                 let Some(interrupted) = signal_frame(&mut memory, at.sp) else { return frames.ended(End::Lost) };
                 if interrupted.pc < CODE_MIN || !frames.push(interrupted.pc, at.sp) {
                     return frames.ended(if interrupted.pc < CODE_MIN { End::Lost } else { End::Truncated });
@@ -101,6 +112,7 @@ pub(super) fn own(method: Method, stack: Stack, cut: &Cut, out: &mut [MaybeUnini
             }
             Kind::Unknown => {
                 // Code without tables: a frame pointer is the only lead, where the method allows it.
+                trail.lost();
                 let in_module = module.is_some() && method == Method::Auto;
                 if method == Method::Dwarf || in_module {
                     return frames.ended(End::Lost);
@@ -112,12 +124,13 @@ pub(super) fn own(method: Method, stack: Stack, cut: &Cut, out: &mut [MaybeUnini
             return frames.ended(End::Lost);
         }
         let Some(return_address) = memory.word(cfa.wrapping_sub(8)) else { return frames.ended(End::Lost) };
+        trail.word(cfa.wrapping_sub(8), return_address);
         let saved_rbp = if rule.kind() == Kind::Unknown { Some((-16isize) as usize) } else { rule.saved_rbp() };
         if let Some(offset) = saved_rbp {
-            match memory.word(cfa.wrapping_add(offset)) {
-                Some(bp) => at.bp = bp,
-                None => return frames.ended(End::Lost),
-            }
+            let at_address = cfa.wrapping_add(offset);
+            let Some(bp) = memory.word(at_address) else { return frames.ended(End::Lost) };
+            trail.saved_bp(at_address, bp);
+            at.bp = bp;
         }
         if return_address == 0 {
             return frames.ended(End::Complete);
@@ -138,7 +151,13 @@ pub(super) fn own(method: Method, stack: Stack, cut: &Cut, out: &mut [MaybeUnini
 /// The most of a walk, in a tight loop: frames of one module with ordinary rules that are known, on the thread's own
 /// stack, once the allocator's own are passed. Stops before the first frame that is anything else.
 #[inline(always)]
-fn straight(at: &mut Entry, module: &Module, stack: core::ops::Range<usize>, frames: &mut Frames<'_>) {
+fn straight(
+    at: &mut Entry,
+    module: &Module,
+    stack: core::ops::Range<usize>,
+    frames: &mut Frames<'_>,
+    trail: &mut Trail<'_>,
+) {
     let Entry { mut pc, mut sp, mut bp } = *at;
     let code_bytes = module.end - module.start;
     let mut depth = frames.depth;
@@ -162,6 +181,9 @@ fn straight(at: &mut Entry, module: &Module, stack: core::ops::Range<usize>, fra
         if return_address < CODE_MIN {
             break;
         }
+        if rule.kind() == Kind::FromFramePointer {
+            trail.by_frame_pointer();
+        }
         if let Some(offset) = rule.saved_rbp() {
             let saved = cfa.wrapping_add(offset);
             if !stack.contains(&saved) {
@@ -169,7 +191,9 @@ fn straight(at: &mut Entry, module: &Module, stack: core::ops::Range<usize>, fra
             }
             // SAFETY: as above; aligned as the CFA is, to which a rule adds whole words.
             bp = unsafe { core::ptr::with_exposed_provenance::<usize>(saved).read() };
+            trail.saved_bp(saved, bp);
         }
+        trail.word(cfa - 8, return_address);
         slot.write(return_address);
         depth += 1;
         (pc, sp) = (return_address, cfa);
@@ -251,8 +275,8 @@ mod tests {
     fn both(own: &mut [usize], reference: &mut [usize]) -> (Capture, Capture) {
         let cut = Cut { entry: alloc_core::sys::entry(), own: 0..0 };
         (
-            capture(Method::Auto, stack(), &cut, room(own)),
-            capture(Method::Libgcc, Stack::UNKNOWN, &cut, room(reference)),
+            capture(Method::Auto, stack(), &cut, room(own), &mut Trail::none()),
+            capture(Method::Libgcc, Stack::UNKNOWN, &cut, room(reference), &mut Trail::none()),
         )
     }
 
@@ -299,7 +323,7 @@ mod tests {
     fn truncation_is_told() {
         let cut = Cut { entry: alloc_core::sys::entry(), own: 0..0 };
         let mut frames = [0; 3];
-        let capture = capture(Method::Auto, stack(), &cut, room(&mut frames));
+        let capture = capture(Method::Auto, stack(), &cut, room(&mut frames), &mut Trail::none());
         assert_eq!((capture.depth, capture.end), (3, End::Truncated));
     }
 
@@ -308,7 +332,7 @@ mod tests {
         #[inline(never)]
         fn slow_path(frames: &mut [usize]) -> Capture {
             let cut = Cut { entry: alloc_core::sys::entry(), own: 0..0 };
-            let captured = capture(Method::Auto, stack(), &cut, room(frames));
+            let captured = capture(Method::Auto, stack(), &cut, room(frames), &mut Trail::none());
             std::hint::black_box(captured)
         }
         #[inline(never)]
