@@ -64,9 +64,14 @@ pub struct Arena {
     /// When the arena was made.
     pub created_ns: AtomicU64,
     name: Mutex<[u8; NAME_BYTES]>,
+    /// When the clock was last looked at, in ticks of the processor.
+    looked_at: AtomicU64,
     /// The next one in the list of destroyed arenas.
     pub(crate) next_destroyed: AtomicPtr<Arena>,
 }
+
+/// Processor ticks between two looks at the clock: less than half a millisecond.
+const CLOCK_TICKS: u64 = 1 << 20;
 
 /// Bytes of an arena's name, the zero byte included.
 pub const NAME_BYTES: usize = 32;
@@ -85,6 +90,7 @@ impl Arena {
             large: [const { LargeCounts::new() }; NLEXTENTS],
             created_ns: AtomicU64::new(sys::clock_coarse_ns()),
             name: Mutex::new(Rank::Base, [0; NAME_BYTES]),
+            looked_at: AtomicU64::new(0),
             next_destroyed: AtomicPtr::new(null_mut()),
         };
         // SAFETY: fresh memory of the right size and alignment, which is never given back.
@@ -282,6 +288,12 @@ impl Arena {
         if shared.alarm.is_on() {
             return;
         }
+        // The clock takes a system call, and moves on each millisecond or less often.
+        let ticks = sys::ticks();
+        if ticks.wrapping_sub(self.looked_at.load(Ordering::Relaxed)) < CLOCK_TICKS {
+            return;
+        }
+        self.looked_at.store(ticks, Ordering::Relaxed);
         let now_ns = sys::clock_coarse_ns();
         if self.pages.due(now_ns) {
             self.pages.decay(shared, now_ns);

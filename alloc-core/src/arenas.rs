@@ -73,6 +73,7 @@ impl<O: Observer> Heap<O> {
         // Whoever comes second finds what the first has counted.
         let first = total.compare_exchange(0, count + oversize, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         self.core.counts.auto.store(count, Ordering::Relaxed);
+        self.core.shared.note_arenas(count);
         if first && wanted > count.into() {
             let limit = Decimal::new(count.into());
             warn(&[b"Reducing narenas to limit (", limit.as_bytes(), b")"]);

@@ -150,7 +150,7 @@ impl Inner {
                     break;
                 }
             }
-            (*slab).free_regions -= taken as u32;
+            (*slab).free_regions -= taken as u16;
         }
         taken
     }
@@ -163,7 +163,7 @@ impl Inner {
     unsafe fn adopt(&mut self, slab: *mut Extent) {
         // SAFETY: the bin's lock is held.
         unsafe {
-            (*slab).free_regions = (*slab).body.free.iter().map(|w| w.count_ones()).sum();
+            (*slab).free_regions = (*slab).body.free.iter().map(|w| w.count_ones() as u16).sum();
             (*slab).generation = self.generation;
             (*slab).in_bin_heap = false;
             if (*slab).free_regions > 0 {
@@ -322,7 +322,7 @@ impl Bin {
             let regions = size::regions(class);
             // SAFETY: a fresh active extent that nobody else knows.
             unsafe {
-                (*slab).free_regions = regions as u32;
+                (*slab).free_regions = regions as u16;
                 (*slab).in_bin_heap = false;
                 for (i, word) in (*slab).body.free.iter_mut().enumerate() {
                     let rest = regions.saturating_sub(i * 64);
@@ -369,17 +369,17 @@ impl Bin {
         left
     }
 
-    /// Sets or clears the flag of a slab by the change of its number of live samples.
+    /// Notes that a live sample is (no longer) at `address`; sets or clears the flag of its slab with the first or last one.
     ///
     /// # Safety
     /// `slab` is an active slab of this bin that holds a block of the caller.
-    pub unsafe fn flag(&self, class: usize, slab: *mut Extent, shared: &Shared, sampled: bool) {
+    pub unsafe fn flag(&self, class: usize, slab: *mut Extent, shared: &Shared, address: usize, sampled: bool) {
         let _inner = self.inner.lock();
         // SAFETY: the caller's block keeps the slab alive; the lock orders changes of the flag.
         unsafe {
             let before = (*slab).samples.load(Ordering::Relaxed);
-            let after = if sampled { before + 1 } else { before.saturating_sub(1) };
-            (*slab).samples.store(after, Ordering::Relaxed);
+            (*slab).count_sample(address, sampled);
+            let after = (*slab).samples.load(Ordering::Relaxed);
             if (before == 0) != (after == 0) {
                 let flag = if after > 0 { crate::pagemap::FLAG } else { 0 };
                 shared.map.set_class((*slab).address(), (*slab).pages(), class as u8 | flag);

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 
-use crate::size::MAX_REGIONS;
+use crate::size::{self, MAX_REGIONS, NBINS};
 use crate::sys::LG_PAGE;
 
 /// What the pages of an extent are.
@@ -86,9 +86,11 @@ pub struct Extent {
     /// The structure (bin or page cache) generation that the links and counts belong to; see `fork.rs`.
     pub(crate) generation: u16,
     /// Free regions of a slab. Bin lock.
-    pub(crate) free_regions: u32,
-    /// Live samples inside of the extent; its map bytes are flagged while there are any. Flag lock of the arena.
-    pub(crate) samples: AtomicU32,
+    pub(crate) free_regions: u16,
+    /// Live samples inside of the extent; its map bytes are flagged while there are any. Bin lock for slabs.
+    pub(crate) samples: AtomicU16,
+    /// For a slab, a bit for each region that had a sample since there was none, by its index modulo 32. Bin lock.
+    sampled_regions: AtomicU32,
     pub(crate) body: Body,
 }
 
@@ -194,6 +196,41 @@ impl Extent {
     pub(crate) fn set(&self, flag: u8, on: bool) {
         let flags = self.flags();
         self.set_flags(if on { flags | flag } else { flags & !flag });
+    }
+
+    /// Whether the block at `address`, in use, may be one with a live sample.
+    #[inline]
+    pub(crate) fn may_be_sampled(&self, address: usize) -> bool {
+        if self.samples.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let class = self.class();
+        if !(1..=NBINS).contains(&class) {
+            return true;
+        }
+        // Relaxed: whoever frees the block has it from the thread that allocated it, and its bit was set before that.
+        let region = size::region_index(class, address - self.address());
+        self.sampled_regions.load(Ordering::Relaxed) >> (region % 32) & 1 != 0
+    }
+
+    /// Counts a live sample in or out.
+    pub(crate) fn count_sample(&self, address: usize, sampled: bool) {
+        let before = self.samples.load(Ordering::Relaxed);
+        let after = if sampled { before + 1 } else { before.saturating_sub(1) };
+        self.samples.store(after, Ordering::Relaxed);
+        if after == 0 {
+            self.sampled_regions.store(0, Ordering::Relaxed);
+        } else if sampled {
+            let region = size::region_index(self.class(), address - self.address());
+            let regions = self.sampled_regions.load(Ordering::Relaxed) | 1 << (region % 32);
+            self.sampled_regions.store(regions, Ordering::Relaxed);
+        }
+    }
+
+    /// Says that the extent, not a slab, holds a live sample or none.
+    pub(crate) fn set_sampled(&self, sampled: bool) {
+        self.samples.store(u16::from(sampled), Ordering::Relaxed);
+        self.sampled_regions.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn set_range(&self, address: usize, bytes: usize) {

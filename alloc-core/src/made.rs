@@ -126,7 +126,7 @@ impl<O: Observer> Heap<O> {
                 self.observer.freed(&mut slot, (*extent).address() + region * step);
             }
             // `deallocate` clears the flagged byte of a large block by this.
-            (*extent).samples.store(u32::from(class.is_none()), Ordering::Relaxed);
+            (*extent).set_sampled(class.is_none());
         }
     }
 

@@ -214,9 +214,9 @@ impl<O: Observer> Heap<O> {
         unsafe {
             let class = (*extent).class();
             if (1..=NBINS).contains(&class) {
-                self.arena_of(extent).bin(class).flag(class, extent, shared, sampled);
+                self.arena_of(extent).bin(class).flag(class, extent, shared, address, sampled);
             } else {
-                (*extent).samples.store(u32::from(sampled), Ordering::Relaxed);
+                (*extent).set_sampled(sampled);
                 let flag = if sampled { FLAG } else { 0 };
                 shared.map.set_class((*extent).address(), 1, class as u8 | flag);
             }
@@ -535,12 +535,12 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// Tells the observer that a block goes away, if there is a live sample in its slab or extent.
+    /// Tells the observer that a block goes away, if it may be one with a live sample.
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) unsafe fn forget(&'static self, thread: *mut Thread, extent: *mut Extent, ptr: *mut u8) {
         // SAFETY: an active extent; the thread's own state, or a slot for the occasion.
         unsafe {
-            if !O::ENABLED || (*extent).samples.load(Ordering::Relaxed) == 0 {
+            if !O::ENABLED || !(*extent).may_be_sampled(ptr.addr()) {
                 return;
             }
             let removed = if (*thread).kind == Kind::Live {

@@ -133,7 +133,7 @@ impl<O: Observer> Heap<O> {
         unsafe {
             let old_usable = usable_of(extent);
             if new_usable == old_usable {
-                if O::ENABLED && (*extent).samples.load(Ordering::Relaxed) != 0 {
+                if O::ENABLED && (*extent).may_be_sampled(ptr.addr()) {
                     self.observer.resized(ptr.addr(), new_size);
                 }
                 return true;

@@ -113,7 +113,7 @@ impl Pages {
             (*extent).set(flag::PINNED, region.pinned);
             (*extent).set_state(State::Transit);
             self.set_boundaries(shared, extent);
-            self.carve(&mut inner, shared, extent, pages, align, state)
+            self.carve(&mut inner, shared, extent, pages, align, state, Self::give)
         };
         (inner, taken)
     }

@@ -63,6 +63,8 @@ pub struct Shared {
     pub active_bytes_max: AtomicUsize,
     /// Unused backed bytes over all arenas, as each arena last told.
     dirty_bytes: Apart<AtomicUsize>,
+    /// The change of an arena's pages from which it is told.
+    many_pages: AtomicUsize,
     /// What the bound on unused pages has cost.
     regret: Regret,
     /// How background threads are woken.
@@ -79,6 +81,7 @@ impl Shared {
             active_bytes: Apart(AtomicUsize::new(0)),
             active_bytes_max: AtomicUsize::new(0),
             dirty_bytes: Apart(AtomicUsize::new(0)),
+            many_pages: AtomicUsize::new(purge::MANY_PAGES_LEAST),
             regret: Regret::new(),
             alarm: Alarm::new(),
         }
@@ -346,7 +349,7 @@ impl Pages {
         // SAFETY: a live descriptor that is in no cache, of this thread alone.
         unsafe {
             (*extent).set_state(State::Active);
-            (*extent).samples.store(0, Ordering::Relaxed);
+            (*extent).set_sampled(false);
             let committed = (*extent).committed();
             drop(inner);
             if !committed {

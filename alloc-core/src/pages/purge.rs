@@ -44,20 +44,33 @@ impl Shared {
     }
 }
 
+/// The least change of an arena's pages that is told, and what all arenas together may leave untold: 8 MiB.
+pub(super) const MANY_PAGES_LEAST: usize = 16;
+const UNTOLD_PAGES: usize = 2048;
+const MANY_PAGES_MOST: usize = 256;
+
+impl Shared {
+    /// Says how many arenas there may be.
+    pub(crate) fn note_arenas(&self, count: u32) {
+        let many = (UNTOLD_PAGES / count.max(1) as usize).clamp(MANY_PAGES_LEAST, MANY_PAGES_MOST);
+        self.many_pages.store(many, Ordering::Relaxed);
+    }
+}
+
 impl Inner {
     /// Tells the sums over all arenas of the active and dirty pages that came or went since the last time, when they are
     /// many: all threads write those sums.
     #[inline]
     pub(super) fn tell(&mut self, shared: &Shared) {
-        tell(&shared.dirty_bytes, &mut self.told_dirty, self.dirty.pages());
-        tell(&shared.active_bytes, &mut self.told_active, self.active_pages);
+        let many = shared.many_pages.load(Ordering::Relaxed);
+        tell(&shared.dirty_bytes, &mut self.told_dirty, self.dirty.pages(), many);
+        tell(&shared.active_bytes, &mut self.told_active, self.active_pages, many);
     }
 }
 
 #[inline]
-fn tell(sum: &AtomicUsize, told: &mut usize, pages: usize) {
-    const MANY_PAGES: usize = 64;
-    if pages.abs_diff(*told) >= MANY_PAGES || (pages == 0 && *told != 0) {
+fn tell(sum: &AtomicUsize, told: &mut usize, pages: usize, many: usize) {
+    if pages.abs_diff(*told) >= many || (pages == 0 && *told != 0) {
         sum.fetch_add(pages.wrapping_sub(*told) << LG_PAGE, Ordering::Relaxed);
         *told = pages;
     }

@@ -47,6 +47,9 @@ impl Pages {
                     return found;
                 }
             }
+            if inner.cache(state).pages() < wanted {
+                continue;
+            }
             let found = inner.cache(state).first_fit(wanted, lg_max_fit);
             if !found.is_null() {
                 if state == State::Retained {
@@ -55,7 +58,7 @@ impl Pages {
                 // SAFETY: the extent is in that cache.
                 unsafe {
                     inner.cache(state).remove(found);
-                    return self.carve(inner, shared, found, pages, align, state);
+                    return self.carve(inner, shared, found, pages, align, state, Self::put_back);
                 }
             }
         }
@@ -134,11 +137,12 @@ impl Pages {
         }
     }
 
-    /// Cuts `pages` pages at an aligned address out of a free extent; what is left in front and behind goes (back) to
-    /// the cache of `state`.
+    /// Cuts `pages` pages at an aligned address out of a free extent; what is left in front and behind goes to the cache of
+    /// `state` by `keep`: [`Pages::put_back`] for an extent that comes from there, [`Pages::give`] for another.
     ///
     /// # Safety
     /// `extent` is free, in no cache, large enough for any alignment slack.
+    #[expect(clippy::too_many_arguments, reason = "inside of one module; a struct would only rename them")]
     pub(super) unsafe fn carve(
         &self,
         inner: &mut Inner,
@@ -147,6 +151,7 @@ impl Pages {
         pages: usize,
         align: usize,
         state: State,
+        keep: unsafe fn(&Self, &mut Inner, &Shared, *mut Extent, State),
     ) -> *mut Extent {
         // SAFETY: the caller hands over the extent.
         unsafe {
@@ -155,7 +160,7 @@ impl Pages {
             let mut taken = extent;
             if aligned > start {
                 taken = self.split(inner, shared, extent, (aligned - start) >> LG_PAGE);
-                self.give(inner, shared, extent, state);
+                keep(self, inner, shared, extent, state);
                 if taken.is_null() {
                     return null_mut();
                 }
@@ -166,9 +171,21 @@ impl Pages {
                     self.give(inner, shared, taken, state);
                     return null_mut();
                 }
-                self.give(inner, shared, rest, state);
+                keep(self, inner, shared, rest, state);
             }
             taken
+        }
+    }
+
+    /// Puts a part of a free extent back in the cache that the extent came from: it was merged with its neighbours there.
+    ///
+    /// # Safety
+    /// The extent is the caller's, in no cache, its boundaries are registered.
+    pub(super) unsafe fn put_back(&self, inner: &mut Inner, _shared: &Shared, extent: *mut Extent, state: State) {
+        // SAFETY: the caller hands over the extent.
+        unsafe {
+            (*extent).set_state(state);
+            inner.cache(state).insert(extent);
         }
     }
 
@@ -212,7 +229,8 @@ impl Pages {
             (*rest).set_flags((*extent).flags());
             (*rest).set_state(State::Transit);
             (*extent).set_range(address, first);
-            self.set_boundaries(shared, extent);
+            // The first page of the first part is registered.
+            shared.map.set_extent(address + first - PAGE, extent);
             self.set_boundaries(shared, rest);
         }
         rest
@@ -294,12 +312,15 @@ impl Pages {
         // SAFETY: the caller owns both.
         unsafe {
             // Inner boundaries must not lead to a descriptor that no longer covers them.
-            shared.map.set_extent((*low).end() - PAGE, null_mut());
+            if (*low).bytes() > PAGE {
+                shared.map.set_extent((*low).end() - PAGE, null_mut());
+            }
             shared.map.set_extent((*high).address(), null_mut());
             (*low).set_range((*low).address(), (*low).bytes() + (*high).bytes());
             (*low).serial = (*low).serial.min((*high).serial);
             (*low).set_zeroed((*low).zeroed() && (*high).zeroed());
-            self.set_boundaries(shared, low);
+            // The first page is registered.
+            shared.map.set_extent((*low).end() - PAGE, low);
             inner.descriptors.put(high);
         }
     }
