@@ -18,7 +18,7 @@ fn shapes(dumps: &Scratch) -> Vec<(String, String)> {
 
 /// Runs a fixture in twelve phases; its output.
 fn run(name: &str, seed: u32, dumps: &Scratch) -> String {
-    let conf = format!("prof:true,prof_prefix:{}", dumps.join(name).display());
+    let conf = format!("prof:true,prof_seed:{seed},prof_prefix:{}", dumps.join(name).display());
     let program = Program::new(fixture(name)).args(["--phases", "12", "--seed", &seed.to_string()]);
     program.under(&conf).run().expect_success().text()
 }

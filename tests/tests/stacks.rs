@@ -132,7 +132,7 @@ fn captured_stacks_are_the_debugger_s() {
         let wanted = format!("set $samples = {}", by_length(200, 1000));
         let ended = Program::new(&gdb)
             .args(["-nx", "-batch", "-ex", "set startup-with-shell off", "-ex", &wanted, "-ex", &preload])
-            .args(["-ex", "set environment MALLOC_CONF prof:true,prof_sample:512", "-x"])
+            .args(["-ex", "set environment MALLOC_CONF prof:true,prof_seed:2,prof_sample:512", "-x"])
             .arg(&script)
             .arg("--args")
             .arg(&program)

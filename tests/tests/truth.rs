@@ -80,6 +80,7 @@ fn estimates_of_a_service_hold() {
             .arg(&books)
             .arg("--seed")
             .arg((number + 1).to_string())
+            .env("MALLOC_CONF", format!("prof_seed:{}", number + 1))
             .run()
             .expect_success();
         let table = ended.text();
@@ -92,8 +93,9 @@ fn estimates_of_a_service_hold() {
 #[test]
 fn estimates_of_four_sizes_hold() {
     let program = tools::compile("c/sites.c", &[]);
-    check(by_length(6, 20), |_, directory| {
-        let ended = Program::new(&program).under(final_dump(directory, "")).run().expect_success();
+    check(by_length(6, 20), |number, directory| {
+        let conf = final_dump(directory, &format!("prof_seed:{}", number + 1));
+        let ended = Program::new(&program).under(conf).run().expect_success();
         let dump = only(directory, 'f');
         (Dump::symbolized(&dump, &directory.join("named.pb.gz")), truth::parse(&ended.stdout))
     });
