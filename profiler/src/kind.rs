@@ -19,8 +19,14 @@ pub enum Kind {
 }
 
 /// All kinds, by the names that `dump` of the control socket takes.
-pub const KINDS: [(&[u8], Kind); 4] =
-    [(b"heap", Kind::Heap), (b"peak", Kind::Peak), (b"waste", Kind::Waste), (b"lifetime", Kind::Lifetime)];
+pub const KINDS: [(&[u8], Kind); 6] = [
+    (b"heap", Kind::Heap),
+    (b"peak", Kind::Peak),
+    (b"waste", Kind::Waste),
+    (b"lifetime", Kind::Lifetime),
+    (b"slack", Kind::Slack),
+    (b"rss", Kind::Resident),
+];
 
 impl Kind {
     /// The kind of a name.

@@ -144,7 +144,7 @@ impl Linkage {
 fn compile_named(source: &str, name: &str, more: &[&str], inputs: &[PathBuf]) -> PathBuf {
     let source = repository().join("tests").join(source);
     let stem = source.file_stem().expect("a source file has a name").to_string_lossy().into_owned();
-    let cxx = source.extension().is_some_and(|extension| extension == "cpp");
+    let extension = source.extension().unwrap_or_default().to_string_lossy().into_owned();
     let directory = target_directory().join("heapsift-c");
     fs::create_dir_all(&directory).expect("the target directory can be written");
     let separator = if name.is_empty() { "" } else { "-" };
@@ -161,16 +161,24 @@ fn compile_named(source: &str, name: &str, more: &[&str], inputs: &[PathBuf]) ->
         return binary;
     }
     let fresh = directory.join(format!("{stem}.{}", std::process::id()));
-    let output = Command::new(if cxx { "g++" } else { "gcc" })
-        .args(FLAGS)
-        .args(cxx.then_some("-std=c++17"))
+    let mut compiler = match extension.as_str() {
+        "rs" => Command::new("rustc"),
+        "cpp" => Command::new("g++"),
+        _ => Command::new("gcc"),
+    };
+    match extension.as_str() {
+        "rs" => compiler.args(["--edition=2024", "-O", "-g"]),
+        "cpp" => compiler.args(FLAGS).arg("-std=c++17"),
+        _ => compiler.args(FLAGS),
+    };
+    let output = compiler
         .arg("-o")
         .arg(&fresh)
         .arg(&source)
         .args(more)
         .env_remove("LD_PRELOAD")
         .output()
-        .expect("gcc is installed");
+        .unwrap_or_else(|error| panic!("{compiler:?}: {error}"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::rename(&fresh, &binary).expect("the target directory can be written");
     binary

@@ -111,6 +111,9 @@ fn pprof_and_scrapers_are_served() {
     // Addresses alone, as pprof asks when a profile has no names.
     assert_eq!(get(&address, "/debug/pprof/symbol").text(), "num_symbols: 1\n");
     profile(&scratch, &get(&address, "/debug/pprof/heap?symbolize=none"));
+    for kind in ["waste", "lifetime", "slack", "rss"] {
+        profile(&scratch, &get(&address, &format!("/debug/pprof/{kind}")));
+    }
     let raw = Program::new(command()).args(["convert", "--symbolize", "none", "--to", "raw"]).arg(scratch.join("fetched.pb.gz"));
     let raw = raw.run().expect_success().text();
     let locations = raw.split("Locations").nth(1).expect("locations");

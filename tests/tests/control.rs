@@ -209,7 +209,7 @@ fn a_dump_goes_to_a_descriptor_that_is_passed() {
     assert_eq!(text, "b'ok 0\\n'\n");
     assert!(Dump::read(&file).total(Column::InuseSpace) > 7 << 20);
     let pid = server.pid().to_string();
-    for kind in ["peak", "waste"] {
+    for kind in ["peak", "waste", "lifetime", "slack", "rss"] {
         let file = scratch.join(kind);
         told(&pid, &format!("dump {kind} -o {}", file.display()));
         assert!(fs::metadata(&file).expect("a file").len() > 100);

@@ -42,7 +42,7 @@ pub fn put(body: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Failure> {
 /// All commands, for `help`.
 const HELP: &[u8] = b"get NAME            read a control name of mallctl\n\
 set NAME [VALUE]    write it, or carry it out\n\
-dump [KIND]         a profile: heap, peak, waste, lifetime; to a descriptor that is passed, or as the answer\n\
+dump [KIND]         a profile: heap, peak, waste, lifetime, slack, rss; to a descriptor that is passed, or as the answer\n\
 peak                dump peak\n\
 stats [LETTERS]     as malloc_stats_print; J: JSON\n\
 metrics             numbers as OpenMetrics text\n\

@@ -20,12 +20,14 @@ use crate::symbolize;
 const SECONDS_MAX: u64 = 3600;
 
 /// What there is below `/debug/pprof/`, what the process calls it, and the column that is shown first.
-pub const PROFILES: [(&str, &str, Option<&str>, &str); 5] = [
+pub const PROFILES: [(&str, &str, Option<&str>, &str); 7] = [
     ("heap", "heap", None, "what is in use, and all that was ever allocated"),
     ("allocs", "heap", Some("alloc_space"), "the same, by what was allocated"),
     ("peak", "peak", None, "what was in use when most was (prof_peak:true)"),
     ("waste", "waste", None, "what rounding to size classes wastes"),
     ("lifetime", "lifetime", None, "blocks that were freed, by how long they had lived"),
+    ("slack", "slack", None, "free blocks in slabs that can't be given back, by the stacks whose blocks keep them"),
+    ("rss", "rss", None, "resident memory: of what it is made"),
 ];
 
 /// The value of a parameter.
