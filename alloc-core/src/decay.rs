@@ -46,6 +46,9 @@ pub struct Decay {
 }
 
 impl Decay {
+    /// The longest time, in milliseconds: that of jemalloc, which fits in nanoseconds.
+    pub const MS_MAX: i64 = 18_446_744_072_000;
+
     /// A decay without a backlog.
     pub const fn new(ms: i64) -> Self {
         Decay { ms, epoch_start_ns: 0, pages_before: 0, backlog: [0; STEPS] }

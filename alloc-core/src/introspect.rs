@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::arena::{Arena, NAME_BYTES};
-use crate::decay::Tier;
+use crate::decay::{Decay, Tier};
 use crate::extent::{Extent, State};
 use crate::heap::{Heap, INTERNAL_ARENA};
 use crate::message::Decimal;
@@ -98,9 +98,9 @@ impl<O: Observer> Heap<O> {
         self.selected(ArenaSelection::One(index)).next().map(|arena| arena.pages.decay_ms(tier))
     }
 
-    /// Sets it; `false`: no such arena, or the value is below -1.
+    /// Sets it; `false`: no such arena, or the value is below -1 or above [`Decay::MS_MAX`].
     pub fn set_arena_decay_ms(&'static self, index: u32, tier: Tier, ms: i64) -> bool {
-        if ms < -1 {
+        if !(-1..=Decay::MS_MAX).contains(&ms) {
             return false;
         }
         self.selected(ArenaSelection::One(index)).next().is_some_and(|arena| {
@@ -118,9 +118,9 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// Sets the decay time of arenas to come; `false`: the value is below -1.
+    /// Sets the decay time of arenas to come; `false`: the value is below -1 or above [`Decay::MS_MAX`].
     pub fn set_default_decay_ms(&'static self, tier: Tier, ms: i64) -> bool {
-        if ms < -1 {
+        if !(-1..=Decay::MS_MAX).contains(&ms) {
             return false;
         }
         match tier {

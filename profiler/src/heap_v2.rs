@@ -48,9 +48,18 @@ struct Sum {
     bytes: f64,
 }
 
+/// What the numbers of a file mean.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    /// The interval that readers are told.
+    period: u64,
+    /// What readers make of the numbers are estimates; otherwise they get the samples as they are (`prof_unbias:false`).
+    unbiased: bool,
+}
+
 impl Sum {
-    fn add(&mut self, count: u64, usable: u64, period: u64) {
-        let objects = count as f64 / probability(usable, period);
+    fn add(&mut self, count: u64, usable: u64, period: u64, scale: Scale) {
+        let objects = if scale.unbiased { count as f64 / probability(usable, period) } else { count as f64 };
         self.objects += objects;
         self.bytes += objects * usable as f64;
     }
@@ -73,10 +82,13 @@ impl Numbers {
 /// The numbers from which a reader makes the estimate `sum` again: with c blocks, s bytes for which
 /// s / (1 − e^(−s/c/R)) is the estimated bytes. c is the estimated blocks times the chance that one of the average size
 /// is sampled; the blocks that come out of it are right for blocks of one size, and near it for mixed ones.
-fn distorted(sum: Sum, period: u64) -> Numbers {
+fn distorted(sum: Sum, scale: Scale) -> Numbers {
     if sum.objects <= 0.0 {
         return Numbers::default();
     }
+    let Scale { period, unbiased: true } = scale else {
+        return Numbers { objects: sum.objects as u64, bytes: sum.bytes as u64 };
+    };
     let scaled = |objects: f64, bytes: f64| match objects * period as f64 {
         _ if period <= 1 => bytes,
         unit => bytes / -libm::expm1(-bytes / unit),
@@ -115,12 +127,13 @@ pub fn write<S: Sink>(moment: Moment, epoch: u32, sink: S) -> Result<S, SinkErro
     // The file has one interval: the smallest, since no other is below what a sample of it stands for.
     let now = profiler.settings.interval.load(Ordering::Relaxed);
     let period = rows.iter().map(|row| origins.get(row.bucket).period).min().map_or(now, |least| least.min(now)).max(1);
+    let scale = Scale { period, unbiased: profiler.settings.unbiased.load(Ordering::Relaxed) };
 
     let mut out = Text::new(sink);
     out.put(b"heap_v2/")?;
     out.number(period)?;
     out.put(b"\n")?;
-    head(&mut out, profiler, &rows, &origins, period)?;
+    head(&mut out, profiler, &rows, &origins, scale)?;
     for of_stack in rows.chunk_by(|a, b| a.stack == b.stack) {
         let stack = &stacks[of_stack[0].stack as usize];
         out.put(b"@")?;
@@ -135,10 +148,10 @@ pub fn write<S: Sink>(moment: Moment, epoch: u32, sink: S) -> Result<S, SinkErro
             out.put(b" 0x1")?;
         }
         out.put(b"\n")?;
-        let (live, ever) = of_all(of_stack, &origins, period);
+        let (live, ever) = of_all(of_stack, &origins, scale);
         line(&mut out, b"*", live, ever, b"")?;
         for of_thread in threads(of_stack) {
-            let live = distorted(sum(of_thread, &origins), period);
+            let live = distorted(sum(of_thread, &origins, scale), scale);
             line(&mut out, Decimal::new(of_thread[0].thread.into()).as_bytes(), live, Numbers::default(), b"")?;
         }
     }
@@ -158,17 +171,17 @@ fn head<S: Sink>(
     profiler: &Profiler,
     rows: &[Row],
     origins: &Origins,
-    period: u64,
+    scale: Scale,
 ) -> Result<(), SinkError> {
     let (mut live, mut ever) = (Numbers::default(), Numbers::default());
     let mut by_thread: Vec<(u32, u16, Numbers)> = Vec::new();
     for of_stack in rows.chunk_by(|a, b| a.stack == b.stack) {
-        let (stack_live, stack_ever) = of_all(of_stack, origins, period);
+        let (stack_live, stack_ever) = of_all(of_stack, origins, scale);
         live.add(stack_live);
         ever.add(stack_ever);
         for of_thread in threads(of_stack) {
             let Some(Row { thread, name, .. }) = of_thread.last().copied() else { continue };
-            push(&mut by_thread, (thread, name, distorted(sum(of_thread, origins), period)))?;
+            push(&mut by_thread, (thread, name, distorted(sum(of_thread, origins, scale), scale)))?;
         }
     }
     line(out, b"*", live, ever, b"")?;
@@ -183,19 +196,19 @@ fn head<S: Sink>(
     Ok(())
 }
 
-fn sum(rows: &[Row], origins: &Origins) -> Sum {
+fn sum(rows: &[Row], origins: &Origins, scale: Scale) -> Sum {
     let mut sum = Sum::default();
     for row in rows {
         let origin = origins.get(row.bucket);
-        sum.add(row.count, origin.usable, origin.period);
+        sum.add(row.count, origin.usable, origin.period, scale);
     }
     sum
 }
 
 /// What lives of a stack's rows, and what was ever allocated.
-fn of_all(rows: &[Row], origins: &Origins, period: u64) -> (Numbers, Numbers) {
+fn of_all(rows: &[Row], origins: &Origins, scale: Scale) -> (Numbers, Numbers) {
     let (ever, live) = rows.split_at(rows.partition_point(|row| row.thread == 0));
-    (distorted(sum(live, origins), period), distorted(sum(ever, origins), period))
+    (distorted(sum(live, origins, scale), scale), distorted(sum(ever, origins, scale), scale))
 }
 
 /// A stack's live rows by thread.
@@ -226,6 +239,7 @@ mod tests {
     use super::*;
 
     const R: u64 = 512 << 10;
+    const SCALE: Scale = Scale { period: R, unbiased: true };
 
     /// As jeprof reads a line.
     fn read(numbers: Numbers, period: u64) -> Sum {
@@ -238,8 +252,8 @@ mod tests {
     fn one_size_comes_back_exactly() {
         for (count, usable) in [(1, 16), (7, 64), (3, 4096), (1, 512 << 10), (5, 8 << 20), (2, 3 << 30)] {
             let mut sum = Sum::default();
-            sum.add(count, usable, R);
-            assert_eq!(distorted(sum, R), Numbers { objects: count, bytes: count * usable });
+            sum.add(count, usable, R, SCALE);
+            assert_eq!(distorted(sum, SCALE), Numbers { objects: count, bytes: count * usable });
         }
     }
 
@@ -251,9 +265,9 @@ mod tests {
             for _ in 0..1 + state % 6 {
                 state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 count += 1;
-                sum.add(1 + (state >> 60), 16 << ((state >> 40) % 22), R);
+                sum.add(1 + (state >> 60), 16 << ((state >> 40) % 22), R, SCALE);
             }
-            let back = read(distorted(sum, R), R);
+            let back = read(distorted(sum, SCALE), R);
             let error = (back.bytes - sum.bytes).abs();
             assert!(error <= 1e-6 * sum.bytes + 2.0, "{count}: {sum:?} became {back:?}");
         }
@@ -262,9 +276,18 @@ mod tests {
     #[test]
     fn every_byte_sampled() {
         let mut sum = Sum::default();
-        sum.add(3, 48, 1);
-        sum.add(1, 4096, 1);
-        assert_eq!(distorted(sum, 1), Numbers { objects: 4, bytes: 4240 });
-        assert_eq!(distorted(Sum::default(), R), Numbers::default());
+        let scale = Scale { period: 1, unbiased: true };
+        sum.add(3, 48, 1, scale);
+        sum.add(1, 4096, 1, scale);
+        assert_eq!(distorted(sum, scale), Numbers { objects: 4, bytes: 4240 });
+        assert_eq!(distorted(Sum::default(), SCALE), Numbers::default());
+    }
+
+    #[test]
+    fn samples_as_they_are() {
+        let (mut sum, scale) = (Sum::default(), Scale { period: R, unbiased: false });
+        sum.add(3, 48, R, scale);
+        sum.add(1, 4096, R, scale);
+        assert_eq!(distorted(sum, scale), Numbers { objects: 4, bytes: 4240 });
     }
 }

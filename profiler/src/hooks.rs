@@ -137,10 +137,13 @@ unsafe extern "C" fn usual(frames: *mut *mut c_void, length: *mut c_uint, room: 
 
 /// Reads and sets one, with jemalloc's answers.
 pub fn control(call: &mut Call<'_>, which: Which) -> Result<(), Code> {
-    if !call.reads() && !call.writes() {
+    if !call.has_buffer() && !call.writes() {
         return Err(Code::EINVAL);
     }
     let profiler = HEAP.observer();
+    if call.writes() && !profiler.settings.enabled.load(Ordering::Relaxed) {
+        return Err(Code::ENOENT);
+    }
     let place = &profiler.hooks.0[which as usize];
     let written = call.written::<usize>()?;
     let before = match (which, place.load(Ordering::Relaxed)) {
@@ -148,9 +151,6 @@ pub fn control(call: &mut Call<'_>, which: Which) -> Result<(), Code> {
         (_, set) => set,
     };
     if let Some(hook) = written {
-        if !profiler.settings.enabled.load(Ordering::Relaxed) {
-            return Err(Code::ENOENT);
-        }
         if which == Which::Backtrace && hook == 0 {
             return Err(Code::EINVAL);
         }

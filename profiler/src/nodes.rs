@@ -53,6 +53,9 @@ fn active(call: &mut Call<'_>) -> Answer {
 }
 
 fn gdump(call: &mut Call<'_>) -> Answer {
+    if call.writes() {
+        enabled()?;
+    }
     flag(call, &profiler().settings.maximum_dumps, || {})
 }
 
@@ -193,6 +196,9 @@ fn epoch(call: &mut Call<'_>) -> Answer {
 }
 
 fn thread_active(call: &mut Call<'_>) -> Answer {
+    if call.writes() {
+        enabled()?;
+    }
     let written = call.written_bool()?;
     let init = profiler().settings.thread_active_init.load(Ordering::Relaxed);
     let before = HEAP.with_slot(|slot| match slot.words[word::CHOICES] & (choice::ACTIVE | choice::INACTIVE) {
@@ -200,7 +206,6 @@ fn thread_active(call: &mut Call<'_>) -> Answer {
         chosen => chosen == choice::ACTIVE,
     });
     if let Some(on) = written {
-        enabled()?;
         HEAP.with_slot(|slot| {
             let choices = &mut slot.words[word::CHOICES];
             *choices &= !(choice::ACTIVE | choice::INACTIVE);
@@ -298,6 +303,7 @@ pub static NODES: &[Node] = &[
     read_only!("opt.prof_final", |p, c| c.read_bool(on(&p.settings.final_dump))),
     read_only!("opt.prof_gdump", |p, c| c.read_bool(p.settings.configured().maximum_dumps)),
     read_only!("opt.prof_accum", |p, c| c.read_bool(on(&p.settings.accumulate))),
+    read_only!("opt.prof_unbias", |p, c| c.read_bool(on(&p.settings.unbiased))),
     read_only!("opt.prof_leak", |p, c| c.read_bool(on(&p.settings.leak))),
     read_only!("opt.prof_leak_error", |p, c| c.read_bool(on(&p.settings.leak_error))),
     read_only!("opt.prof_bt_max", |p, c| c.read(p.settings.depth.load(Ordering::Relaxed))),

@@ -113,6 +113,8 @@ pub struct Settings {
     pub maximum_dumps: AtomicBool,
     /// `prof_accum`: accepted; allocated counts are always kept.
     pub accumulate: AtomicBool,
+    /// `prof_unbias`: the numbers of jemalloc's text are those from which readers make estimates.
+    pub unbiased: AtomicBool,
     /// `prof_leak`.
     pub leak: AtomicBool,
     /// `prof_leak_error`.
@@ -166,6 +168,7 @@ impl Settings {
             final_dump: AtomicBool::new(false),
             maximum_dumps: AtomicBool::new(false),
             accumulate: AtomicBool::new(true),
+            unbiased: AtomicBool::new(true),
             leak: AtomicBool::new(false),
             leak_error: AtomicBool::new(false),
             pid_namespace: AtomicBool::new(false),
@@ -252,6 +255,7 @@ impl Settings {
             b"prof_log" => &self.log,
             b"prof_stats" => &self.stats,
             b"prof_accum" => &self.accumulate,
+            b"prof_unbias" => &self.unbiased,
             b"prof_leak" => &self.leak,
             b"prof_leak_error" => &self.leak_error,
             b"prof_pid_namespace" => &self.pid_namespace,

@@ -57,7 +57,7 @@ fn names_answer_as_in_jemalloc() {
     assert_eq!(read::<bool>("opt.prof"), Ok(false));
     assert_eq!(read::<bool>("prof.active"), Ok(false));
     assert_eq!((write("prof.active", false), write("prof.active", true)), (0, ENOENT));
-    assert_eq!((write("prof.gdump", false), write("prof.gdump", true)), (0, ENOENT));
+    assert_eq!((write("prof.gdump", false), write("prof.gdump", true)), (ENOENT, ENOENT));
     for name in ["prof.dump", "prof.prefix", "prof.reset", "thread.prof.name"] {
         assert_eq!(call(name), ENOENT, "{name}");
     }

@@ -174,7 +174,7 @@ mod tests {
             "zero:TRUE",
             "bin_shards:1-160:65",
             "bin_shards:1-160",
-            "slab_sizes:1-2:3|",
+            "slab_sizes:1-2:3||",
             "tcache_ncached_max:x",
             "hpa_dirty_mult:much",
             "thp:nev",

@@ -2,6 +2,7 @@
 
 use core::ffi::CStr;
 
+use crate::decay::Decay;
 use crate::observer::OptionVerdict;
 use crate::size::{self, NBINS};
 
@@ -72,8 +73,6 @@ const fn within(min: u64, max: u64) -> Bounds {
 }
 
 const ANY: Bounds = within(0, u64::MAX);
-/// The largest decay time: what fits in nanoseconds.
-const DECAY_MS_MAX: i64 = i64::MAX / 1_000_000;
 const HUGE_PAGE: u64 = crate::sys::HUGE_PAGE as u64;
 const PAGE: u64 = crate::sys::PAGE as u64;
 
@@ -104,12 +103,12 @@ pub static OPTIONS: &[Entry] = &[
     real("narenas", Field::Special(narenas)),
     real("narenas_ratio", Field::Special(|o, v| fixed(v, &mut o.narenas_ratio, u32::MAX))),
     real("percpu_arena", Field::Word(|o| &mut o.percpu_arena)),
-    real("oversize_threshold", Field::Size(|o| &mut o.oversize_threshold, within(0, size::MAX_SIZE_CLASS as u64))),
+    real("oversize_threshold", Field::Special(oversize_threshold)),
     without_effect("bin_shards", Field::Special(bin_shards)),
     real("slab_sizes", Field::Special(slab_sizes)),
     real("lg_extent_max_active_fit", Field::Size(|o| &mut o.lg_extent_max_active_fit, within(0, 64))),
-    real("dirty_decay_ms", Field::Signed(|o| &mut o.dirty_decay_ms, -1, DECAY_MS_MAX)),
-    real("muzzy_decay_ms", Field::Signed(|o| &mut o.muzzy_decay_ms, -1, DECAY_MS_MAX)),
+    real("dirty_decay_ms", Field::Signed(|o| &mut o.dirty_decay_ms, -1, Decay::MS_MAX)),
+    real("muzzy_decay_ms", Field::Signed(|o| &mut o.muzzy_decay_ms, -1, Decay::MS_MAX)),
     flag("background_thread", |o| &mut o.background_thread),
     real("max_background_threads", Field::Size(|o| &mut o.max_background_threads, clip(1, 4096))),
     real("thp", Field::Word(|o| &mut o.thp)),
@@ -178,7 +177,7 @@ pub(super) fn set(entry: &Entry, options: &mut Options, value: &[u8]) -> OptionV
             bounded(value, bounds).map(|n| *field(options) = n as u32)
         }
         Field::Size(field, bounds) => bounded(value, bounds).map(|n| *field(options) = n as usize),
-        Field::Wide(field) => value::number(value).ok_or(OptionVerdict::Invalid).map(|n| *field(options) = n),
+        Field::Wide(field) => value::wrapped(value).ok_or(OptionVerdict::Invalid).map(|n| *field(options) = n),
         Field::Signed(field, min, max) => match value::signed(value) {
             None => Err(OptionVerdict::Invalid),
             Some(n) if n < min || n > max => Err(OptionVerdict::OutOfRange),
@@ -227,6 +226,16 @@ fn narenas(options: &mut Options, value: &[u8]) -> OptionVerdict {
         }
         Err(verdict) => verdict,
     }
+}
+
+/// Below the smallest large size nothing is oversize, as in jemalloc.
+fn oversize_threshold(options: &mut Options, value: &[u8]) -> OptionVerdict {
+    match value::clipped(value, 0, size::MAX_SIZE_CLASS as u64, false) {
+        Ok(bytes) if bytes < size::large_class_size(0) as u64 => options.oversize_threshold = 0,
+        Ok(bytes) => options.oversize_threshold = bytes as usize,
+        Err(verdict) => return verdict,
+    }
+    OptionVerdict::Accepted
 }
 
 fn lg_tcache_max(options: &mut Options, value: &[u8]) -> OptionVerdict {

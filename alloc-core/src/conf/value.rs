@@ -41,7 +41,7 @@ pub fn number(value: &[u8]) -> Option<u64> {
 }
 
 /// A number of 64 bits; a minus sign wraps it around, as `strtoumax` has it.
-fn wrapped(value: &[u8]) -> Option<u64> {
+pub(super) fn wrapped(value: &[u8]) -> Option<u64> {
     magnitude(value).map(|(n, negative)| if negative { n.wrapping_neg() } else { n })
 }
 
@@ -130,8 +130,8 @@ pub fn ranges(value: &[u8]) -> impl Iterator<Item = Option<Range>> + '_ {
         let end = text.iter().position(|&b| b == b'|');
         let item = range(&text[..end.unwrap_or(text.len())]);
         rest = match (end, item) {
-            // A bar at the end has nothing behind it, which is a fault like any other.
-            (Some(end), Some(_)) => Some(&text[end + 1..]),
+            // Nothing behind the last bar is no fault, as in jemalloc.
+            (Some(end), Some(_)) if end + 1 < text.len() => Some(&text[end + 1..]),
             _ => None,
         };
         Some(item)
@@ -209,7 +209,8 @@ mod tests {
         let all: Vec<_> = ranges(b"1-4096:17|100-200:1").collect();
         let range = |start, end, value| Some(Range { start, end, value });
         assert_eq!(all, [range(1, 4096, 17), range(100, 200, 1)]);
-        for bad in ["", "1", "1-2", "1-2:", "1-:3", "-2:3", "x-2:3", "1:2-3", "1-2:3|", "1-2:-3"] {
+        assert_eq!(ranges(b"1-2:3|").collect::<Vec<_>>(), [range(1, 2, 3)]);
+        for bad in ["", "1", "1-2", "1-2:", "1-:3", "-2:3", "x-2:3", "1:2-3", "1-2:3||", "1-2:-3"] {
             assert!(ranges(bad.as_bytes()).any(|item| item.is_none()), "{bad}");
         }
     }

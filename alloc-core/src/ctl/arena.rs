@@ -104,7 +104,7 @@ fn retain_grow_limit(call: &mut Call<'_>) -> Result<(), Code> {
     }
     let index = index(call)?;
     let wanted = call.written::<usize>()?;
-    if wanted.is_some_and(|bytes| bytes < PAGE) {
+    if wanted.is_some_and(|bytes| !(PAGE..=size::MAX_SIZE_CLASS).contains(&bytes)) {
         return Err(Code::EFAULT);
     }
     let before = call.heap.arena_grow_limit(index, wanted).ok_or(Code::EFAULT)?;

@@ -123,6 +123,9 @@ pub(super) static NODES: &[Node] = &[
     Node {
         name: "experimental.arenas.<i>.pactivep",
         handler: |c| {
+            if !c.reads() || c.old_room() != core::mem::size_of::<usize>() {
+                return Err(Code::EINVAL);
+            }
             c.read_only()?;
             let counter = c.heap.active_pages_counter(c.index(2) as u32).ok_or(Code::ENOENT)?;
             c.read(counter)

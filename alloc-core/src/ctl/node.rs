@@ -197,6 +197,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Whether the caller names a buffer to read into, be its length known or not.
+    pub fn has_buffer(&self) -> bool {
+        self.reads() || !self.old.is_null()
+    }
+
     /// Whether the caller wants to write.
     pub fn writes(&self) -> bool {
         match &self.as_text {
