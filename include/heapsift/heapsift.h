@@ -168,7 +168,9 @@ extern void (*malloc_message)(void *cbopaque, const char *text);
 typedef struct extent_hooks_s extent_hooks_t;
 
 /* Memory of `size` bytes aligned to `alignment`, at `new_addr` unless that is null; null: there is none. *zero and *commit
- * say what is wanted; they must be set to what the memory is. */
+ * say what is wanted; they must be set to what the memory is. EXTENT_ALLOC_FLAG_PINNED, added to the address, says that
+ * pages can't be given back one by one, as those of HugeTLB. */
+#define EXTENT_ALLOC_FLAG_PINNED 1
 typedef void *extent_alloc_t(extent_hooks_t *hooks, void *new_addr, size_t size, size_t alignment, bool *zero,
                              bool *commit, unsigned arena);
 /* Takes memory back; true: the arena keeps it. */
