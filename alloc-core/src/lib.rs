@@ -24,6 +24,8 @@ pub mod events;
 pub mod extent;
 pub mod heap;
 mod introspect;
+#[cfg(debug_assertions)]
+pub mod invariants;
 pub mod lock;
 pub mod made;
 pub mod message;

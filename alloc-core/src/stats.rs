@@ -196,7 +196,7 @@ pub struct ArenaStats {
 
 impl ArenaStats {
     /// Nothing.
-    const NONE: ArenaStats = ArenaStats {
+    pub const NONE: ArenaStats = ArenaStats {
         initialized: false,
         nthreads: 0,
         uptime_ns: 0,

@@ -15,6 +15,21 @@ impl Pages {
     /// # Safety
     /// Nobody else allocates or frees in the arena meanwhile; `f` may free the extent that it gets.
     pub unsafe fn for_each_active(&self, mut f: impl FnMut(*mut Extent)) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.for_each_extent(|extent| {
+                if (*extent).state() == State::Active {
+                    f(extent);
+                }
+            });
+        }
+    }
+
+    /// Calls `f` with each extent, free ones too. Only for arenas that track their extents.
+    ///
+    /// # Safety
+    /// As [`Pages::for_each_active`].
+    pub unsafe fn for_each_extent(&self, mut f: impl FnMut(*mut Extent)) {
         // Pages are added in front only.
         let mut page = self.inner.lock().descriptors.newest_page();
         while !page.is_null() {
@@ -22,7 +37,7 @@ impl Pages {
                 // SAFETY: pages of such a set are never given back, and the state is atomic.
                 unsafe {
                     let extent = page.add(i);
-                    if (*extent).state() == State::Active {
+                    if (*extent).state() != State::Unused {
                         f(extent);
                     }
                 }

@@ -1,0 +1,107 @@
+//! What must hold of extents between operations, laid open for tests. Only in builds with assertions.
+
+use core::sync::atomic::Ordering;
+
+use crate::extent::{Extent, State};
+use crate::heap::Heap;
+use crate::observer::Observer;
+use crate::pagemap::{FLAG, PageMap};
+use crate::size::{self, NBINS};
+use crate::sys::{LG_PAGE, PAGE};
+
+/// An extent as it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct ExtentView {
+    /// First byte.
+    pub address: usize,
+    /// Length in bytes.
+    pub bytes: usize,
+    /// What it is.
+    pub state: State,
+    /// The class of a slab, 1 to [`NBINS`]; `None` for all else.
+    pub slab_class: Option<usize>,
+    /// Free regions of a slab.
+    pub free_regions: usize,
+}
+
+/// Fails where the page map doesn't say of an extent what its descriptor says.
+fn check_map(map: &PageMap, extent: &Extent) {
+    let found = |address: usize| core::ptr::eq(map.extent(address), extent);
+    assert!(extent.address().is_multiple_of(PAGE) && extent.bytes().is_multiple_of(PAGE) && extent.bytes() > 0, "{extent:?}");
+    assert!(found(extent.address()), "{extent:?}: another one at its first page");
+    if extent.state() != State::Active {
+        assert!(found(extent.end() - PAGE), "{extent:?}: another one at its last page");
+        return;
+    }
+    let is_slab = (1..=NBINS).contains(&extent.class());
+    for page in 0..if is_slab { extent.pages() } else { 1 } {
+        let address = extent.address() + (page << LG_PAGE);
+        assert!(found(address), "{extent:?}: another one at page {page}");
+        let (byte, sampled) = (map.class_byte(address), extent.samples.load(Ordering::Relaxed) > 0);
+        // Without the flat array all bytes are 0.
+        let expected = if is_slab { extent.class() as u8 | if sampled { FLAG } else { 0 } } else { byte };
+        assert!(byte == expected || map.flat().1 == crate::pagemap::NO_MAP_SHIFT, "{extent:?}: class byte {byte:#x}");
+    }
+}
+
+impl Extent {
+    /// Fails unless a slab's bitmap has as many free regions as its count says.
+    fn check_bitmap(&self) {
+        let regions = size::regions(self.class());
+        // SAFETY: a slab's body is its bitmap; the caller keeps others from changing it.
+        let free = unsafe { &self.body.free };
+        let ones: usize = free.iter().map(|word| word.count_ones() as usize).sum();
+        let inside: usize = (0..regions).filter(|region| free[region / 64] >> (region % 64) & 1 != 0).count();
+        assert_eq!((ones, inside), (self.free_regions as usize, self.free_regions as usize), "{self:?}");
+        assert_eq!(self.bytes(), size::slab_pages(self.class() - 1) << LG_PAGE, "{self:?}");
+    }
+}
+
+impl<O: Observer> Heap<O> {
+    /// Checks each extent of a program's own arena, and shows it. Panics where the page map, a slab's bitmap or its count
+    /// contradict each other. Nobody else may use the arena meanwhile.
+    pub fn check_arena(&'static self, index: u32, mut show: impl FnMut(ExtentView)) {
+        let Some(arena) = self.core.arenas.get(index as usize).filter(|_| self.is_made(index as usize)) else {
+            panic!("arena {index} is no arena of the program");
+        };
+        // SAFETY: the caller keeps others out, and nothing is freed here.
+        unsafe {
+            arena.pages.for_each_extent(|extent| {
+                let extent = &*extent;
+                check_map(&self.core.shared.map, extent);
+                assert_eq!(extent.arena(), index as usize, "{extent:?}");
+                let is_slab = extent.state() == State::Active && (1..=NBINS).contains(&extent.class());
+                if is_slab {
+                    extent.check_bitmap();
+                }
+                show(ExtentView {
+                    address: extent.address(),
+                    bytes: extent.bytes(),
+                    state: extent.state(),
+                    slab_class: is_slab.then(|| extent.class()),
+                    free_regions: if is_slab { extent.free_regions as usize } else { 0 },
+                });
+            });
+        }
+    }
+
+    /// Checks the extent of a block that the caller has, as [`Heap::check_arena`] does, and that the block begins where one
+    /// of its class does and isn't free. Nobody else may use its slab meanwhile.
+    pub fn check_block(&'static self, block: *const u8) {
+        // SAFETY: descriptors are never unmapped.
+        let Some(extent) = (unsafe { self.core.shared.map.extent(block.addr()).as_ref() }) else {
+            panic!("{block:?} is in no extent");
+        };
+        assert_eq!(extent.state(), State::Active, "{extent:?} of {block:?}");
+        check_map(&self.core.shared.map, extent);
+        if !(1..=NBINS).contains(&extent.class()) {
+            assert_eq!(extent.address(), block.addr(), "{extent:?}");
+            return;
+        }
+        extent.check_bitmap();
+        let region = size::region_index(extent.class(), block.addr() - extent.address());
+        assert_eq!(extent.address() + region * size::class_bytes(extent.class()), block.addr(), "{extent:?}");
+        // SAFETY: as in `check_bitmap`.
+        assert_eq!(unsafe { extent.body.free[region / 64] } >> (region % 64) & 1, 0, "{extent:?}: {block:?} is free");
+    }
+}

@@ -1,0 +1,45 @@
+//! Long sequences of random operations against a model.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod sequence;
+
+use alloc_core::Heap;
+use common::Nobody;
+use sequence::{Bytes, Model, Op};
+
+static HEAP: Heap<Nobody> = Heap::new(Nobody);
+
+/// Operations that are drawn, from bytes as a fuzzer would give them.
+fn draw(count: u64, seed: u64) {
+    let mut model = Model::new(&HEAP);
+    let (mut state, mut bytes, mut done) = (seed, vec![0u8; 4096], 0);
+    while done < count {
+        for chunk in bytes.chunks_exact_mut(8) {
+            // xorshift64*.
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            chunk.copy_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+        }
+        let mut rest = Bytes(&bytes);
+        while let Some(op) = Op::read(&mut rest) {
+            model.run(op);
+            done += 1;
+        }
+        // Often while there is little, so that a fault is found near where it was made.
+        if done < 20_000 || (done / 500) % 100 == 0 {
+            model.check_heap();
+        }
+    }
+    model.check_heap();
+    model.finish();
+}
+
+#[test]
+fn a_heap_is_as_the_model_says() {
+    let is_long = std::env::var_os("HEAPSIFT_LONG").is_some_and(|value| value == "1");
+    for seed in 1..=4u64 {
+        draw(if is_long { 2_500_000 } else { 100_000 }, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    }
+}
