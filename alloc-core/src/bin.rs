@@ -11,6 +11,10 @@ use crate::lock::{Mutex, Rank};
 use crate::pages::{Pages, Shared};
 use crate::pairing::PairingHeap;
 use crate::size;
+use crate::sys;
+
+/// So many blocks of a batch are asked of memory before they are needed.
+const AHEAD: usize = 16;
 
 /// Counters of a bin, as jemalloc names them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -143,7 +147,12 @@ impl Inner {
                 while *bits != 0 && taken < want {
                     let region = word * 64 + bits.trailing_zeros() as usize;
                     *bits &= *bits - 1;
-                    *out.add(taken) = base.add(region * region_bytes);
+                    let block = base.add(region * region_bytes);
+                    *out.add(taken) = block;
+                    // The program will write to the first ones in a moment.
+                    if taken < AHEAD {
+                        sys::prefetch_for_write(block);
+                    }
                     taken += 1;
                 }
                 if taken == want {
@@ -201,8 +210,6 @@ impl Inner {
             }
             *word |= bit;
             (*slab).free_regions += 1;
-            self.counts.ndalloc += 1;
-            self.counts.curregs = self.counts.curregs.wrapping_sub(1);
             if slab == self.current {
                 return;
             }
@@ -350,12 +357,24 @@ impl Bin {
         visit: Visit,
     ) -> usize {
         let mut left = 0;
+        // The slabs of the next blocks: their descriptors come from memory while others are at work.
+        let mut slabs = [null_mut::<Extent>(); AHEAD];
+        let slab_of = |i: usize| {
+            // SAFETY: the caller passes `count` blocks, of which this is one.
+            let slab = shared.map.extent(unsafe { (*blocks.add(i)).addr() });
+            sys::prefetch_for_write(slab);
+            slab
+        };
+        (0..count.min(AHEAD)).for_each(|i| slabs[i] = slab_of(i));
         let mut inner = self.inner.lock();
         for i in 0..count {
+            let slab = slabs[i % AHEAD];
+            if i + AHEAD < count {
+                slabs[i % AHEAD] = slab_of(i + AHEAD);
+            }
             // SAFETY: the caller passes `count` blocks, all in slabs, which are registered by page.
             unsafe {
                 let block = *blocks.add(i);
-                let slab = shared.map.extent(block.addr());
                 if (*slab).arena() == arena {
                     inner.put(class, slab, block.addr(), empty);
                 } else {
@@ -364,6 +383,8 @@ impl Bin {
                 }
             }
         }
+        inner.counts.ndalloc += (count - left) as u64;
+        inner.counts.curregs = inner.counts.curregs.wrapping_sub(count - left);
         inner.counts.nflushes += u64::from(visit.by_cache);
         inner.counts.nrequests += visit.requests;
         left

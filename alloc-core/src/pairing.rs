@@ -33,6 +33,43 @@ impl PairingHeap {
         self.root.is_null()
     }
 
+    /// An extent that `fits`, among the first `tries` of a walk from the root; null when none of them does.
+    pub fn some(&self, tries: usize, fits: impl Fn(*const Extent) -> bool) -> *mut Extent {
+        let mut at = self.root;
+        for _ in 0..tries {
+            if at.is_null() || fits(at) {
+                return at;
+            }
+            // SAFETY: all that links lead to is in this heap.
+            at = unsafe { Self::after(at) };
+        }
+        null_mut()
+    }
+
+    /// The next one of a walk that comes to parents before their children; null after the last one.
+    ///
+    /// # Safety
+    /// `extent` is in a heap.
+    unsafe fn after(mut extent: *mut Extent) -> *mut Extent {
+        // SAFETY: all extents reached by links are in the heap.
+        unsafe {
+            if !(*extent).links.child.is_null() {
+                return (*extent).links.child;
+            }
+            while !extent.is_null() && (*extent).links.sibling.is_null() {
+                // Up to the parent, past the siblings on the left.
+                loop {
+                    let below = extent;
+                    extent = (*extent).links.previous;
+                    if extent.is_null() || (*extent).links.child == below {
+                        break;
+                    }
+                }
+            }
+            if extent.is_null() { extent } else { (*extent).links.sibling }
+        }
+    }
+
     /// Makes `a` and `b` one tree.
     ///
     /// # Safety
@@ -212,6 +249,10 @@ mod tests {
                 _ => {}
             }
         }
+        let fits = |wanted: *const Extent| heap.some(usize::MAX, |e| core::ptr::eq(e, wanted)) == wanted.cast_mut();
+        assert!(shadow.iter().all(|&(_, e)| fits(e)), "a walk comes to all of them");
+        assert!(heap.some(usize::MAX, |_| false).is_null());
+        assert!(shadow.len() > 100 && heap.some(0, |_| true).is_null());
         let mut last = (0, 0);
         while !heap.is_empty() {
             let first = heap.remove_first();

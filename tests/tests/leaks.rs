@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use heapsift_tests::artifacts::Scratch;
+use heapsift_tests::statistics::failures_allowed;
 use heapsift_tests::{Program, by_length, command, fixture};
 
 /// Name and shape of each site that is not steady, in the order in which they are named.
@@ -69,5 +70,8 @@ fn leaks_of_programs_drawn_by_lot_are_found() {
     }
     println!("{found} of {leaks} leaks found in {runs} programs, {} of them wrong", failures.len());
     assert!(failures.len() <= runs as usize / 20, "{}", failures.join("\n"));
-    assert!(found * 10 >= leaks * 9, "{found} of {leaks}");
+    // Nineteen in twenty are found; of the few leaks of a short run, more may be missed by chance.
+    let missed = u32::try_from(leaks - found).expect("few leaks");
+    let allowed = failures_allowed(u32::try_from(leaks).expect("few leaks"), 0.05, 0.001);
+    assert!(missed <= allowed, "{found} of {leaks}, {allowed} may be missed");
 }

@@ -12,6 +12,10 @@ const WORDS: usize = NPAGE_CLASSES.div_ceil(64);
 
 /// Requests of so many pages take the extent that fits best.
 const BEST_FIT_PAGES: usize = 8;
+/// Requests of so many pages look for a tight fit first, since what is left over is then worth the search.
+const TIGHT_FIT_PAGES: usize = 64;
+/// So many extents are looked at for that.
+const TIGHT_FIT_TRIES: usize = 8;
 
 /// The smallest class that holds `pages` (at least 1).
 #[inline]
@@ -148,6 +152,12 @@ impl Cache {
         if start >= NPAGE_CLASSES {
             return null_mut();
         }
+        if pages >= TIGHT_FIT_PAGES {
+            let tight = self.tight_fit(pages);
+            if !tight.is_null() {
+                return tight;
+            }
+        }
         let mut best: *mut Extent = null_mut();
         let mut word = start / 64;
         let mut bits = self.occupied[word] & (u64::MAX << (start % 64));
@@ -173,6 +183,13 @@ impl Cache {
             }
             bits = self.occupied[word];
         }
+    }
+
+    /// An extent of the class below that is long enough all the same: the classes are a quarter apart, and a block that
+    /// comes back is just as long as the next one of its size. Null: the few that are looked at are shorter.
+    fn tight_fit(&self, pages: usize) -> *mut Extent {
+        // SAFETY: what is in a heap is a live extent, and the lock over this cache is held.
+        self.heaps[class_floor(pages)].some(TIGHT_FIT_TRIES, |extent| unsafe { (*extent).pages() >= pages })
     }
 
     /// The first extent of each size class, the largest classes first.

@@ -9,7 +9,7 @@ mod arch;
 pub mod extra;
 pub mod socket;
 
-pub use arch::{Entry, entry, load_byte, stack_pointer, syscall, thread_pointer, ticks};
+pub use arch::{Entry, entry, load_byte, prefetch_for_write, stack_pointer, syscall, thread_pointer, ticks};
 
 /// An error number of the kernel (`ENOMEM` and the like), positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

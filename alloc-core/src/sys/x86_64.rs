@@ -79,6 +79,14 @@ pub fn entry() -> Entry {
     Entry { pc, sp, bp }
 }
 
+/// Asks for the cache line at an address, to be written to: nothing happens when there is no memory.
+#[inline]
+pub fn prefetch_for_write<T>(address: *const T) {
+    // SAFETY: a hint, which reads and writes nothing as far as the program can tell, at any address. Processors without
+    // it take it for a no-op.
+    unsafe { asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly)) };
+}
+
 /// A counter that grows by some billions a second: cheaper than a clock, for telling whether to look at one.
 #[inline]
 pub fn ticks() -> u64 {
