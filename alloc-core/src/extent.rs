@@ -147,6 +147,12 @@ impl Extent {
         self.class.load(Ordering::Relaxed) as usize
     }
 
+    /// Whether the class is one of slabs. Of an extent in use: whether it is a slab.
+    #[inline]
+    pub fn is_slab(&self) -> bool {
+        (1..=NBINS).contains(&self.class())
+    }
+
     /// Index of the arena that the descriptor belongs to.
     #[inline]
     pub fn arena(&self) -> usize {
@@ -204,12 +210,11 @@ impl Extent {
         if self.samples.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        let class = self.class();
-        if !(1..=NBINS).contains(&class) {
+        if !self.is_slab() {
             return true;
         }
         // Relaxed: whoever frees the block has it from the thread that allocated it, and its bit was set before that.
-        let region = size::region_index(class, address - self.address());
+        let region = size::region_index(self.class(), address - self.address());
         self.sampled_regions.load(Ordering::Relaxed) >> (region % 32) & 1 != 0
     }
 

@@ -9,7 +9,7 @@ use crate::heap::{Heap, INTERNAL_ARENA};
 use crate::message::Decimal;
 use crate::observer::Observer;
 use crate::pages::hooks::{self, ExtentHooks};
-use crate::size::{self, NBINS};
+use crate::size;
 use crate::sys;
 use crate::thread::Kind;
 use crate::tls;
@@ -300,7 +300,7 @@ impl<O: Observer> Heap<O> {
         unsafe {
             let bytes = (*extent).bytes();
             let class = (*extent).class();
-            if !(1..=NBINS).contains(&class) {
+            if !(*extent).is_slab() {
                 return Utilization { blocks: 1, bytes, ..Utilization::default() };
             }
             let blocks = size::regions(class);

@@ -6,7 +6,7 @@ use crate::extent::{Extent, State};
 use crate::heap::Heap;
 use crate::observer::Observer;
 use crate::pagemap::{FLAG, PageMap};
-use crate::size::{self, NBINS};
+use crate::size;
 use crate::sys::{LG_PAGE, PAGE};
 
 /// An extent as it stands.
@@ -18,7 +18,7 @@ pub struct ExtentView {
     pub bytes: usize,
     /// What it is.
     pub state: State,
-    /// The class of a slab, 1 to [`NBINS`]; `None` for all else.
+    /// The class of a slab, 1 to [`size::NBINS`]; `None` for all else.
     pub slab_class: Option<usize>,
     /// Free regions of a slab.
     pub free_regions: usize,
@@ -33,7 +33,7 @@ fn check_map(map: &PageMap, extent: &Extent) {
         assert!(found(extent.end() - PAGE), "{extent:?}: another one at its last page");
         return;
     }
-    let is_slab = (1..=NBINS).contains(&extent.class());
+    let is_slab = extent.is_slab();
     for page in 0..if is_slab { extent.pages() } else { 1 } {
         let address = extent.address() + (page << LG_PAGE);
         assert!(found(address), "{extent:?}: another one at page {page}");
@@ -70,7 +70,7 @@ impl<O: Observer> Heap<O> {
                 let extent = &*extent;
                 check_map(&self.core.shared.map, extent);
                 assert_eq!(extent.arena(), index as usize, "{extent:?}");
-                let is_slab = extent.state() == State::Active && (1..=NBINS).contains(&extent.class());
+                let is_slab = extent.state() == State::Active && extent.is_slab();
                 if is_slab {
                     extent.check_bitmap();
                 }
@@ -94,7 +94,7 @@ impl<O: Observer> Heap<O> {
         };
         assert_eq!(extent.state(), State::Active, "{extent:?} of {block:?}");
         check_map(&self.core.shared.map, extent);
-        if !(1..=NBINS).contains(&extent.class()) {
+        if !extent.is_slab() {
             assert_eq!(extent.address(), block.addr(), "{extent:?}");
             return;
         }

@@ -97,7 +97,7 @@ impl<O: Observer> Heap<O> {
         unsafe {
             arena.pages.for_each_active(|extent| {
                 let class = (*extent).class();
-                let is_slab = (1..=NBINS).contains(&class);
+                let is_slab = (*extent).is_slab();
                 self.forget_all(extent, is_slab.then_some(class));
                 if is_slab {
                     let live = size::regions(class) - (*extent).free_regions as usize;

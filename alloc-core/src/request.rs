@@ -213,7 +213,7 @@ impl<O: Observer> Heap<O> {
         // SAFETY: the block is in use, so its extent is active and stays so.
         unsafe {
             let class = (*extent).class();
-            if (1..=NBINS).contains(&class) {
+            if (*extent).is_slab() {
                 self.arena_of(extent).bin(class).flag(class, extent, shared, address, sampled);
             } else {
                 (*extent).set_sampled(sampled);
@@ -450,9 +450,8 @@ impl<O: Observer> Heap<O> {
         // SAFETY: descriptors are never unmapped, and these fields are atomic.
         let valid = !extent.is_null()
             && unsafe {
-                let class = (*extent).class();
                 (*extent).state() == State::Active
-                    && ((1..=NBINS).contains(&class) || (*extent).address() == address)
+                    && ((*extent).is_slab() || (*extent).address() == address)
                     && address.wrapping_sub((*extent).address()) < (*extent).bytes()
             };
         if !valid {

@@ -138,8 +138,7 @@ impl<O: Observer> Heap<O> {
                 }
                 return true;
             }
-            let small = (1..=NBINS).contains(&(*extent).class());
-            if small || new_usable <= SMALL_MAX {
+            if (*extent).is_slab() || new_usable <= SMALL_MAX {
                 return false;
             }
             let arena = self.arena_of(extent);
