@@ -9,7 +9,8 @@
 //!
 //! A slope alone calls every cache that was filled during the series a leak. So the second half of the series is looked
 //! at for itself ([`shape`]): a leak still grows there, by more than sampling error, more than ordinary turnover
-//! (sign-flip test) and more than the site's own ups and downs explain, and keeps what it was given.
+//! (sign-flip test) and more than the site's own ups and downs explain, and keeps what it was given. It may do so by
+//! either of two clocks, seconds and the bytes that the program has allocated.
 
 mod lives;
 mod shape;
@@ -77,6 +78,8 @@ pub struct Site {
     pub probability: f64,
     /// The rate of false alarms among all sites that grow as surely.
     pub rate: f64,
+    /// Whether it grows more slowly in the second half, for certain.
+    pub is_slower: bool,
     /// Share of what it holds in the end that was there before the second half, where that is known.
     pub old: Option<f64>,
     /// Share of what came in the first half that is still there in the end, where that is known and something came.
@@ -119,6 +122,7 @@ impl Series {
         let mut graph = Graph::new(profile, columns, graph_options);
         let dumps = profile.sources.len();
         let (x, is_timed) = times(profile);
+        let work = if is_timed { work(profile) } else { None };
         let kinds = Kinds::new(profile, columns);
 
         let mut members: Vec<Vec<u32>> = vec![Vec::new(); graph.node_numbers()];
@@ -144,7 +148,7 @@ impl Series {
             .map(|node| {
                 let rows = &members[node.index as usize];
                 let lives = Lives::of(&kinds, rows, dumps);
-                shape::site(node, values(rows), &lives, &x)
+                shape::site(node, values(rows), &lives, &x, work.as_deref())
             })
             .collect();
         let rates = |probability: fn(&Site) -> f64| {
@@ -155,7 +159,7 @@ impl Series {
             rates(|site| site.slope.probability()).into_iter().zip(rates(|site| site.probability)).collect();
         for (site, (slope, steady)) in sites.iter_mut().zip(rates) {
             (site.slope_rate, site.rate) = (slope.unwrap_or(1.0), steady.unwrap_or(1.0));
-            site.shape = shape::shape(site, &x);
+            site.shape = shape::shape(site);
         }
         sites.sort_by_cached_key(|site| {
             let grown = site.values[dumps - 1].value - site.values[0].value;
@@ -176,4 +180,17 @@ fn times(profile: &Profile) -> (Vec<f64>, bool) {
         return (times.iter().map(|&time| (time - first) as f64 / 1e9).collect(), true);
     }
     ((0..times.len()).map(|at| at as f64).collect(), false)
+}
+
+/// The bytes that the program had allocated by each dump, since the first: how far its work had come. None where that
+/// isn't known, or where the program did nothing between two dumps.
+fn work(profile: &Profile) -> Option<Vec<f64>> {
+    let column = profile.sample_types.iter().position(|of| of.kind == "alloc_space")?;
+    let mut bytes = vec![0.0; profile.sources.len()];
+    for row in 0..profile.row_count() {
+        bytes[profile.source(row)] += profile.values(row)[column] as f64;
+    }
+    let first = *bytes.first()?;
+    bytes.iter_mut().for_each(|bytes| *bytes -= first);
+    bytes.windows(2).all(|pair| pair[0] < pair[1]).then_some(bytes)
 }

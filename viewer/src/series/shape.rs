@@ -43,6 +43,8 @@ impl Shape {
 const KEPT: f64 = 0.5;
 /// More than this share of all growth between two dumps: a step.
 const STEP: f64 = 0.6;
+/// Grows by less than this share of what it grew in the first half: it has slowed down.
+const SLOWER: f64 = 0.75;
 
 /// The first dump of the second half.
 pub fn middle(dumps: usize) -> usize {
@@ -50,22 +52,18 @@ pub fn middle(dumps: usize) -> usize {
 }
 
 /// A site without its rate and its shape, which depend on the others.
-pub fn site(node: Node, values: Vec<Estimate>, lives: &Lives, x: &[f64]) -> Site {
+///
+/// `work` is a second clock beside the seconds `x`. A machine that is busy with something else stops the program's work
+/// but not the time, and what grows with the work then looks as if it had slowed down or sped up. So growth that is
+/// steady by either clock is steady; the probability is multiplied by the number of chances there were.
+pub fn site(node: Node, values: Vec<Estimate>, lives: &Lives, x: &[f64], work: Option<&[f64]>) -> Site {
     let (dumps, middle) = (x.len(), middle(x.len()));
     let (slope, late) = (lives.slope(x, 0..dumps), lives.slope(x, middle..dumps));
-    let is_growth = slope.value > 0.0 && late.value > 0.0;
-    let probability = if is_growth {
-        [
-            slope.probability(),
-            late.probability(),
-            wander(&values, late, x, middle),
-            stats::sign_flip(&lives.turnover(middle, dumps - 1)),
-        ]
-        .into_iter()
-        .fold(0.0, f64::max)
-    } else {
-        1.0
-    };
+    let by_time = growth(&values, lives, x);
+    let probability =
+        work.map_or(by_time, |work| (by_time.min(growth(&values, lives, work)) * chances(x, work)).min(1.0));
+    let is_slower = is_slower(&values, late, x)
+        || work.is_some_and(|work| is_slower(&values, lives.slope(work, middle..dumps), work));
     let end = lives.weight(dumps - 1, |_, _| true);
     let is_known = lives.is_followed() && end > 0.0;
     let old = is_known.then(|| lives.weight(dumps - 1, |first, _| first <= middle) / end);
@@ -79,7 +77,55 @@ pub fn site(node: Node, values: Vec<Estimate>, lives: &Lives, x: &[f64]) -> Site
     });
     let (came, kept) = lives.kept(1..middle + 1, dumps - 1);
     let kept = (lives.is_followed() && came > 0.0).then(|| kept / came);
-    Site { node, values, slope, late, slope_rate: 1.0, probability, rate: 1.0, old, kept, age, shape: Shape::Steady }
+    Site {
+        node,
+        values,
+        slope,
+        late,
+        slope_rate: 1.0,
+        probability,
+        rate: 1.0,
+        is_slower,
+        old,
+        kept,
+        age,
+        shape: Shape::Steady,
+    }
+}
+
+/// The probability that what grows over the whole series and in its second half, by this clock, only seems to.
+fn growth(values: &[Estimate], lives: &Lives, clock: &[f64]) -> f64 {
+    let (dumps, middle) = (clock.len(), middle(clock.len()));
+    let (slope, late) = (lives.slope(clock, 0..dumps), lives.slope(clock, middle..dumps));
+    if slope.value <= 0.0 || late.value <= 0.0 {
+        return 1.0;
+    }
+    let chances = [
+        slope.probability(),
+        late.probability(),
+        wander(values, late, clock, middle),
+        stats::sign_flip(&lives.turnover(middle, dumps - 1)),
+    ];
+    chances.into_iter().fold(0.0, f64::max)
+}
+
+/// How many independent tests two clocks amount to: 1 where they agree, 2 where they have nothing in common. That is
+/// 2 − r², r their correlation (Nyholt 2004, "A simple correction for multiple testing", for two tests).
+fn chances(a: &[f64], b: &[f64]) -> f64 {
+    let mean = |list: &[f64]| list.iter().sum::<f64>() / list.len() as f64;
+    let (a_mean, b_mean) = (mean(a), mean(b));
+    let sum = |of: fn(f64, f64) -> f64| a.iter().zip(b).map(|(a, b)| of(a - a_mean, b - b_mean)).sum::<f64>();
+    let (square_a, square_b) = (sum(|a, _| a * a), sum(|_, b| b * b));
+    let common = sum(|a, b| a * b).powi(2);
+    if square_a * square_b > 0.0 { 2.0 - common / (square_a * square_b) } else { 2.0 }
+}
+
+/// Whether it has certainly slowed down in the second half, by this clock.
+fn is_slower(values: &[Estimate], late: Slope, clock: &[f64]) -> bool {
+    let middle = middle(clock.len());
+    let grown = values[middle].value as f64 - values[0].value as f64;
+    let early = grown / (clock[middle] - clock[0]).max(f64::MIN_POSITIVE);
+    late.interval().high < SLOWER * early
 }
 
 /// The probability that a series that wanders as this one does about its line has such a slope in its second half: the
@@ -102,8 +148,8 @@ fn wander(values: &[Estimate], late: Slope, x: &[f64], from: usize) -> f64 {
 }
 
 /// What it is, once its rate is known.
-pub fn shape(site: &Site, x: &[f64]) -> Shape {
-    let dumps = x.len();
+pub fn shape(site: &Site) -> Shape {
+    let dumps = site.values.len();
     if site.slope_rate >= SIGNIFICANT {
         return Shape::Steady;
     }
@@ -119,8 +165,19 @@ pub fn shape(site: &Site, x: &[f64]) -> Shape {
     if site.rate < SIGNIFICANT {
         return if site.kept.is_some_and(|kept| kept < KEPT) { Shape::Load } else { Shape::Leak };
     }
-    // Has it slowed down for certain?
-    let middle = middle(dumps);
-    let early = (values[middle] - values[0]) / (x[middle] - x[0]).max(f64::MIN_POSITIVE);
-    if site.late.interval().high < 0.75 * early { Shape::Plateau } else { Shape::Unclear }
+    if site.is_slower { Shape::Plateau } else { Shape::Unclear }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chances;
+
+    #[test]
+    fn two_clocks_are_one_to_two_tests() {
+        let even = [0.0, 1.0, 2.0, 3.0];
+        assert!((chances(&even, &[0.0, 5.0, 10.0, 15.0]) - 1.0).abs() < 1e-12);
+        assert_eq!(chances(&[-1.0, 1.0, -1.0, 1.0], &[-1.0, -1.0, 1.0, 1.0]), 2.0);
+        let paused = chances(&even, &[0.0, 1.0, 9.0, 10.0]);
+        assert!((1.05..1.2).contains(&paused), "{paused}");
+    }
 }
