@@ -120,9 +120,9 @@ pub enum Merge {
 }
 
 /// Sums messages of the profile asked about, and of what it is compared with, to one profile; then
-/// cuts the frames that the producer declared uninteresting. Before that, equal rows become one as far as
-/// `merge` says; sums do not need it.
-pub fn combine(new: Vec<Input>, base: Vec<Input>, merge: Merge) -> Result<Profile> {
+/// cuts the frames that the producer declared uninteresting. Before that, the profile asked about is scaled to the base if
+/// `normalise` says so, and equal rows become one as far as `merge` says; sums do not need it.
+pub fn combine(new: Vec<Input>, base: Vec<Input>, merge: Merge, normalise: bool) -> Result<Profile> {
     let mut builder = Builder::new();
     for (inputs, side) in [(new, Side::New), (base, Side::Base)] {
         for Input { path, message, rows } in inputs {
@@ -130,13 +130,25 @@ pub fn combine(new: Vec<Input>, base: Vec<Input>, merge: Merge) -> Result<Profil
         }
     }
     let mut profile = builder.finish();
+    if normalise {
+        // What is scaled is rounded: as in pprof, after equal rows of a side have become one. They stay apart where that
+        // would mix samples of different weight.
+        if profile.sources.windows(2).all(|pair| pair[0].period == pair[1].period) {
+            profile.merge_rows(false);
+        }
+        profile.normalise();
+    }
     match merge {
         Merge::Nothing => {}
         Merge::Sides => profile.merge_rows(false),
         Merge::All => profile.merge_rows(true),
     }
-    if merge != Merge::Nothing {
+    if merge != Merge::Nothing || normalise {
         profile.renumber();
+    }
+    // Only differences ask which rows are the same.
+    if profile.has_base() || profile.has_negative_values() {
+        profile.remember_groups();
     }
     profile.prune();
     Ok(profile)

@@ -43,6 +43,8 @@ pub struct Request<'a> {
     pub mean: bool,
     pub relative: bool,
     pub merge: Merge,
+    /// Paths of source files lose what only the machine that built them knew.
+    pub trims_paths: bool,
 }
 
 impl<'a> Request<'a> {
@@ -60,6 +62,7 @@ impl<'a> Request<'a> {
             mean: view.values.mean,
             relative: view.values.relative_percentages,
             merge: Merge::Nothing,
+            trims_paths: true,
         }
     }
 
@@ -81,18 +84,7 @@ impl<'a> Request<'a> {
         let filters = compile(self.filter)?;
         let (_, base) = self.base;
         let first = news[0].path.clone();
-        // Scaling must come before rows of both sides are taken for the same.
-        let merge = if self.normalise { Merge::Nothing } else { self.merge };
-        let mut profile = input::combine(news, bases, merge)?;
-        if self.normalise {
-            profile.normalise();
-            match self.merge {
-                Merge::Nothing => {}
-                Merge::Sides => profile.merge_rows(false),
-                Merge::All => profile.merge_rows(true),
-            }
-            profile.renumber();
-        }
+        let mut profile = input::combine(news, bases, self.merge, self.normalise)?;
         // A saved difference brings its base along.
         let base = if base == BaseUse::None && profile.has_base() { BaseUse::Compare } else { base };
         let column = profile
@@ -122,7 +114,9 @@ impl<'a> Request<'a> {
         if self.filter.noinlines {
             profile.drop_inlined();
         }
-        profile.trim_paths(&self.sources.trim_path, &self.sources.source_path);
+        if self.trims_paths {
+            profile.trim_paths(&self.sources.trim_path, &self.sources.source_path);
+        }
         Ok(Loaded { columns, base, divisor, total, filters: filters.describe(), profile })
     }
 }

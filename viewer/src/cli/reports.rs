@@ -166,6 +166,7 @@ pub(super) fn plain<'a>(
         mean: false,
         relative: false,
         merge: Merge::Nothing,
+        trims_paths: true,
     }
 }
 
@@ -243,7 +244,7 @@ pub fn info(arguments: &args::Info) -> Result<()> {
             tell(&format!("{}: the newest dump in it is {}", path.display(), input.path.display()));
         }
         let shown = input.path.to_string_lossy().into_owned();
-        let profile = input::combine(vec![input], Vec::new(), Merge::Nothing)?;
+        let profile = input::combine(vec![input], Vec::new(), Merge::Nothing, false)?;
         if arguments.json {
             reports.push(info::json(&profile, &shown));
             continue;
@@ -264,7 +265,9 @@ pub fn convert(arguments: &args::Convert) -> Result<()> {
     let args::Convert { files, column, filter, base, sources, names, .. } = arguments;
     let request = plain(files, base.files(), column, filter, sources, names);
     let merge = merge(request.base.1);
-    let mut loaded = Request { normalise: base.normalize, merge, ..request }.load()?;
+    // Of the formats only this one shows the profile as it is.
+    let trims_paths = arguments.to != args::Format::Raw;
+    let mut loaded = Request { normalise: base.normalize, merge, trims_paths, ..request }.load()?;
     let (profile, column) = (&loaded.profile, loaded.columns.column);
     let bytes = match arguments.to {
         args::Format::Pprof => pprof_export::encode_gzip(&write::message::message(profile)),

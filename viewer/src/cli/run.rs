@@ -100,7 +100,7 @@ fn where_they_are(finished: &Finished) -> String {
 fn tables(dump: &Dump, peak: Option<&Dump>, names: &args::Names) -> Result<String> {
     let read = |dump: &Dump| {
         let inputs = load::read_all(std::slice::from_ref(&dump.path), names)?;
-        input::combine(inputs, Vec::new(), input::Merge::Nothing)
+        input::combine(inputs, Vec::new(), input::Merge::Nothing, false)
     };
     let mut profile = read(dump)?;
     let mut text = summary::text(&mut profile, Style::of_stderr());

@@ -3,7 +3,7 @@
 //! As in pprof, a call that leads over nodes which are not shown joins those on either side of them, a row
 //! counts once for each call however often it is made, and calls below a share of the total are left out.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{Graph, Inlined, Node};
 use crate::model::{Columns, Profile};
@@ -45,7 +45,7 @@ impl Graph {
                 _ => slot.node,
             })
             .collect();
-        let cancelled = self.options.cancels.then(|| cancelled_rows(profile, columns));
+        let cancelled = self.options.cancels.then(|| cancelled_rows(profile, columns.column, self.options.divisor));
         for row in 0..profile.row_count() {
             let value = profile.values(row)[columns.column];
             let divisor = self.options.divisor.map_or(0, |column| profile.values(row)[column]);
@@ -89,17 +89,19 @@ impl Graph {
     }
 }
 
-/// Rows that, with their equals on both sides, sum to nothing.
-fn cancelled_rows(profile: &Profile, columns: &Columns) -> Vec<bool> {
-    let groups = profile.groups(true);
-    let mut sums = vec![0i128; groups.len()];
-    for (row, &first) in groups.iter().enumerate() {
-        let value = i128::from(profile.values(row)[columns.column]);
-        let sum = &mut sums[first as usize];
-        *sum =
-            if Graph::is_new(profile, row) { sum.saturating_add(value) } else { sum.saturating_sub(value) };
+/// Rows that, with their equals on both sides, sum to nothing, in the column of blocks for means as well.
+fn cancelled_rows(profile: &Profile, column: usize, divisor: Option<usize>) -> Vec<bool> {
+    let groups = profile.groups_as_read();
+    let mut sums = vec![[0i128; 2]; groups.iter().max().map_or(0, |&last| last as usize + 1)];
+    for (row, &group) in groups.iter().enumerate() {
+        let values = profile.values(row);
+        for (sum, column) in sums[group as usize].iter_mut().zip([Some(column), divisor]) {
+            let value = column.map_or(0, |column| i128::from(values[column]));
+            let value = if Graph::is_new(profile, row) { value } else { -value };
+            *sum = sum.saturating_add(value);
+        }
     }
-    groups.iter().map(|&first| sums[first as usize] == 0).collect()
+    groups.iter().map(|&group| sums[group as usize] == [0; 2]).collect()
 }
 
 impl Edges {
@@ -118,9 +120,11 @@ impl Edges {
         }
     }
 
-    /// Leaves out calls that weigh less than `least`.
-    pub fn drop_below(&mut self, least: u128) {
-        self.list.retain(|_, edge| edge.weight.unsigned_abs() >= least);
+    /// Leaves out calls of `nodes` that weigh less than `least`. As in pprof, calls of what is no node of the graph, since
+    /// it shrank or cancelled out, stay.
+    pub fn drop_below(&mut self, least: u128, nodes: &[Node]) {
+        let callees: HashSet<u32> = nodes.iter().map(|node| node.index).collect();
+        self.list.retain(|_, edge| edge.weight.unsigned_abs() >= least || !callees.contains(&edge.to));
     }
 
     /// All calls, in no particular order.

@@ -69,7 +69,7 @@ impl Trimmed {
                 kept
             });
             edges = graph.edges(profile, columns, kept.as_deref());
-            edges.drop_below(edge_least);
+            edges.drop_below(edge_least, &nodes);
             edges.mark_inlined(&mut nodes);
         }
         let total = graph.total;

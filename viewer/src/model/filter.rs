@@ -6,6 +6,7 @@ use std::ops::Range;
 use regex::Regex;
 
 use super::{Location, Profile, TagFilter};
+use crate::graph::NO_STACK;
 
 /// Which rows and frames to look at.
 #[derive(Debug, Default)]
@@ -107,6 +108,11 @@ impl Profile {
         if focus.is_none() && ignore.is_none() && hide.is_none() && show.is_none() {
             return Vec::new();
         }
+        // A row without a stack is as one whose only frame has the name that reports give it.
+        let wants = |rule: &Option<Regex>| rule.as_ref().is_none_or(|rule| rule.is_match(NO_STACK));
+        let refuses = |rule: &Option<Regex>| rule.as_ref().is_some_and(|rule| rule.is_match(NO_STACK));
+        let keeps_stackless =
+            wants(&filters.focus) && wants(&filters.show) && !refuses(&filters.ignore) && !refuses(&filters.hide);
         let [mut focused, mut ignored, mut hidden, mut shown] = [false; 4];
         // Some(true): in focus; Some(false): to be ignored.
         let mut verdicts = Vec::with_capacity(self.locations.len());
@@ -137,6 +143,9 @@ impl Profile {
         self.retain_rows(|profile, row| {
             let stack = profile.stack(row);
             let verdict = |&location: &u32| verdicts[location as usize];
+            if stack.is_empty() {
+                return keeps_stackless.then_some(0..0);
+            }
             let is_ignored = stack.iter().any(|location| verdict(location) == Some(false));
             let is_focused = stack.iter().any(|location| verdict(location) == Some(true));
             (is_focused && !is_ignored).then_some(0..stack.len())
@@ -173,7 +182,11 @@ impl Profile {
             })
             .collect();
         self.retain_rows(|profile, row| {
-            let last = profile.stack(row).iter().rposition(|&location| is_root[location as usize]);
+            let stack = profile.stack(row);
+            if stack.is_empty() {
+                return rule.is_match(NO_STACK).then_some(0..0);
+            }
+            let last = stack.iter().rposition(|&location| is_root[location as usize]);
             last.map(|last| 0..last + 1)
         });
         is_root.contains(&true)

@@ -1,5 +1,6 @@
 //! Rows that are the same row: of equal stack and labels.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -25,6 +26,17 @@ impl Profile {
                 *found.or_insert(row as u32).get()
             })
             .collect()
+    }
+
+    /// Keeps in mind which rows have equal stacks and labels, for what is cut or filtered later: as in pprof, rows that
+    /// only become alike by that stay apart.
+    pub fn remember_groups(&mut self) {
+        self.as_read = self.groups(true);
+    }
+
+    /// For each row a number, the same for rows of either side whose stacks and labels were equal when they were read.
+    pub(crate) fn groups_as_read(&self) -> Cow<'_, [u32]> {
+        if self.as_read.is_empty() { self.groups(true).into() } else { Cow::Borrowed(&self.as_read) }
     }
 
     /// Numbers locations and mappings in the order in which rows use them, the first mapping first, as pprof
@@ -95,6 +107,7 @@ impl Profile {
     /// the profile asked about.
     pub fn merge_rows(&mut self, across_sides: bool) {
         let width = self.sample_types.len();
+        self.as_read.clear();
         if across_sides {
             for (row, values) in self.rows.iter().zip(self.values.chunks_exact_mut(width)) {
                 if row.side == Side::Base {

@@ -194,6 +194,8 @@ pub struct Profile {
     frames: Vec<u32>,
     labels: Vec<Label>,
     values: Vec<i64>,
+    /// For each row the number of its stack and labels as they were read; empty unless they were kept.
+    as_read: Vec<u32>,
 }
 
 impl Profile {
@@ -238,6 +240,11 @@ impl Profile {
     /// Whether there are rows to compare with.
     pub fn has_base(&self) -> bool {
         self.rows.iter().any(|row| row.side == Side::Base)
+    }
+
+    /// Whether any value is below zero, as in a saved difference.
+    pub fn has_negative_values(&self) -> bool {
+        self.values.iter().any(|&value| value < 0)
     }
 
     /// What a row's value of a column was multiplied with, if with anything.
@@ -285,11 +292,15 @@ impl Profile {
             let row = &mut self.rows[index];
             row.stack = (row.stack.0 + part.start as u32, (part.end - part.start) as u32);
             self.rows[kept] = self.rows[index];
+            if let Some(&number) = self.as_read.get(index) {
+                self.as_read[kept] = number;
+            }
             self.values.copy_within(index * width..(index + 1) * width, kept * width);
             kept += 1;
         }
         self.rows.truncate(kept);
         self.values.truncate(kept * width);
+        self.as_read.truncate(kept);
     }
 
     /// Takes locations out of all stacks; rows without any left are dropped, those that had none are kept.

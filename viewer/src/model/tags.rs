@@ -34,7 +34,7 @@ impl TagFilter {
     /// Says which expression is broken, and how.
     pub fn new(text: &str) -> Result<Self, String> {
         let (key, condition) = match text.split_once('=') {
-            Some((key, condition)) => (Some(key.to_owned()), condition),
+            Some((key, condition)) => (Some(key.to_owned()).filter(|key| !key.is_empty()), condition),
             None => (None, text),
         };
         let rule = match range(condition)? {

@@ -46,9 +46,10 @@ impl Profile {
 
     /// Sum of the sizes of all changes, row by row: equal stacks with equal labels cancel.
     fn net_size(&self, column: usize) -> i128 {
-        let mut changes = vec![0i128; self.row_count()];
-        for (row, first) in self.groups(true).into_iter().enumerate() {
-            let change = &mut changes[first as usize];
+        let groups = self.groups_as_read();
+        let mut changes = vec![0i128; groups.iter().max().map_or(0, |&last| last as usize + 1)];
+        for (row, &group) in groups.iter().enumerate() {
+            let change = &mut changes[group as usize];
             let value = i128::from(self.values(row)[column]);
             *change = match self.side(row) {
                 Side::New => change.saturating_add(value),

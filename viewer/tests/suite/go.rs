@@ -1,9 +1,5 @@
-//! The same profiles read by `go tool pprof`: the same rows, values and order.
-//!
-//! Known differences, each on purpose: a tab in a name is shown as a blank; a row without frames is
-//! shown as `[unknown stack]` where pprof shows nothing; `-files` has one row per file where pprof
-//! splits a file by binary. Whether a function with few calls is marked `(inline)` may differ where
-//! rows were left out, because pprof then judges by the calls that remain.
+//! The same profiles read by `go tool pprof`: what `convert` and `diff` write. Reports are compared in
+//! tests/tests/pprof_differential.
 
 use std::process::Command;
 
@@ -142,89 +138,6 @@ fn random_profile(seed: u64, slide: u64) -> Builder {
         builder.sampled(&stack, size, 1 + random.below(20) as u32);
     }
     builder
-}
-
-#[test]
-fn top_is_pprofs_top() {
-    if !has_go() {
-        return;
-    }
-    let scratch = Scratch::new();
-    for seed in 0..6 {
-        let file = scratch.file("a.pb.gz", &random_profile(seed, 0).gzip());
-        for options in [
-            &["-unit=B", "-nodefraction=0"] as &[&str],
-            &["-nodefraction=0"],
-            &["-nodefraction=0", "-cum"],
-            &["-nodefraction=0", "-lines"],
-            &["-nodefraction=0", "-addresses"],
-            &["-nodefraction=0", "-filefunctions"],
-            &["-nodefraction=0", "-sample_index=alloc_objects"],
-            &["-nodefraction=0", "-focus=serve"],
-            &["-nodefraction=0", "-ignore=main|libz"],
-            &["-nodefraction=0", "-hide=parse"],
-            &["-nodefraction=0", "-show=serve|parse|service"],
-        ] {
-            let mut theirs = vec!["-top"];
-            theirs.extend(options);
-            theirs.push(&file);
-            let mut ours = vec!["top", "--symbolize=none"];
-            ours.extend(options);
-            ours.push(&file);
-            let (theirs, ours) = (pprof(&theirs), output_of(&ours));
-            assert_eq!(shown(&ours), shown(&theirs), "{seed} {options:?}");
-            assert_eq!(
-                rows(&ours, true),
-                rows(&theirs, false),
-                "{seed} {options:?}"
-            );
-        }
-    }
-}
-
-#[test]
-fn bases_are_pprofs_bases() {
-    if !has_go() {
-        return;
-    }
-    let scratch = Scratch::new();
-    for seed in 0..3 {
-        let base = scratch.file("base.pb.gz", &random_profile(seed, 0).gzip());
-        // The same program elsewhere in memory, with other stacks.
-        let mut new = random_profile(seed, 0x1000_0000);
-        new.profile.sample.truncate(150);
-        let new = scratch.file("new.pb.gz", &new.gzip());
-        for option in ["-base", "-diff_base"] {
-            for rows_by in ["-functions", "-lines", "-addresses"] {
-                let theirs = pprof(&["-top", "-nodefraction=0", rows_by, option, &base, &new]);
-                let ours = output_of(&[
-                    "top",
-                    "--symbolize=none",
-                    "-nodefraction=0",
-                    rows_by,
-                    option,
-                    &base,
-                    &new,
-                ]);
-                assert_eq!(shown(&ours), shown(&theirs), "{seed} {option} {rows_by}");
-                let unmarked = |table: &str, ours: bool| -> Vec<Vec<String>> {
-                    let mut rows = rows(table, ours);
-                    for row in &mut rows {
-                        let name = row[5]
-                            .replace(" (inline)", "")
-                            .replace(" (partial-inline)", "");
-                        row[5] = name;
-                    }
-                    rows
-                };
-                assert_eq!(
-                    unmarked(&ours, true),
-                    unmarked(&theirs, false),
-                    "{seed} {option} {rows_by}"
-                );
-            }
-        }
-    }
 }
 
 #[test]

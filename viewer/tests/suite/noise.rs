@@ -48,7 +48,7 @@ fn put(builder: &mut Builder, blocks: Blocks, samples: u32, epoch: Option<i64>) 
 
 fn compare(base: Builder, new: Builder, pairing: Pairing) -> (Vec<(String, Row)>, Way) {
     let side = |builder: Builder| vec![Input::new(PathBuf::from("made"), builder.profile).unwrap()];
-    let mut profile = input::combine(side(new), side(base), Merge::Nothing).unwrap();
+    let mut profile = input::combine(side(new), side(base), Merge::Nothing, false).unwrap();
     let columns = Columns::new(&profile, profile.default_type);
     let options = Options { columns, granularity: Granularity::Sites, by_cum: false, pairing };
     let compared = Comparison::new(&mut profile, &options).unwrap();
