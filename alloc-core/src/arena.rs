@@ -323,11 +323,24 @@ impl ArenaTable {
         ArenaTable { slots: AtomicPtr::new(null_mut()) }
     }
 
-    /// Maps the table. Without memory for it there is no arena, and every request fails.
+    /// Maps the table. Without memory for it there is no arena; whoever wants one tries again.
     pub(crate) fn boot(&self) {
-        if let Ok(address) = sys::map((ARENAS_MAX + 1) * core::mem::size_of::<*mut Arena>(), true) {
-            self.slots.store(core::ptr::with_exposed_provenance_mut(address), Ordering::Release);
+        let bytes = (ARENAS_MAX + 1) * core::mem::size_of::<*mut Arena>();
+        let Ok(address) = sys::map(bytes, true) else { return };
+        let slots = core::ptr::with_exposed_provenance_mut(address);
+        // Release: pairs with the Acquire in `slots`.
+        if self.slots.compare_exchange(null_mut(), slots, Ordering::Release, Ordering::Relaxed).is_err() {
+            // SAFETY: mapped just now, and nobody has seen it: another thread was faster.
+            let _ = unsafe { sys::unmap(address, bytes) };
         }
+    }
+
+    /// Whether there is a table; maps it where that failed before.
+    pub(crate) fn is_there(&self) -> bool {
+        if self.slots().is_empty() {
+            self.boot();
+        }
+        !self.slots().is_empty()
     }
 
     /// All slots; none before the boot.

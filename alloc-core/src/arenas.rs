@@ -89,6 +89,9 @@ impl<O: Observer> Heap<O> {
     /// Arena `index`, made if need be; `None`: out of range, made by programs only, or no memory.
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn arena(&'static self, index: usize) -> Option<&'static Arena> {
+        if !self.core.arenas.is_there() {
+            return None;
+        }
         let slot = self.core.arenas.slot(index)?;
         let known = slot.load(Ordering::Acquire);
         if !known.is_null() {

@@ -10,6 +10,10 @@
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")))]
 compile_error!("heapsift runs on Linux on x86-64 with the GNU C library; other systems are not supported yet");
 
+// Tests inside of the crate share helpers with those outside.
+#[cfg(test)]
+extern crate self as alloc_core;
+
 pub mod arena;
 mod arenas;
 pub mod background;
@@ -22,6 +26,8 @@ pub mod ctl;
 pub mod decay;
 pub mod events;
 pub mod extent;
+#[cfg(test)]
+mod faults;
 pub mod heap;
 mod introspect;
 #[cfg(debug_assertions)]

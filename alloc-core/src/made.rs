@@ -47,6 +47,9 @@ impl<O: Observer> Heap<O> {
     pub fn create_arena(&'static self, hooks: *mut ExtentHooks) -> Option<u32> {
         let options = self.options();
         let total = self.narenas() as usize;
+        if !self.core.arenas.is_there() {
+            return None;
+        }
         let mut destroyed = self.core.made.destroyed.lock();
         let settings = |index| Settings {
             arena: index,

@@ -1,7 +1,7 @@
 //! Lines for people: `<heapsift>: ` and a text, by `malloc_message` where a program has set it, else by one write to
 //! descriptor 2. Nothing here allocates.
 
-use crate::sys;
+use crate::sys::{self, extra};
 
 /// The longest line, in bytes; longer ones are cut.
 const LINE_BYTES: usize = 1024;
@@ -61,16 +61,24 @@ pub fn raw(line_with_zero: &[u8]) {
     unsafe { sink(core::ptr::null_mut(), line_with_zero.as_ptr().cast()) };
 }
 
-/// Writes to descriptor 2.
+/// Writes to descriptor 2. Beyond a limit on the size of files, or where nobody reads a pipe any more, the kernel answers
+/// with a signal besides the error, which must not end a program for a line of ours.
 fn direct(line_with_zero: &[u8]) {
+    const SIGPIPE_AND_SIGXFSZ: extra::SignalSet = 1 << (13 - 1) | 1 << (25 - 1);
+    let blocked_before = extra::block_signals(SIGPIPE_AND_SIGXFSZ);
     let mut rest = &line_with_zero[..line_with_zero.len().saturating_sub(1)];
     while !rest.is_empty() {
         match sys::write(2, rest) {
             Ok(n) if n > 0 => rest = &rest[n.min(rest.len())..],
             Err(sys::Errno(4)) => {}
-            _ => return,
+            _ => {
+                // What the program itself has blocked may be waiting for it.
+                while extra::take_pending(SIGPIPE_AND_SIGXFSZ & !blocked_before) {}
+                break;
+            }
         }
     }
+    extra::set_blocked_signals(blocked_before);
 }
 
 pub(crate) mod held {

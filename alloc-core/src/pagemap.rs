@@ -39,7 +39,8 @@ type Root = [AtomicPtr<Leaf>; ROOT_LEN];
 pub struct PageMap {
     flat: AtomicPtr<AtomicI8>,
     shift: AtomicUsize,
-    /// Mapped at boot: a megabyte of zeros in the library's file would cost more than it does here.
+    /// Mapped at boot, or when memory is registered first if that failed: a megabyte of zeros in the library's file would
+    /// cost more than it does here.
     root: AtomicPtr<Root>,
     leaves: AtomicUsize,
 }
@@ -62,11 +63,9 @@ impl PageMap {
     }
 
     /// Maps the tree's root, and reserves the flat array if that is possible. Called once, before there are other
-    /// threads in the heap. Without a root (no memory at all) no page can be registered, and every request fails.
+    /// threads in the heap. Without a root no page can be registered; then [`PageMap::prepare`] tries again.
     pub fn boot(&self) {
-        if let Ok(root) = sys::map(core::mem::size_of::<Root>(), true) {
-            self.root.store(core::ptr::with_exposed_provenance_mut(root), Ordering::Release);
-        }
+        self.map_root();
         if let Ok(address) = sys::map(FLAT_BYTES, true) {
             // SAFETY: the mapping was made just now; the advice doesn't change its contents.
             let _ = unsafe { sys::advise(address, FLAT_BYTES, Advice::DontDump) };
@@ -74,6 +73,17 @@ impl PageMap {
             let _ = unsafe { sys::advise(address, FLAT_BYTES, Advice::NoHugePage) };
             self.flat.store(core::ptr::with_exposed_provenance_mut(address), Ordering::Relaxed);
             self.shift.store(LG_PAGE as usize, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn map_root(&self) {
+        let Ok(address) = sys::map(core::mem::size_of::<Root>(), true) else { return };
+        let root: *mut Root = core::ptr::with_exposed_provenance_mut(address);
+        // Release: the root reads as zeros, whoever finds it.
+        if self.root.compare_exchange(null_mut(), root, Ordering::Release, Ordering::Relaxed).is_err() {
+            // SAFETY: mapped just now, and nobody has seen it: another thread was faster.
+            let _ = unsafe { sys::unmap(address, core::mem::size_of::<Root>()) };
         }
     }
 
@@ -149,6 +159,9 @@ impl PageMap {
     /// Makes sure that the tree has leaves for a new mapping. `false`: no memory.
     #[must_use]
     pub fn prepare(&self, address: usize, bytes: usize) -> bool {
+        if self.root.load(Ordering::Relaxed).is_null() {
+            self.map_root();
+        }
         for i in address >> LG_LEAF_SPAN..=(address + bytes - 1) >> LG_LEAF_SPAN {
             let Some(slot) = self.slot(i) else { return false };
             if !slot.load(Ordering::Acquire).is_null() {

@@ -1,6 +1,7 @@
 /* forks COUNT THREADS MODE: THREADS threads allocate without pause while the main thread forks COUNT times. Each child
  * frees a block of its parent, allocates, starts a thread, dumps by mallctl("prof.dump") where MODE is "dump", and ends,
- * in turn by _exit and by exit. A child that does not end within 10 seconds is a hang. Exits 0 if every child exited 0. */
+ * in turn by _exit and by exit; where MODE is "exec", every 10th becomes /bin/true instead. A child that does not end within
+ * 10 seconds is a hang. Exits 0 if every child exited 0. */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -43,7 +44,7 @@ static void *in_child(void *argument)
     return argument;
 }
 
-static int child(void *block, int number, int dumps)
+static int child(void *block, int number, int dumps, int execs)
 {
     alarm(10);
     free(block);
@@ -53,6 +54,10 @@ static int child(void *block, int number, int dumps)
         return 10;
     if (dumps && control("prof.dump", NULL, NULL, NULL, 0))
         return 11;
+    if (execs && number % 10 == 9) {
+        execl("/bin/true", "true", (char *)NULL);
+        return 12;
+    }
     if (number % 2)
         _exit(0);
     exit(0);
@@ -62,7 +67,7 @@ int main(int argc, char **argv)
 {
     if (argc != 4)
         return 2;
-    int count = atoi(argv[1]), threads = atoi(argv[2]), dumps = !strcmp(argv[3], "dump");
+    int count = atoi(argv[1]), threads = atoi(argv[2]), dumps = !strcmp(argv[3], "dump"), execs = !strcmp(argv[3], "exec");
     control = (mallctl_fn *)dlsym(RTLD_DEFAULT, "mallctl");
     if (dumps && !control)
         return 3;
@@ -77,7 +82,7 @@ int main(int argc, char **argv)
         if (pid < 0)
             return 5;
         if (pid == 0)
-            _exit(child(block, i, dumps));
+            _exit(child(block, i, dumps, execs));
         int status;
         if (waitpid(pid, &status, 0) != pid)
             return 6;

@@ -2,6 +2,7 @@
  *   alloc MIB    allocates that much in blocks of 64 KiB, touches and keeps it
  *   small KIB    allocates that much in blocks of 1 KiB and keeps it
  *   churn KIB    allocates and frees that much in blocks of 1 KiB
+ *   stacks N     allocates and keeps one block of 64 bytes from each of N different stacks
  *   free         frees all that is kept
  *   sleep MS     sleeps, also through signals
  *   kill NUMBER  sends itself a signal
@@ -13,6 +14,7 @@
  *   dumps N      calls prof.dump so many times, to numbered files; prints how many failed
  *   dump PATH    calls prof.dump with a name; prints the answer
  *   limit BYTES  sets RLIMIT_FSIZE
+ *   mark         calls getppid, for whoever traces system calls
  *   stay         waits for signals for ever
  */
 #include <dirent.h>
@@ -60,6 +62,30 @@ __attribute__((noinline)) static void churn(size_t bytes)
         passing = malloc(1024);
         free(passing);
     }
+}
+
+/* One of two callers for each bit of a number. The assignment afterwards keeps the calls from becoming jumps. */
+static void left(unsigned bits), right(unsigned bits);
+
+static inline void further(unsigned bits)
+{
+    if (bits <= 1)
+        keep(malloc(64));
+    else if (bits & 1)
+        left(bits >> 1);
+    else
+        right(bits >> 1);
+    passing = NULL;
+}
+
+__attribute__((noinline)) static void left(unsigned bits)
+{
+    further(bits);
+}
+
+__attribute__((noinline)) static void right(unsigned bits)
+{
+    further(bits);
 }
 
 static void on_signal(int number)
@@ -112,6 +138,10 @@ int main(int argc, char **argv)
         } else if (!strcmp(step, "churn")) {
             churn((size_t)value << 10);
             i++;
+        } else if (!strcmp(step, "stacks")) {
+            for (long n = 1; n <= value; n++)
+                left((unsigned)n);
+            i++;
         } else if (!strcmp(step, "free")) {
             while (kept_count)
                 free(kept[--kept_count]);
@@ -162,6 +192,8 @@ int main(int argc, char **argv)
             struct rlimit limit = {(rlim_t)value, (rlim_t)value};
             setrlimit(RLIMIT_FSIZE, &limit);
             i++;
+        } else if (!strcmp(step, "mark")) {
+            getppid();
         } else if (!strcmp(step, "stay")) {
             printf("stay\n");
             for (;;)

@@ -157,7 +157,12 @@ impl Program {
     }
 
     /// Runs it to its end. Panics when it takes longer than it may.
-    pub fn run(mut self) -> Ended {
+    pub fn run(self) -> Ended {
+        self.run_or_give_up().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Runs it to its end. An error tells that it took longer than it may; it has been killed then.
+    pub fn run_or_give_up(mut self) -> Result<Ended, String> {
         let scratch = Scratch::new("run");
         let started = Instant::now();
         let pid = self.start(&scratch);
@@ -165,15 +170,10 @@ impl Program {
             kill_group(pid, libc::SIGKILL);
             let _ = wait(pid, Duration::from_secs(10));
             let stderr = fs::read(scratch.join("stderr")).unwrap_or_default();
-            panic!(
-                "{} did not end within {:?}; it said:\n{}",
-                self.shown,
-                self.limit,
-                tail(&stderr)
-            );
+            return Err(format!("{} did not end within {:?}; it said:\n{}", self.shown, self.limit, tail(&stderr)));
         };
         let read = |name: &str| fs::read(scratch.join(name)).expect("a scratch file");
-        Ended {
+        Ok(Ended {
             shown: self.shown,
             status,
             stdout: read("stdout"),
@@ -182,7 +182,7 @@ impl Program {
             cpu: time(usage.ru_utime) + time(usage.ru_stime),
             elapsed: started.elapsed(),
             pid,
-        }
+        })
     }
 
     /// Starts it as a server, which is stopped when the value is dropped.

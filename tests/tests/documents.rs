@@ -85,6 +85,46 @@ fn the_order_of_locks_is_the_code_s() {
 }
 
 #[test]
+fn scenarios_have_tests() {
+    let rows = heapsift_tests::safety::rows();
+    let ids: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    assert!(ids.len() == rows.len() && rows.len() > 10, "{ids:?}");
+    // All tests there are, of all crates.
+    let mut sources = vec![repository()];
+    let mut tests = BTreeSet::new();
+    while let Some(path) = sources.pop() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            sources.extend(fs::read_dir(&path).expect("readable").flatten().map(|entry| entry.path()));
+        } else if name.ends_with(".rs") {
+            let text = fs::read_to_string(&path).expect("readable");
+            let mut lines = text.lines();
+            while let Some(line) = lines.next() {
+                if line.trim() == "#[test]" {
+                    let function = lines.find_map(|line| line.trim().strip_prefix("fn "));
+                    tests.extend(function.and_then(|rest| rest.split('(').next()).map(str::to_owned));
+                }
+            }
+        }
+    }
+    for row in &rows {
+        assert!(!row.tests.is_empty(), "{} has no test", row.id);
+        for test in &row.tests {
+            assert!(tests.contains(test), "{}: there is no test {test}", row.id);
+        }
+    }
+    // And whatever is named by a row is one of its tests.
+    let is_named = |test: &&String| {
+        let (id, rest) = test.split_once('_').unwrap_or((test, ""));
+        id.len() <= 3 && id.len() >= 2 && !rest.is_empty() && id[1..].bytes().all(|b| b.is_ascii_digit())
+    };
+    for test in tests.iter().filter(is_named) {
+        let listed = rows.iter().any(|row| row.tests.contains(test));
+        assert!(listed, "{test} is named by a row, and docs/safety.md doesn't list it");
+    }
+}
+
+#[test]
 fn links_lead_somewhere() {
     let mut documents: Vec<PathBuf> = vec![repository(), repository().join("docs")];
     documents = documents

@@ -426,9 +426,16 @@ impl Pages {
         // SAFETY: an active extent of this thread alone; its outer pages are never handed out.
         unsafe {
             let (address, end) = ((*extent).address(), (*extent).end());
-            if sys::protect(address, PAGE, false).is_err() || sys::protect(end - PAGE, PAGE, false).is_err() {
-                // Too many mappings, most likely.
-                let _ = sys::protect(address, PAGE, true);
+            // Too many mappings, most likely, where that fails.
+            let first = sys::protect(address, PAGE, false).is_ok();
+            if !first || sys::protect(end - PAGE, PAGE, false).is_err() {
+                if first && sys::protect(address, PAGE, true).is_err() {
+                    // The page can't be used again, by anybody.
+                    shared.map.set_extent(address, null_mut());
+                    (*extent).set_range(address + PAGE, (pages + 1) << LG_PAGE);
+                    self.set_boundaries(shared, extent);
+                    self.inner.lock().active_pages -= 1;
+                }
                 self.deallocate(shared, extent, false);
                 return None;
             }
@@ -443,7 +450,7 @@ impl Pages {
         Some(extent)
     }
 
-    /// Makes the guard pages of a free extent part of it again.
+    /// Makes the guard pages of a free extent part of it again. One that can't be made accessible is lost.
     #[cold]
     unsafe fn take_guards_back(&self, shared: &Shared, extent: *mut Extent) {
         // SAFETY: the caller owns the extent; the guard pages are its own.
@@ -452,9 +459,9 @@ impl Pages {
             shared.map.set_extent(address, null_mut());
             shared.map.set_extent(end - PAGE, null_mut());
             (*extent).set(flag::GUARDED, false);
-            let _ = sys::protect(address - PAGE, PAGE, true);
-            let _ = sys::protect(end, PAGE, true);
-            (*extent).set_range(address - PAGE, end - address + 2 * PAGE);
+            let start = if sys::protect(address - PAGE, PAGE, true).is_ok() { address - PAGE } else { address };
+            let end = if sys::protect(end, PAGE, true).is_ok() { end + PAGE } else { end };
+            (*extent).set_range(start, end - start);
             self.set_boundaries(shared, extent);
         }
     }

@@ -7,6 +7,8 @@
 #[path = "x86_64.rs"]
 mod arch;
 pub mod extra;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod socket;
 
 pub use arch::{Entry, entry, load_byte, prefetch_for_write, stack_pointer, syscall, thread_pointer, ticks};
@@ -51,6 +53,20 @@ const SYS_EXIT_GROUP: usize = 231;
 const SYS_RT_SIGPROCMASK: usize = 14;
 const SYS_RT_SIGACTION: usize = 13;
 
+/// A system call on memory. In this crate's own tests it may be refused: see `fake.rs`.
+///
+/// # Safety
+/// As [`syscall`].
+#[inline(always)]
+unsafe fn memory_call(number: usize, args: [usize; 6]) -> Result<usize, Errno> {
+    #[cfg(test)]
+    if let Some(errno) = fake::refusal(number) {
+        return Err(errno);
+    }
+    // SAFETY: the caller's promise.
+    check(unsafe { syscall(number, args) })
+}
+
 /// Maps `bytes` of fresh private memory that reads as zero. `reserve`: the range is mostly never touched and must
 /// not count against the overcommit limit.
 pub fn map(bytes: usize, reserve: bool) -> Result<usize, Errno> {
@@ -59,7 +75,7 @@ pub fn map(bytes: usize, reserve: bool) -> Result<usize, Errno> {
     const MAP_NORESERVE: usize = 0x4000;
     let flags = MAP_PRIVATE_ANONYMOUS | if reserve { MAP_NORESERVE } else { 0 };
     // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
-    check(unsafe { syscall(SYS_MMAP, [0, bytes, PROT_READ_WRITE, flags, usize::MAX, 0]) })
+    unsafe { memory_call(SYS_MMAP, [0, bytes, PROT_READ_WRITE, flags, usize::MAX, 0]) }
 }
 
 /// As [`map`], at `wanted` if the kernel has room there, anywhere else if not; `wanted` 0 says nothing.
@@ -67,13 +83,17 @@ pub fn map_near(wanted: usize, bytes: usize) -> Result<usize, Errno> {
     const PROT_READ_WRITE: usize = 3;
     const MAP_PRIVATE_ANONYMOUS_NORESERVE: usize = 0x4022;
     // SAFETY: without MAP_FIXED an anonymous mapping touches no existing memory.
-    check(unsafe { syscall(SYS_MMAP, [wanted, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, usize::MAX, 0]) })
+    unsafe { memory_call(SYS_MMAP, [wanted, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE, usize::MAX, 0]) }
 }
 
 /// Moves the end of the data segment up by `bytes` (0: not at all); where it was before. By the C library, which keeps a
 /// copy of the end and would move it back at the program's next `sbrk` if it didn't know. It takes no lock for that.
 pub fn move_data_end(bytes: usize) -> Option<usize> {
     let bytes = isize::try_from(bytes).ok()?;
+    #[cfg(test)]
+    if fake::refusal(fake::SBRK).is_some() {
+        return None;
+    }
     // SAFETY: the C library's own accessor of the calling thread's `errno`; a move up touches no existing memory.
     unsafe {
         let errno = libc::__errno_location();
@@ -123,7 +143,7 @@ fn try_dont_need() -> bool {
 /// Nothing may use `[address, address + bytes)` afterwards, and it must be page aligned.
 pub unsafe fn unmap(address: usize, bytes: usize) -> Result<(), Errno> {
     // SAFETY: the caller gives up the range.
-    check(unsafe { syscall(SYS_MUNMAP, [address, bytes, 0, 0, 0, 0]) }).map(|_| ())
+    unsafe { memory_call(SYS_MUNMAP, [address, bytes, 0, 0, 0, 0]) }.map(|_| ())
 }
 
 /// Advice for [`advise`].
@@ -148,7 +168,7 @@ pub enum Advice {
 /// With [`Advice::DontNeed`] and [`Advice::Free`] the contents of the range are given up; nobody may rely on them.
 pub unsafe fn advise(address: usize, bytes: usize, advice: Advice) -> Result<(), Errno> {
     // SAFETY: the caller owns the range and its contents.
-    check(unsafe { syscall(SYS_MADVISE, [address, bytes, advice as usize, 0, 0, 0]) }).map(|_| ())
+    unsafe { memory_call(SYS_MADVISE, [address, bytes, advice as usize, 0, 0, 0]) }.map(|_| ())
 }
 
 /// Makes a range inaccessible (`false`) or readable and writable (`true`).
@@ -157,7 +177,7 @@ pub unsafe fn advise(address: usize, bytes: usize, advice: Advice) -> Result<(),
 /// The caller owns the range; with `false`, nothing may touch it.
 pub unsafe fn protect(address: usize, bytes: usize, accessible: bool) -> Result<(), Errno> {
     // SAFETY: the caller owns the range.
-    check(unsafe { syscall(SYS_MPROTECT, [address, bytes, if accessible { 3 } else { 0 }, 0, 0, 0]) }).map(|_| ())
+    unsafe { memory_call(SYS_MPROTECT, [address, bytes, if accessible { 3 } else { 0 }, 0, 0, 0]) }.map(|_| ())
 }
 
 /// Moves the pages of `[from, from + bytes)` to `to`, which must be mapped and owned by the caller; `from` becomes
@@ -168,7 +188,7 @@ pub unsafe fn protect(address: usize, bytes: usize, accessible: bool) -> Result<
 pub unsafe fn move_pages(from: usize, bytes: usize, to: usize) -> Result<(), Errno> {
     const MREMAP_MAYMOVE_FIXED: usize = 3;
     // SAFETY: the caller owns both ranges.
-    check(unsafe { syscall(SYS_MREMAP, [from, bytes, bytes, MREMAP_MAYMOVE_FIXED, to, 0]) }).map(|_| ())
+    unsafe { memory_call(SYS_MREMAP, [from, bytes, bytes, MREMAP_MAYMOVE_FIXED, to, 0]) }.map(|_| ())
 }
 
 /// Lets another thread run.
