@@ -4,20 +4,22 @@ use super::cases::Report;
 
 /// Our lines without what only we show: a line about sampling, columns, the place in the source. Each must look as it is
 /// documented; what does not stays and is a difference.
-pub fn ours(report: Report, text: &str) -> Vec<String> {
+pub fn ours(report: Report, options: &[String], text: &str) -> Vec<String> {
+    // Where rows are lines, files or addresses, the place is a part of the name.
+    let has_place = !options.iter().any(|option| ["-lines", "-files", "-addresses"].contains(&option.as_str()));
     match report {
-        Report::Top | Report::TopCum => top(text),
+        Report::Top | Report::TopCum => top(text, has_place),
         Report::Tree | Report::Peek => text.lines().map(without_interval).collect(),
         Report::Traces | Report::Raw => text.lines().map(str::to_owned).collect(),
     }
 }
 
-fn top(text: &str) -> Vec<String> {
+fn top(text: &str, has_place: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut is_table = false;
     for line in text.lines() {
         if is_table {
-            lines.push(without_columns(line).unwrap_or_else(|| line.to_owned()));
+            lines.push(without_columns(line, has_place).unwrap_or_else(|| line.to_owned()));
         } else if line.ends_with(" samples           flat 95%  name")
             || line.ends_with(" samples            cum 95%  name")
         {
@@ -36,7 +38,7 @@ fn is_sampling(line: &str) -> bool {
 }
 
 /// A row of `top` without the samples, the interval and the place.
-fn without_columns(line: &str) -> Option<String> {
+fn without_columns(line: &str, has_place: bool) -> Option<String> {
     let mut rest = line;
     let mut word = || {
         let start = rest.len() - rest.trim_start().len();
@@ -51,7 +53,7 @@ fn without_columns(line: &str) -> Option<String> {
     if samples.parse::<u64>().is_err() || !is_interval {
         return None;
     }
-    Some(format!("{}{}", numbers?, without_place(rest)))
+    Some(format!("{}{}", numbers?, if has_place { without_place(rest) } else { rest }))
 }
 
 /// A name without "  src/cache.rs:12" behind it.
@@ -101,7 +103,7 @@ fn only_what_is_ours_is_taken_away() {
     let head = "      flat  flat%   sum%        cum   cum%  samples           flat 95%  name";
     let text = format!("File: x\nSampled every 512kB: 3 samples; total within 1..2MB (95%)\n{head}\n");
     let row = "    1.50MB 75.00% 75.00%        2MB   100%        3         0.5..2.5MB  f(a, b)  src/a.c:3";
-    let lines = ours(Report::Top, &format!("{text}{row}\n"));
+    let lines = ours(Report::Top, &[], &format!("{text}{row}\n"));
     let wanted = [
         "File: x",
         "      flat  flat%   sum%        cum   cum%",
@@ -109,7 +111,7 @@ fn only_what_is_ours_is_taken_away() {
     ];
     assert_eq!(lines, wanted);
     let odd = "    1.50MB 75.00% 75.00%        2MB   100%        x         0.5..2.5MB  f";
-    assert_eq!(ours(Report::Top, &format!("{text}{odd}\n")).last().map(String::as_str), Some(odd));
+    assert_eq!(ours(Report::Top, &[], &format!("{text}{odd}\n")).last().map(String::as_str), Some(odd));
     for (name, wanted) in [
         ("  two  blanks", "  two  blanks"),
         ("  f  a/b.c:-1", "  f"),

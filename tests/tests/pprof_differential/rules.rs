@@ -40,10 +40,11 @@ pub type Input = fn(&Context, &mut Profile) -> bool;
 pub type Lines = fn(&Context, &mut Vec<String>, &mut Vec<String>);
 
 /// Rules about what is read.
-pub const INPUTS: [(&str, Input); 3] = [
+pub const INPUTS: [(&str, Input); 4] = [
     ("rows without stacks", name_missing_stacks),
     ("mean", count_blocks_first),
     ("gperftools columns", name_columns),
+    ("inlined frames in raw", drop_inlined),
 ];
 
 /// Rules about what is printed.
@@ -68,7 +69,8 @@ fn string(profile: &mut Profile, text: &str) -> i64 {
 
 /// Gives rows without a stack the one that we show, or that we read them with.
 fn name_missing_stacks(context: &Context, profile: &mut Profile) -> bool {
-    let has_label_frames = context.has("-tagroot") || context.has("-tagleaf");
+    let keys = [context.value("-tagroot"), context.value("-tagleaf")];
+    let has_label_frames = keys.iter().flatten().any(|keys| keys.split(',').any(|key| !key.is_empty()));
     let applies = !context.subject.is_pprof || (context.is_graph() && !has_label_frames);
     if !applies || profile.sample.iter().all(|sample| !sample.location_id.is_empty()) {
         return false;
@@ -127,6 +129,17 @@ fn name_columns(context: &Context, profile: &mut Profile) -> bool {
     for label in profile.sample.iter_mut().flat_map(|sample| &mut sample.label).filter(|label| label.key == bytes)
     {
         label.num_unit = bytes;
+    }
+    true
+}
+
+fn drop_inlined(context: &Context, profile: &mut Profile) -> bool {
+    if context.report != Report::Raw || !context.has("-noinlines") {
+        return false;
+    }
+    for location in &mut profile.location {
+        let inlined = location.line.len().saturating_sub(1);
+        location.line.drain(..inlined);
     }
     true
 }

@@ -192,10 +192,12 @@ impl Profile {
         }
         let mut known: HashMap<(String, Str), u32> = HashMap::new();
         let mut found = [false; 2];
+        let mut made = [Vec::new(), Vec::new()];
         let mut stacks =
             Vec::with_capacity(self.frames.len() + self.rows.len() * (roots.len() + leaves.len()));
         for row in 0..self.row_count() {
-            let mut add = |profile: &mut Self, keys: &[&str], found: &mut bool, stacks: &mut Vec<u32>| {
+            let mut make = |profile: &mut Self, keys: &[&str], found: &mut bool, made: &mut Vec<u32>| {
+                made.clear();
                 for key in keys.iter().rev() {
                     let values = profile.label_texts(row, key, unit);
                     *found |= !values.is_empty();
@@ -205,13 +207,16 @@ impl Profile {
                     if location == next {
                         profile.add_named_location(&name, file);
                     }
-                    stacks.push(location);
+                    made.push(location);
                 }
             };
+            // Numbered as pprof does it: those at the root first.
+            make(self, roots, &mut found[0], &mut made[0]);
+            make(self, leaves, &mut found[1], &mut made[1]);
             let start = stacks.len() as u32;
-            add(self, leaves, &mut found[1], &mut stacks);
+            stacks.extend_from_slice(&made[1]);
             stacks.extend_from_slice(self.stack(row));
-            add(self, roots, &mut found[0], &mut stacks);
+            stacks.extend_from_slice(&made[0]);
             // A row that follows still has its place in the old list.
             self.rows[row].stack = (start, stacks.len() as u32 - start);
         }
