@@ -72,6 +72,20 @@ pub fn python_with_tests() -> Option<PathBuf> {
     })
 }
 
+/// A Python that has DuckDB: the one that `tests/run` makes below the target directory, or another.
+#[track_caller]
+pub fn python_with_duckdb() -> Option<PathBuf> {
+    let candidates = [Some(target_directory().join("python/bin/python3")), find("python3")];
+    let has_it = |python: &PathBuf| {
+        Command::new(python).args(["-c", "import duckdb"]).env_remove("LD_PRELOAD").output().is_ok_and(|o| o.status.success())
+    };
+    let found = candidates.into_iter().flatten().find(has_it);
+    if found.is_none() {
+        missing("DuckDB for Python (python3 -m venv target/python && target/python/bin/pip install duckdb)");
+    }
+    found
+}
+
 /// The options of every C fixture: optimised, no frame pointers, and every call to malloc really made.
 const FLAGS: [&str; 8] =
     ["-O2", "-g", "-fno-builtin", "-fomit-frame-pointer", "-Wall", "-Wextra", "-Werror", "-pthread"];

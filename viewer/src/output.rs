@@ -1,5 +1,9 @@
 //! Where reports go: standard output, or a file that appears whole or not at all.
 
+mod directory;
+
+pub use directory::NewDirectory;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};

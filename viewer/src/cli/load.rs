@@ -1,7 +1,7 @@
 //! From arguments to a profile: read, name, combine, filter, in pprof's order.
 
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, mpsc};
 
 use regex::Regex;
 
@@ -9,7 +9,7 @@ use super::{args, tell};
 use crate::error::{Error, Result};
 use crate::input::{self, Input, Merge};
 use crate::model::{BaseUse, Columns, Filters, Profile, TagFilter};
-use crate::symbolize;
+use crate::{run, symbolize};
 
 /// A profile ready for a report.
 #[derive(Debug)]
@@ -191,15 +191,63 @@ pub fn expression(text: &str) -> Result<Regex> {
     })
 }
 
-/// Looks names up where the file has none and binaries are at hand.
-pub fn name_frames(input: &mut Input, names: &args::Names) {
+/// Looks names up where the file has none and binaries are at hand, and tells what was missing.
+pub fn name_frames(input: &mut Input, asked: &args::Names) {
+    if let Some(line) = names(input, asked) {
+        tell(&line);
+    }
+}
+
+/// Looks names up where the file has none and binaries are at hand. Returns what was missing, as one line.
+pub fn names(input: &mut Input, names: &args::Names) -> Option<String> {
     let is_complete = input.message.location.iter().all(|location| !location.line.is_empty());
     if names.symbolize == args::When::None || is_complete {
-        return;
+        return None;
     }
     let options = symbolize::Options { search: names.search.clone(), force: false };
     let report = symbolize::symbolize(&mut input.message, &options);
-    if report.modules.iter().any(|module| module.named < module.locations) {
-        tell(&report.to_string());
+    report.modules.iter().any(|module| module.named < module.locations).then(|| report.to_string())
+}
+
+/// The files meant; of a directory all dumps in it.
+pub fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in given {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        files.extend(run::some_dumps_in(path)?.into_iter().map(|dump| dump.path));
     }
+    Ok(files)
+}
+
+/// Calls `take` with what `read` makes of each file, in their order. The next file is read meanwhile, on a thread of its
+/// own, so that two of them are in memory beside the one that is taken.
+pub fn in_turn<T: Send>(
+    files: &[PathBuf],
+    read: impl Fn(&Path) -> Result<T> + Sync,
+    mut take: impl FnMut(&Path, T) -> Result<()>,
+) -> Result<()> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let read_all = || {
+        // The sender is gone when this ends, and with it the loop below.
+        let sender = sender;
+        for path in files {
+            let read = read(path);
+            let is_last = read.is_err();
+            // Nobody listens any more where something else has failed.
+            if sender.send((path, read)).is_err() || is_last {
+                break;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().spawn_scoped(scope, read_all);
+        reader.map_err(|source| Error::Usage(format!("no thread can be started: {source}")))?;
+        for (path, read) in receiver {
+            take(path, read?)?;
+        }
+        Ok(())
+    })
 }

@@ -1,50 +1,43 @@
 //! `merge`: many profiles become one file, in memory that does not depend on how many they are.
 //!
-//! Files are summed a few at a time: what has been summed so far is one more profile among the next few. Rows of equal
-//! stack and labels are one row, so that the sum grows only with what is new in a file.
-
-use std::path::{Path, PathBuf};
+//! Files are added one after the other. Rows of equal stack and labels become one row whenever there are twice as many
+//! as the last time, so that the sum grows only with what is new in a file, and no row is looked at again and again.
 
 use pprof_export::{AllocatorStats, ClassTotal};
 
-use super::{args, tell};
+use super::progress::Progress;
+use super::{args, load, tell};
 use crate::error::{Error, Result};
 use crate::formats::write;
 use crate::input::{self, Input};
-use crate::model::{Builder, Profile, Side};
-use crate::{output, run};
+use crate::model::{Builder, Side};
+use crate::output;
 
-/// Files that are in memory at once, beside the sum.
-const AT_ONCE: usize = 8;
+/// Rows of which none are made one yet: some tens of megabytes.
+const LOOSE_ROWS: usize = 100_000;
 
 /// `merge`.
 pub fn merge(arguments: &args::Merge) -> Result<()> {
-    let files = files(&arguments.files)?;
+    let files = load::files(&arguments.files)?;
     let limits = arguments.reading.limits();
-    let mut sum: Option<Profile> = None;
+    let mut progress = Progress::new(files.len());
     let mut exact = Exact::default();
-    for some in files.chunks(AT_ONCE) {
-        let mut builder = Builder::new();
-        let mut add = |path: &Path, Input { message, rows, .. }: Input| {
-            builder.add(&message, rows, Side::New).map_err(|reason| Error::input(path, reason))
-        };
-        if let Some(sum) = sum.take() {
-            let so_far = Path::new("the sum so far");
-            add(so_far, Input::new(so_far.to_owned(), write::message::message(&sum))?)?;
+    let mut builder = Builder::new();
+    let mut most_rows = LOOSE_ROWS;
+    load::in_turn(&files, |path| input::read_within(path, &limits), |path, Input { message, rows, .. }| {
+        exact.add(message.allocator_stats.as_ref());
+        builder.add(&message, rows, Side::New).map_err(|reason| Error::input(path, reason))?;
+        if builder.row_count() > most_rows {
+            builder.condense(&arguments.drop_label);
+            most_rows = LOOSE_ROWS.max(2 * builder.row_count());
         }
-        for path in some {
-            let input = input::read_within(path, &limits)?;
-            exact.add(input.message.allocator_stats.as_ref());
-            add(path, input)?;
-        }
-        let mut profile = builder.finish();
-        profile.settle_labels(&arguments.drop_label);
-        profile.merge_rows(false);
-        profile.renumber();
-        sum = Some(profile);
-    }
-    // There is at least one file.
-    let Some(mut profile) = sum else { return Ok(()) };
+        progress.step();
+        Ok(())
+    })?;
+    drop(progress);
+    builder.condense(&arguments.drop_label);
+    let mut profile = builder.finish();
+    profile.renumber();
     // Counts of single files mean nothing for the sum.
     profile.comments.retain(|comment| !comment.starts_with("samples "));
     profile.comments.push(format!("sum of {} files", files.len()));
@@ -57,19 +50,6 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
         ));
     }
     output::to_path(&arguments.output, &pprof_export::encode_gzip(&write::message::message(&profile)))
-}
-
-/// The files meant; of a directory all dumps in it.
-fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in given {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        files.extend(run::some_dumps_in(path)?.into_iter().map(|dump| dump.path));
-    }
-    Ok(files)
 }
 
 /// The allocators' own numbers, which add up as the estimates do, if all files have them.

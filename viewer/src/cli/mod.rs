@@ -6,11 +6,13 @@
 mod agent;
 pub mod args;
 mod ctl;
+mod export;
 mod leaks;
 mod load;
 mod manual;
 mod merge;
 mod page;
+mod progress;
 mod reports;
 mod run;
 mod source;
@@ -57,6 +59,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Info(arguments) => reports::info(&arguments),
         args::Command::Convert(arguments) => reports::convert(&arguments),
         args::Command::Merge(arguments) => merge::merge(&arguments),
+        args::Command::Export(arguments) => export::export(&arguments),
         args::Command::Symbolize(arguments) => symbolize_command(&arguments),
         args::Command::Ctl(arguments) => ctl::ctl(arguments),
         args::Command::Agent(arguments) => agent::agent(arguments),

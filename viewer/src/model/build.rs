@@ -97,6 +97,22 @@ impl Builder {
         Ok(())
     }
 
+    /// Rows so far.
+    pub fn row_count(&self) -> usize {
+        self.profile.row_count()
+    }
+
+    /// Makes one row of those that are equal but for labels of the keys `dropped`, and forgets what nobody needs any
+    /// more. More can be added afterwards.
+    pub fn condense(&mut self, dropped: &[String]) {
+        let profile = &mut self.profile;
+        // Counts of single files mean nothing for a sum, and each file has others.
+        profile.comments.retain(|comment| !comment.starts_with("samples "));
+        profile.settle_labels(dropped);
+        profile.merge_rows(false);
+        profile.close_up();
+    }
+
     /// The profile of everything added.
     pub fn finish(self) -> Profile {
         self.profile

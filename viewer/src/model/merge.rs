@@ -102,6 +102,21 @@ impl Profile {
         self.labels = labels;
     }
 
+    /// Forgets the frames and labels of rows that are gone.
+    pub(super) fn close_up(&mut self) {
+        let (mut frames, mut labels) = (Vec::new(), Vec::new());
+        frames.reserve_exact(self.rows.iter().map(|row| row.stack.1 as usize).sum());
+        labels.reserve_exact(self.rows.iter().map(|row| row.labels.1 as usize).sum());
+        for row in 0..self.row_count() {
+            let (first_frame, first_label) = (frames.len() as u32, labels.len() as u32);
+            frames.extend_from_slice(self.stack(row));
+            self.rows[row].stack.0 = first_frame;
+            labels.extend_from_slice(self.labels(row));
+            self.rows[row].labels.0 = first_label;
+        }
+        (self.frames, self.labels) = (frames, labels);
+    }
+
     /// Sums equal rows of a side into the first of them, and leaves out what is zero afterwards. With
     /// `across_sides`, rows of the base are subtracted from equal ones, and all rows that are left belong to
     /// the profile asked about.

@@ -25,7 +25,7 @@ pub struct Dump {
 
 impl Dump {
     /// Reads a name; `None` if it is not a dump's.
-    fn parse(path: &Path, written: SystemTime, bytes: u64) -> Option<Self> {
+    pub fn parse(path: &Path, written: SystemTime, bytes: u64) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let stem = name
             .strip_suffix(".heap.pb.gz")

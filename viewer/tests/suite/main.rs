@@ -2,6 +2,7 @@
 
 mod convert;
 mod diff;
+mod export;
 mod flame;
 mod formats;
 mod go;

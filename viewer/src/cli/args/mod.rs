@@ -56,6 +56,8 @@ pub enum Command {
     Convert(Convert),
     /// Sum many profiles up to one, in bounded memory.
     Merge(Merge),
+    /// Write many profiles as tables for SQL: DuckDB, Spark, ClickHouse.
+    Export(Export),
     /// Write a copy of a profile with names, files and lines in it.
     Symbolize(Symbolize),
     /// Ask a running process, or change settings in it, by its control socket.
@@ -411,6 +413,35 @@ pub struct Merge {
     /// Write to this file; `-` is standard output.
     #[arg(short, long = "output", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Export {
+    /// Profiles with the same columns; a directory stands for all dumps in it.
+    #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub files: Vec<PathBuf>,
+    /// The tables are Parquet files: samples.parquet and stacks.parquet.
+    #[arg(long, required = true)]
+    pub parquet: bool,
+    /// Add a column that says the same in every row, such as host=web1; may be given several times.
+    #[arg(long, value_name = "NAME=TEXT", value_parser = column)]
+    pub column: Vec<(String, String)>,
+    #[command(flatten)]
+    pub names: Names,
+    /// The new directory for the tables.
+    #[arg(short, long = "output", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+}
+
+/// `host=web1`: a column's name and its value.
+fn column(word: &str) -> Result<(String, String), String> {
+    let (name, value) = word.split_once('=').ok_or("it is not NAME=TEXT")?;
+    if name.is_empty() {
+        return Err("the name is empty".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Formats to convert to.

@@ -1,0 +1,86 @@
+//! `export`: many profiles become tables, one after the other, in memory that does not depend on how many they are.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::progress::Progress;
+use super::{args, load, tell};
+use crate::error::{Error, Result};
+use crate::formats::parquet::{self, Export, Origin};
+use crate::input::{self, Merge};
+use crate::model::Profile;
+use crate::output::NewDirectory;
+use crate::run::Dump;
+
+/// Lines about names that are told; thousands of files have the same to say.
+const MOST_LINES: usize = 10;
+
+/// `export`.
+pub fn export(arguments: &args::Export) -> Result<()> {
+    let files = load::files(&arguments.files)?;
+    let directory = NewDirectory::create(&arguments.output)?;
+    let (stacks, samples) = (directory.file("stacks.parquet")?, directory.file("samples.parquet")?);
+    let mut progress = Progress::new(files.len());
+    let mut told = HashSet::new();
+    let mut sinks = Some((stacks, samples));
+    let mut tables: Option<Export<File>> = None;
+    load::in_turn(
+        &files,
+        |path| read(path, &arguments.names),
+        |_, (path, profile, line)| {
+            if let Some(line) = line.filter(|line| told.len() < MOST_LINES && told.insert(line.clone())) {
+                progress.clear();
+                tell(&line);
+            }
+            let failed = |error| match error {
+                parquet::Error::Io(source) => Error::io("write", &arguments.output, source),
+                parquet::Error::Profile(reason) => Error::input(&path, reason),
+            };
+            if let Some((stacks, samples)) = sinks.take() {
+                tables = Some(Export::new(&profile, &arguments.column, stacks, samples).map_err(failed)?);
+            }
+            let Some(tables) = &mut tables else { return Ok(()) };
+            tables.add(&profile, &origin(&path, &path.to_string_lossy())).map_err(failed)?;
+            progress.step();
+            Ok(())
+        },
+    )?;
+    // There is at least one file.
+    let Some(tables) = tables else { return Ok(()) };
+    let (stacks, samples, size) = tables.finish().map_err(|error| match error {
+        parquet::Error::Io(source) => Error::io("write", &arguments.output, source),
+        parquet::Error::Profile(reason) => Error::input(&arguments.output, reason),
+    })?;
+    directory.finish([stacks, samples])?;
+    drop(progress);
+    let count = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    tell(&format!(
+        "{}: {} and {} of {}",
+        arguments.output.display(),
+        count(size.rows, "row"),
+        count(size.stacks, "stack"),
+        count(files.len() as u64, "file")
+    ));
+    Ok(())
+}
+
+/// Where a file comes from, as far as its name tells.
+fn origin<'a>(path: &Path, name: &'a str) -> Origin<'a> {
+    let dump = Dump::parse(path, std::time::SystemTime::UNIX_EPOCH, 0);
+    let dump = dump.as_ref();
+    Origin {
+        name,
+        pid: dump.map(|dump| dump.pid),
+        sequence: dump.map(|dump| dump.sequence),
+        kind: dump.map(|dump| dump.kind),
+    }
+}
+
+/// Reads and names a file; its equal rows are one. Where it is, its rows, and what there is to say about its names.
+fn read(path: &Path, names: &args::Names) -> Result<(PathBuf, Profile, Option<String>)> {
+    let mut input = input::read_within(path, &names.reading.limits())?;
+    let line = load::names(&mut input, names);
+    let path = input.path.clone();
+    Ok((path, input::combine(vec![input], Vec::new(), Merge::Sides, false)?, line))
+}
