@@ -10,6 +10,7 @@
 pub mod artifacts;
 pub mod child;
 pub mod dump;
+pub mod group;
 pub mod redis;
 pub mod safety;
 pub mod statistics;

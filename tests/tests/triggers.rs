@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::{Column, dumps};
+use heapsift_tests::group::Group;
 use heapsift_tests::{Dump, Program, Server, tools};
 
 /// Options with the prefix in a directory.
@@ -152,7 +153,7 @@ fn a_near_limit_of_the_cgroup() {
     // The limit of a group of our own, where that can be had.
     let Some(group) = Group::new(200 << 20) else { return tools::missing("a cgroup that can be written") };
     let scratch = Scratch::new("limit");
-    let script = format!("echo $$ > {} && exec \"$@\"", group.0.join("cgroup.procs").display());
+    let script = format!("echo $$ > {} && exec \"$@\"", group.processes().display());
     let server = Program::new("sh")
         .args(["-c", &script, "sh"])
         .arg(tools::compile("c/steps.c", &[]))
@@ -165,40 +166,6 @@ fn a_near_limit_of_the_cgroup() {
     assert_eq!(dumps(scratch.path(), 'c').len(), 1);
     assert!(Dump::read(&dumps(scratch.path(), 'c')[0]).total(Column::InuseSpace) > 100 << 20);
     drop(server);
-}
-
-/// A memory cgroup below the one of this process.
-struct Group(PathBuf);
-
-impl Group {
-    fn new(limit: u64) -> Option<Self> {
-        let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let legacy = text.lines().find_map(|line| line.split_once(":memory:"));
-        let (parent, file) = match legacy {
-            Some((_, path)) => (format!("/sys/fs/cgroup/memory{path}"), "memory.limit_in_bytes"),
-            None => {
-                let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-                (format!("/sys/fs/cgroup{path}"), "memory.max")
-            }
-        };
-        let path = Path::new(&parent).join(format!("heapsift-{}", std::process::id()));
-        fs::create_dir(&path).ok()?;
-        let group = Group(path);
-        fs::write(group.0.join(file), limit.to_string()).ok()?;
-        Some(group)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Busy until the last process in it is reaped.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
 }
 
 #[test]

@@ -74,13 +74,17 @@ pub fn capture(
     frames: &mut [MaybeUninit<usize>],
     trail: &mut Trail<'_>,
 ) -> Capture {
-    let ready = resolve::ready();
+    // First of all: before that, even the question for tables ends in a crash.
+    if !resolve::ready() {
+        trail.lost();
+        return Capture { depth: 0, end: End::Lost };
+    }
     let by_libgcc = method == Method::Libgcc || !resolve::available() || !resolve::has_tables(cut.entry.pc);
-    if ready && !by_libgcc {
+    if !by_libgcc {
         return walker::own(method, stack, cut, frames, trail);
     }
     trail.lost();
-    if ready { walker::libgcc(cut, frames) } else { Capture { depth: 0, end: End::Lost } }
+    walker::libgcc(cut, frames)
 }
 
 /// Has the compiler's unwinder sort the frames that are registered with it, where it will be used: it allocates for that,

@@ -23,7 +23,9 @@ fn steps() -> PathBuf {
 /// Names in a directory: those of dumps, and others.
 fn names(directory: &Path) -> (Vec<String>, Vec<String>) {
     let entries = fs::read_dir(directory).expect("readable").flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).partition(|name| name.ends_with(".heap.pb.gz"))
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .partition(|name| name.ends_with(".heap.pb.gz"))
 }
 
 /// A directory with a dump in it that was written without faults, under the name that the next ones have.
@@ -85,7 +87,13 @@ fn d1_killed_at_every_call_of_a_dump() {
     // What the last ones left is swept by the next.
     Program::new(steps()).args(WORDS).directory(scratch.path()).under(CONF).run().expect_success();
     assert_eq!(names(scratch.path()).1, Vec::<String>::new());
-    holds("D1", &format!("killed at each of {} calls: always a whole dump under the name, never two temporary files", calls.len()));
+    holds(
+        "D1",
+        &format!(
+            "killed at each of {} calls: always a whole dump under the name, never two temporary files",
+            calls.len()
+        ),
+    );
 }
 
 /// Runs the steps with a fault at a call of the dump. The program goes on and the file is whole; what it said.
@@ -97,7 +105,10 @@ fn with_fault(strace: &Path, directory: &Path, name: &str, fault: &str, when: &s
     assert_eq!(ended.status, 0, "{what}");
     // The last step was made, and the answer is one of the two.
     let text = ended.text();
-    assert!(text.ends_with("mark\n") && (text.contains("answer 0\n") || text.contains("answer 14\n")), "{what}\n{text}");
+    assert!(
+        text.ends_with("mark\n") && (text.contains("answer 0\n") || text.contains("answer 14\n")),
+        "{what}\n{text}"
+    );
     is_whole(directory, &what);
     if name != "unlinkat" {
         assert_eq!(names(directory).1, Vec::<String>::new(), "{what}");
@@ -120,7 +131,11 @@ fn d2_a_call_of_a_dump_fails() {
             tried += 1;
             if ended.text().contains("answer 14\n") {
                 refused += 1;
-                assert!(ended.complaints().contains(&format!("(errno {code})")), "{call} {k}: {}", ended.complaints());
+                assert!(
+                    ended.complaints().contains(&format!("(errno {code})")),
+                    "{call} {k}: {}",
+                    ended.complaints()
+                );
                 assert_eq!(ended.complaints().lines().count(), 1, "{}", ended.complaints());
             } else {
                 let essential = ["fsync", "renameat2"].contains(&call.as_str());
@@ -133,10 +148,16 @@ fn d2_a_call_of_a_dump_fails() {
     let counts = strace::counts(&strace, Some(&library()), CONF, &steps(), &WORDS, scratch.path());
     let (before, within) = of_the_dump(counts["write"]);
     for k in before + 1..=before + within {
-        let ended = with_fault(&strace, scratch.path(), "write", "error=ENOSPC", &format!("{k}..{}", before + within));
+        let ended =
+            with_fault(&strace, scratch.path(), "write", "error=ENOSPC", &format!("{k}..{}", before + within));
         assert!(ended.text().contains("answer 14\n"), "write {k}: {}", ended.text());
     }
-    holds("D2", &format!("{tried} faults: {refused} errors told by their numbers, the rest made good; 0 torn files, 0 left behind"));
+    holds(
+        "D2",
+        &format!(
+            "{tried} faults: {refused} errors told by their numbers, the rest made good; 0 torn files, 0 left behind"
+        ),
+    );
 }
 
 /// A file system that is full after some pages, and a device that always is.
@@ -169,7 +190,13 @@ fn d2_a_disk_that_is_full() {
         }
     }
     assert!(refused > 0 && written > 0, "{refused} {written}");
-    told("D2", "a full disk", Who::Heapsift, &format!("{refused} sizes too small: ENOSPC, nothing left; {written} large enough: whole"), true);
+    told(
+        "D2",
+        "a full disk",
+        Who::Heapsift,
+        &format!("{refused} sizes too small: ENOSPC, nothing left; {written} large enough: whole"),
+        true,
+    );
 }
 
 #[test]
@@ -211,7 +238,8 @@ fn d3_a_limit_on_the_size_of_files() {
 /// What a dump says, without the moment and the addresses.
 fn content(path: &Path) -> Vec<(usize, Vec<i64>)> {
     let dump = Dump::read(path);
-    let mut rows: Vec<_> = dump.profile.sample.iter().map(|row| (row.location_id.len(), row.value.clone())).collect();
+    let mut rows: Vec<_> =
+        dump.profile.sample.iter().map(|row| (row.location_id.len(), row.value.clone())).collect();
     rows.sort();
     rows
 }
@@ -224,7 +252,9 @@ fn d4_calls_that_are_interrupted_again_and_again() {
     let plain = content(&target);
     let counts = strace::counts(&strace, Some(&library()), CONF, &steps(), &WORDS, scratch.path());
     let mut tried = Vec::new();
-    for name in ["openat", "write", "read", "fsync", "renameat2", "newfstatat", "flock", "fchmod", "fstat", "getdents64"] {
+    for name in
+        ["openat", "write", "read", "fsync", "renameat2", "newfstatat", "flock", "fchmod", "fstat", "getdents64"]
+    {
         let (before, within) = if name == "write" { of_the_dump(counts[name]) } else { counts[name] };
         for error in ["EINTR", "EAGAIN"] {
             // The kernel has no reason to answer EAGAIN to most of them; for a write it may.
@@ -236,7 +266,8 @@ fn d4_calls_that_are_interrupted_again_and_again() {
                 let first = before + 1 + skipped;
                 let last = first + 2 * (within - skipped) - 1;
                 fs::remove_file(&target).expect("of the last run");
-                let ended = with_fault_and_no_file(&strace, scratch.path(), name, error, &format!("{first}..{last}+2"));
+                let ended =
+                    with_fault_and_no_file(&strace, scratch.path(), name, error, &format!("{first}..{last}+2"));
                 assert!(ended.text().contains("answer 0\n"), "{error} at {name} {first}: {}", ended.complaints());
                 assert!(content(&target) == plain, "{error} at {name} {first}: another dump");
             }
@@ -248,7 +279,13 @@ fn d4_calls_that_are_interrupted_again_and_again() {
 
 #[track_caller]
 fn with_fault_and_no_file(strace: &Path, directory: &Path, name: &str, error: &str, when: &str) -> Ended {
-    let run = strace::traced(strace, &strace::inject(name, &format!("error={error}"), when), Some(&library()), CONF, &steps());
+    let run = strace::traced(
+        strace,
+        &strace::inject(name, &format!("error={error}"), when),
+        Some(&library()),
+        CONF,
+        &steps(),
+    );
     let ended = run.args(WORDS).directory(directory).run();
     assert_eq!(ended.status, 0, "{error} at {name} {when}: {}", ended.complaints());
     ended
@@ -262,7 +299,8 @@ fn d5_dumps_at_once_and_at_the_end() {
     for (mode, status) in [("together", 0), ("atexit", 0), ("exit", 0), ("abort", 128 + libc::SIGABRT)] {
         for _ in 0..runs {
             let scratch = Scratch::new("d5");
-            let conf = format!("prof:true,prof_final:true,lg_prof_sample:12,prof_prefix:{}/d", scratch.path().display());
+            let conf =
+                format!("prof:true,prof_final:true,lg_prof_sample:12,prof_prefix:{}/d", scratch.path().display());
             let ended = Program::new(&program).arg(mode).under(conf).within(Duration::from_secs(60)).run();
             assert_eq!(ended.status, status, "{mode}: {}", ended.complaints());
             slowest = slowest.max(ended.elapsed);
@@ -277,7 +315,13 @@ fn d5_dumps_at_once_and_at_the_end() {
             }
         }
     }
-    holds("D5", &format!("{runs} runs in each of 4 ways: one after the other, all whole; the slowest run took {} ms", slowest.as_millis()));
+    holds(
+        "D5",
+        &format!(
+            "{runs} runs in each of 4 ways: one after the other, all whole; the slowest run took {} ms",
+            slowest.as_millis()
+        ),
+    );
 }
 
 #[test]
@@ -285,7 +329,8 @@ fn d7_descriptors() {
     let scratch = Scratch::new("d7");
     let conf = format!("prof:true,prof_final:false,prof_keep:3,prof_prefix:{}/d", scratch.path().display());
     let count = by_length("300", "10000");
-    let run = Program::new(steps()).args(["alloc", "1", "fds", "dumps", count, "fds"]).within(Duration::from_secs(600));
+    let run =
+        Program::new(steps()).args(["alloc", "1", "fds", "dumps", count, "fds"]).within(Duration::from_secs(600));
     let text = run.under(&conf).run().expect_success().text();
     let fds: Vec<&str> = text.lines().filter(|line| line.starts_with("fds")).collect();
     assert!(fds.len() == 2 && fds[0] == fds[1] && text.contains("failed 0\n"), "{text}");
@@ -326,7 +371,8 @@ fn d8_targets_that_are_no_files() {
     for target in targets {
         words.extend(["dump".to_owned(), scratch.path().join(target).display().to_string()]);
     }
-    let ended = Program::new(steps()).args(&words).under(CONF).within(Duration::from_secs(20)).run().expect_success();
+    let ended =
+        Program::new(steps()).args(&words).under(CONF).within(Duration::from_secs(20)).run().expect_success();
     assert_eq!(ended.text().matches("answer 14\n").count(), targets.len(), "{}", ended.text());
     assert_eq!(fs::read(at("victim")).expect("there"), b"precious");
     assert!(at("link").is_symlink() && at("dangling").is_symlink() && !at("nowhere").exists());
@@ -379,5 +425,11 @@ fn d8_a_directory_that_is_swapped() {
     }
     let written = server.log().matches("answer 0\n").count();
     drop(server);
-    told("D8", "names swapped meanwhile", Who::Heapsift, &format!("{rounds} dumps, {swaps} swaps, {written} written: all whole, the victim untouched"), true);
+    told(
+        "D8",
+        "names swapped meanwhile",
+        Who::Heapsift,
+        &format!("{rounds} dumps, {swaps} swaps, {written} written: all whole, the victim untouched"),
+        true,
+    );
 }

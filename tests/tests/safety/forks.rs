@@ -76,7 +76,14 @@ fn f4_forks_in_a_handler_that_interrupted_malloc() {
         all_end("F4", part, "c/fork_signal.c", &[forks, "0"], conf, by_length(1, 4));
     }
     // Beside other threads, which the C library doesn't promise for its own malloc.
-    all_end("F4", "beside two threads that allocate", "c/fork_signal.c", &[by_length("100", "1000"), "2"], "prof:false", 1);
+    all_end(
+        "F4",
+        "beside two threads that allocate",
+        "c/fork_signal.c",
+        &[by_length("100", "1000"), "2"],
+        "prof:false",
+        1,
+    );
 }
 
 #[test]
@@ -97,7 +104,13 @@ fn f5_what_a_fork_costs() {
     }
     let [glibc, off, on] = best;
     told("F5", "", Who::Glibc, &format!("{:.1} ms", glibc / 1e3), true);
-    let measured = format!("{:.1} ms, {:.1} with profiling: {:.2} and {:.2} of glibc's", off / 1e3, on / 1e3, off / glibc, on / glibc);
+    let measured = format!(
+        "{:.1} ms, {:.1} with profiling: {:.2} and {:.2} of glibc's",
+        off / 1e3,
+        on / 1e3,
+        off / glibc,
+        on / glibc
+    );
     // Twice is the mark; a test must not fail because of who else is busy, so that it is this lenient in the short form.
     told("F5", "", Who::Heapsift, &measured, off.max(on) <= by_length(4.0, 2.0) * glibc);
 }
@@ -135,5 +148,8 @@ fn f6_a_child_dumps_under_its_own_name() {
         assert!(found.contains(&(ended.pid, 0)) && found.len() == 2, "{found:?}");
         assert!(found.iter().all(|dump| dump.1 == 0) && found[0].0 != found[1].0, "{found:?}");
     }
-    holds("F6", "20 children: 20 dumps under 20 pids, number 0 each; final ones by those that called exit, and no others");
+    holds(
+        "F6",
+        "20 children: 20 dumps under 20 pids, number 0 each; final ones by those that called exit, and no others",
+    );
 }

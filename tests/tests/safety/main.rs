@@ -2,6 +2,12 @@
 //!
 //! Each test is named by its row, and says what it measured to the table that [`heapsift_tests::safety`] writes.
 
+mod configuration;
 mod dumps;
 mod forks;
+mod memory;
+mod profiles;
+mod signals;
+mod soak;
 mod strace;
+mod threads;

@@ -33,7 +33,14 @@ pub type Counts = BTreeMap<String, (u32, u32)>;
 
 /// Counts the system calls of a program of one thread that calls `getppid` before and after what is of interest. Without
 /// any such call, all count as after the mark.
-pub fn counts(strace: &Path, preload: Option<&Path>, conf: &str, program: &Path, words: &[&str], directory: &Path) -> Counts {
+pub fn counts(
+    strace: &Path,
+    preload: Option<&Path>,
+    conf: &str,
+    program: &Path,
+    words: &[&str],
+    directory: &Path,
+) -> Counts {
     let scratch = Scratch::new("strace");
     let log = scratch.join("log");
     let options = ["-o".to_owned(), log.display().to_string()];
