@@ -9,6 +9,7 @@ use crate::extent::Extent;
 use crate::lock::{Mutex, Rank};
 use crate::pages::{Pages, Settings, Shared};
 use crate::size::{self, NBINS, NLEXTENTS};
+use crate::sparse::Sparse;
 use crate::sys::{self, PAGE};
 
 /// Largest index of an arena, exclusive (jemalloc's limit).
@@ -66,6 +67,8 @@ pub struct Arena {
     name: Mutex<[u8; NAME_BYTES]>,
     /// When the clock was last looked at, in ticks of the processor.
     looked_at: AtomicU64,
+    /// Who gives back pages inside of slabs.
+    pub(crate) sparse: Sparse,
     /// The next one in the list of destroyed arenas.
     pub(crate) next_destroyed: AtomicPtr<Arena>,
 }
@@ -91,6 +94,7 @@ impl Arena {
             created_ns: AtomicU64::new(sys::clock_coarse_ns()),
             name: Mutex::new(Rank::Base, [0; NAME_BYTES]),
             looked_at: AtomicU64::new(0),
+            sparse: Sparse::new(),
             next_destroyed: AtomicPtr::new(null_mut()),
         };
         // SAFETY: fresh memory of the right size and alignment, which is never given back.
@@ -295,6 +299,7 @@ impl Arena {
         }
         self.looked_at.store(ticks, Ordering::Relaxed);
         let now_ns = sys::clock_coarse_ns();
+        self.give_back_idle_pages(now_ns, true);
         if self.pages.due(now_ns) {
             self.pages.decay(shared, now_ns);
         }
@@ -306,6 +311,7 @@ impl Arena {
             bin.after_fork();
         }
         self.pages.after_fork();
+        self.sparse.after_fork();
         self.name.after_fork(|_| {});
         self.threads.store(0, Ordering::Relaxed);
     }

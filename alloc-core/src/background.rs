@@ -310,8 +310,9 @@ impl<O: Observer> Heap<O> {
         for arena in self.core.arenas.iter().filter(mine) {
             if give_back {
                 arena.pages.decay(&self.core.shared, now_ns);
+                arena.give_back_idle_pages(now_ns, false);
             }
-            next_ns = next_ns.min(arena.pages.next_purge_ns(now_ns));
+            next_ns = next_ns.min(arena.pages.next_purge_ns(now_ns)).min(arena.next_idle_pages_ns());
         }
         next_ns
     }

@@ -11,6 +11,7 @@ use crate::lock::{Mutex, Rank};
 use crate::pages::{Pages, Shared};
 use crate::pairing::PairingHeap;
 use crate::size;
+use crate::sparse;
 use crate::sys;
 
 /// So many blocks of a batch are asked of memory before they are needed.
@@ -39,6 +40,8 @@ pub struct BinCounts {
     pub curslabs: usize,
     /// Slabs with free regions, the current one aside.
     pub nonfull_slabs: usize,
+    /// Pages of slabs that no region in use touches, and that were given back; see [`crate::sparse`].
+    pub absent_pages: usize,
 }
 
 impl BinCounts {
@@ -54,14 +57,16 @@ impl BinCounts {
         curregs: 0,
         curslabs: 0,
         nonfull_slabs: 0,
+        absent_pages: 0,
     };
 }
 
+/// What a bin's lock protects.
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     current: *mut Extent,
-    nonfull: PairingHeap,
-    counts: BinCounts,
+    pub(crate) nonfull: PairingHeap,
+    pub(crate) counts: BinCounts,
     /// Slabs of an older generation were in a bin that a fork dropped; see [`Bin::after_fork`].
     generation: u16,
 }
@@ -93,7 +98,7 @@ impl Visit {
 /// A bin.
 #[derive(Debug)]
 pub struct Bin {
-    inner: Mutex<Inner>,
+    pub(crate) inner: Mutex<Inner>,
 }
 
 /// Slabs that became empty, linked through their descriptors, to go back to the page layer without the bin's lock.
@@ -172,9 +177,11 @@ impl Inner {
     unsafe fn adopt(&mut self, slab: *mut Extent) {
         // SAFETY: the bin's lock is held.
         unsafe {
+            let class = (*slab).class();
+            sparse::forget(class, slab);
             (*slab).free_regions = (*slab).body.free.iter().map(|w| w.count_ones() as u16).sum();
             (*slab).generation = self.generation;
-            (*slab).in_bin_heap = false;
+            (*slab).in_bin_heap.store(false, Ordering::Relaxed);
             if (*slab).free_regions > 0 {
                 self.make_available(slab);
             }
@@ -187,7 +194,7 @@ impl Inner {
         // SAFETY: the caller says so.
         unsafe {
             self.nonfull.insert(slab);
-            (*slab).in_bin_heap = true;
+            (*slab).in_bin_heap.store(true, Ordering::Relaxed);
         }
         self.counts.nonfull_slabs += 1;
     }
@@ -214,15 +221,16 @@ impl Inner {
                 return;
             }
             if (*slab).free_regions as usize == size::regions(class) {
-                if (*slab).in_bin_heap {
+                if (*slab).in_bin_heap.load(Ordering::Relaxed) {
                     self.nonfull.remove(slab);
-                    (*slab).in_bin_heap = false;
+                    (*slab).in_bin_heap.store(false, Ordering::Relaxed);
                     self.counts.nonfull_slabs -= 1;
+                    self.counts.absent_pages -= sparse::forget(class, slab);
                 }
                 self.counts.curslabs -= 1;
                 (*slab).links.child = empty.first;
                 empty.first = slab;
-            } else if !(*slab).in_bin_heap {
+            } else if !(*slab).in_bin_heap.load(Ordering::Relaxed) {
                 self.make_available(slab);
             }
         }
@@ -283,7 +291,11 @@ impl Bin {
             let next = inner.nonfull.remove_first();
             if !next.is_null() {
                 // SAFETY: the heap holds live slabs of this bin.
-                unsafe { (*next).in_bin_heap = false };
+                let absent = unsafe {
+                    (*next).in_bin_heap.store(false, Ordering::Relaxed);
+                    sparse::forget(class, next)
+                };
+                inner.counts.absent_pages -= absent;
                 inner.counts.nonfull_slabs -= 1;
                 inner.counts.nreslabs += 1;
                 inner.current = next;
@@ -330,7 +342,7 @@ impl Bin {
             // SAFETY: a fresh active extent that nobody else knows.
             unsafe {
                 (*slab).free_regions = regions as u16;
-                (*slab).in_bin_heap = false;
+                (*slab).in_bin_heap.store(false, Ordering::Relaxed);
                 for (i, word) in (*slab).body.free.iter_mut().enumerate() {
                     let rest = regions.saturating_sub(i * 64);
                     *word = if rest >= 64 { u64::MAX } else { (1u64 << rest) - 1 };
@@ -444,7 +456,7 @@ impl Bin {
         inner.nonfull = PairingHeap::new();
         let counts = &mut inner.counts;
         counts.ndalloc += counts.curregs as u64;
-        (counts.curregs, counts.curslabs, counts.nonfull_slabs) = (0, 0, 0);
+        (counts.curregs, counts.curslabs, counts.nonfull_slabs, counts.absent_pages) = (0, 0, 0, 0);
     }
 
     /// Counts afresh, without slabs.
@@ -461,7 +473,7 @@ impl Bin {
             inner.current = null_mut();
             inner.nonfull = PairingHeap::new();
             inner.generation = inner.generation.wrapping_add(1);
-            inner.counts.nonfull_slabs = 0;
+            (inner.counts.nonfull_slabs, inner.counts.absent_pages) = (0, 0);
         });
     }
 }

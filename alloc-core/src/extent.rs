@@ -4,9 +4,10 @@
 //! for ever: reading the atomic fields of a stale pointer is harmless. Everything but those is protected by the lock of
 //! whoever holds the extent: the arena's page lock while it is free, the bin's lock while it is a slab.
 
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 
 use crate::size::{self, MAX_REGIONS, NBINS};
+use crate::sparse::Watched;
 use crate::sys::LG_PAGE;
 
 /// What the pages of an extent are.
@@ -62,10 +63,12 @@ pub struct ListLinks {
     pub(crate) previous: *mut Extent,
 }
 
-/// A slab's free regions, or a free extent's place in the list of its cache: never both.
+/// A slab's free regions, some of them beside what is known of its pages, or a free extent's place in the list of its
+/// cache: never both.
 #[repr(C)]
 pub union Body {
     pub(crate) free: [u64; MAX_REGIONS / 64],
+    pub(crate) watched: Watched,
     pub(crate) list: ListLinks,
 }
 
@@ -80,8 +83,8 @@ pub struct Extent {
     state: AtomicU8,
     class: AtomicU8,
     flags: AtomicU8,
-    /// Whether the extent is in its bin's heap of slabs with free regions. Bin lock.
-    pub(crate) in_bin_heap: bool,
+    /// Whether the extent is in its bin's heap of slabs with free regions. Written under the bin's lock.
+    pub(crate) in_bin_heap: AtomicBool,
     arena: AtomicU16,
     /// The structure (bin or page cache) generation that the links and counts belong to; see `fork.rs`.
     pub(crate) generation: u16,

@@ -81,6 +81,7 @@ impl<O: Observer> Heap<O> {
     /// Gives all unused pages back.
     pub fn arena_purge(&'static self, which: ArenaSelection) {
         for arena in self.selected(which) {
+            arena.give_back_all_idle_pages();
             arena.pages.purge(&self.core.shared);
         }
     }
@@ -221,6 +222,7 @@ impl<O: Observer> Heap<O> {
         if let Some(arena) = arena
             && self.narenas_auto() > 2 * sys::affinity_cpus()
         {
+            arena.give_back_all_idle_pages();
             arena.pages.purge(&self.core.shared);
         }
     }

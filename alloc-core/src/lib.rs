@@ -45,6 +45,7 @@ mod request;
 mod resize;
 pub mod size;
 pub mod snapshot;
+mod sparse;
 pub mod stats;
 pub mod sys;
 pub mod thread;

@@ -25,16 +25,18 @@ pub enum Rank {
     Records = 4,
     /// The profiler's stack table and names.
     Stacks = 5,
+    /// The giving back of pages inside of an arena's slabs.
+    Sparse = 6,
     /// A bin.
-    Bin = 6,
+    Bin = 7,
     /// The giving back of an arena's pages, one tier at a time.
-    Decay = 7,
+    Decay = 8,
     /// The growing of an arena.
-    Grow = 8,
+    Grow = 9,
     /// An arena's pages.
-    Pages = 9,
+    Pages = 10,
     /// The metadata allocator, and the end of the data segment.
-    Base = 10,
+    Base = 11,
 }
 
 /// Runs a program's code as if the thread held no lock; see `pages/hooks.rs` for why it can't meet one that it holds.

@@ -50,7 +50,7 @@ impl PairingHeap {
     ///
     /// # Safety
     /// `extent` is in a heap.
-    unsafe fn after(mut extent: *mut Extent) -> *mut Extent {
+    pub(crate) unsafe fn after(mut extent: *mut Extent) -> *mut Extent {
         // SAFETY: all extents reached by links are in the heap.
         unsafe {
             if !(*extent).links.child.is_null() {

@@ -233,7 +233,7 @@ impl<O: Observer> Heap<O> {
     /// Totals. `allocated` comes from the threads' own counters and is exact when no thread allocates meanwhile.
     pub fn stats(&'static self) -> Stats {
         self.ensure_booted();
-        let mut released = 0;
+        let (mut released, mut absent) = (0, 0);
         let mut stats = Stats { tcache_bytes: self.explicit_cache_stats(&mut [0; NCLASSES + 1]), ..Stats::default() };
         let mut allocated = self.core.gone_allocated.load(Ordering::Relaxed);
         let mut deallocated = self.core.gone_deallocated.load(Ordering::Relaxed);
@@ -251,6 +251,7 @@ impl<O: Observer> Heap<O> {
                 stats.metadata += pages.active << LG_PAGE;
             } else {
                 stats.active += pages.active << LG_PAGE;
+                absent += arena.absent_bytes();
             }
             stats.dirty += pages.dirty << LG_PAGE;
             stats.muzzy += pages.muzzy << LG_PAGE;
@@ -265,7 +266,7 @@ impl<O: Observer> Heap<O> {
         stats.allocated = stats.allocated.min(stats.active);
         stats.metadata += self.core.shared.base.allocated().saturating_sub(released) + stats.metadata_rtree;
         stats.metadata_thp = self.core.shared.base.huge();
-        stats.resident = stats.active + stats.dirty + stats.pinned + stats.metadata;
+        stats.resident = (stats.active + stats.dirty + stats.pinned + stats.metadata).saturating_sub(absent);
         stats.zero_reallocs = self.core.zero_reallocs.load(Ordering::Relaxed);
         stats
     }

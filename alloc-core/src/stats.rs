@@ -239,7 +239,8 @@ impl ArenaStats {
 
     /// An upper bound of the arena's resident bytes.
     pub fn resident(&self) -> usize {
-        (self.pactive + self.pdirty) * crate::sys::PAGE + self.pinned + self.base + self.internal
+        let absent: usize = self.bins.iter().map(|bin| bin.counts.absent_pages).sum();
+        (self.pactive + self.pdirty).saturating_sub(absent) * crate::sys::PAGE + self.pinned + self.base + self.internal
     }
 
     /// All bins together.
@@ -293,6 +294,7 @@ impl ArenaStats {
             sum.counts.curregs += each.counts.curregs;
             sum.counts.curslabs += each.counts.curslabs;
             sum.counts.nonfull_slabs += each.counts.nonfull_slabs;
+            sum.counts.absent_pages += each.counts.absent_pages;
         }
         for (sum, each) in self.large.iter_mut().zip(&other.large) {
             sum.curlextents += each.curlextents;
