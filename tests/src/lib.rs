@@ -11,6 +11,7 @@ pub mod artifacts;
 pub mod child;
 pub mod dump;
 pub mod group;
+pub mod http;
 pub mod redis;
 pub mod safety;
 pub mod statistics;

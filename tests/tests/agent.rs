@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::Column;
+use heapsift_tests::http::{Answer, exchange, get, get_as};
 use heapsift_tests::{Dump, Program, Server, command, redis, tools};
 
 /// A redis-server under the allocator with a socket, profiled from here on.
@@ -36,42 +36,6 @@ fn agent(pids: &[u32], more: &[&str]) -> (Server, String) {
         assert!(started.elapsed() < Duration::from_secs(30), "the agent doesn't say where it is");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// An answer: status, headers in lower case, body.
-struct Answer {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-}
-
-/// Sends these bytes, and reads to the end.
-fn exchange(address: &str, request: &str) -> Answer {
-    let mut stream = TcpStream::connect(address).expect("the agent listens");
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket");
-    stream.write_all(request.as_bytes()).expect("room");
-    let mut all = Vec::new();
-    stream.read_to_end(&mut all).expect("an answer");
-    let end = all.windows(4).position(|part| part == b"\r\n\r\n").expect("a head");
-    let head = String::from_utf8_lossy(&all[..end]).into_owned();
-    let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status");
-    let headers = lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_lowercase(), v.to_owned())).collect();
-    Answer { status, headers, body: all.split_off(end + 4) }
-}
-
-fn get_as(address: &str, path: &str, host: &str, more: &str) -> Answer {
-    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n"))
-}
-
-fn get(address: &str, path: &str) -> Answer {
-    get_as(address, path, address, "")
 }
 
 #[track_caller]

@@ -20,7 +20,7 @@ use crate::model::{Builder, Profile, Side};
 use crate::run::some_dumps_in;
 
 /// A file's content, and where it came from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Input {
     /// The file; `-` for standard input.
     pub path: PathBuf,

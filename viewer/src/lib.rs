@@ -5,10 +5,10 @@
 //! frames, [`model`] holds it in memory, [`graph`] and [`stats`] make numbers with intervals of it,
 //! [`compare`] tells real changes from noise, [`series`] leaks from caches, and
 //! one module of [`report`] writes them, through [`escape`], as text, JSON or SVG. [`run`] starts
-//! programs under the allocator, [`control`] asks running ones, [`agent`] serves what they answer by HTTP. [`cli`] is the
-//! command line.
+//! programs under the allocator, [`control`] asks running ones, [`agent`] serves what they answer by HTTP, [`serve`] pages
+//! of all that. [`cli`] is the command line.
 //!
-//! Everything but these three works offline on files that may be hostile: readers are bounded, sums
+//! Everything but these works offline on files that may be hostile: readers are bounded, sums
 //! saturate, and names are escaped where they are written.
 
 #![deny(unsafe_code)]
@@ -28,5 +28,6 @@ pub mod output;
 pub mod report;
 pub mod run;
 pub mod series;
+pub mod serve;
 pub mod stats;
 pub mod symbolize;

@@ -1,9 +1,11 @@
-// Drives a page that `heapsift report` made in headless chromium, over the debugging pipe.
+// Drives a page that `heapsift report` made, or one that `heapsift serve` serves, in headless chromium, over the debugging
+// pipe.
 //
-//   node page.mjs CHROMIUM PAGE SCREENSHOTS STEPS
+//   node page.mjs CHROMIUM PAGE|ADDRESS SCREENSHOTS STEPS
 //
-// STEPS is JSON: a list of {say, run, want, keys, click, shot, size}. Prints JSON: what each step came to, what was
-// requested besides the page itself, and what the console complained about.
+// STEPS is JSON: a list of {say, size, dark, until, click, keys, run, shot}. `until` is an expression that is waited for,
+// `click` one for a point. Prints JSON: what each step came to, what was requested besides the page itself, and what the
+// console complained about; a dialog is a complaint.
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,7 +14,7 @@ import { pathToFileURL } from "node:url";
 
 const [chromium, file, pictures, steps] = process.argv.slice(2);
 const home = mkdtempSync(join(tmpdir(), "heapsift-page-"));
-const url = pathToFileURL(file).href;
+const url = file.startsWith("http://") ? file : pathToFileURL(file).href;
 const browser = spawn(chromium, ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--hide-scrollbars", `--user-data-dir=${home}`, "--remote-debugging-pipe", "about:blank"], { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] });
 const ended = new Promise(done => browser.on("exit", done));
 const [to, from] = [browser.stdio[3], browser.stdio[4]];
@@ -33,6 +35,7 @@ from.on("data", chunk => {
     if (method === "Runtime.exceptionThrown") complaints.push(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);
     if (method === "Runtime.consoleAPICalled" && ["error", "warning", "assert"].includes(params.type)) complaints.push(JSON.stringify(params.args));
     if (method === "Log.entryAdded" && params.entry.level !== "info" && params.entry.level !== "verbose") complaints.push(params.entry.text);
+    if (method === "Page.javascriptDialogOpening") { complaints.push(`a dialog: ${params.message}`); send("Page.handleJavaScriptDialog", { accept: false }); }
     if (method === "Page.loadEventFired") loaded();
   }
 });
@@ -61,6 +64,9 @@ try {
   for (const step of JSON.parse(steps)) {
     if (step.size) await resize(...step.size);
     if (step.dark !== undefined) await send("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: step.dark ? "dark" : "light" }] });
+    if (step.until) {
+      while (!await evaluate(step.until)) await new Promise(done => setTimeout(done, 50));
+    }
     if (step.click) {
       // An expression for the point, in the page.
       const [x, y] = await evaluate(step.click);

@@ -43,6 +43,14 @@ impl Rows {
         self.ends.is_empty()
     }
 
+    /// How much memory they take, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.ends.len() * size_of::<(u32, u32)>()
+            + self.frames.len() * size_of::<u32>()
+            + self.labels.len() * size_of::<Label>()
+            + self.values.len() * size_of::<i64>()
+    }
+
     /// Takes the samples out of a message. `None` if one of them refers to a location that is not there, has
     /// another number of values than there are sample types, or there are more than four thousand million frames.
     pub fn take(message: &mut Profile) -> Option<Self> {

@@ -24,16 +24,8 @@ impl Guard {
     /// # Errors
     /// The address can be reached from elsewhere, and there is no token, or a weak one.
     pub fn new(token: Option<String>, listen: SocketAddr) -> Result<Self> {
-        const BYTES_MIN: usize = 16;
-        match &token {
-            None if !listen.ip().is_loopback() => Err(Error::Usage(format!(
-                "{listen} can be reached from elsewhere, and a profile tells a stranger much: give a --token"
-            ))),
-            Some(token) if token.len() < BYTES_MIN => {
-                Err(Error::Usage(format!("--token: at least {BYTES_MIN} characters, such as openssl rand -hex 16 makes")))
-            }
-            _ => Ok(Self { token }),
-        }
+        acceptable(token.as_deref(), listen)?;
+        Ok(Self { token })
     }
 
     fn refuses(&self, uri_host: Option<&str>, headers: &HeaderMap) -> Option<Response> {
@@ -53,8 +45,25 @@ impl Guard {
     }
 }
 
+/// Whether one may listen there with this token.
+///
+/// # Errors
+/// The address can be reached from elsewhere, and there is no token, or a weak one.
+pub(crate) fn acceptable(token: Option<&str>, listen: SocketAddr) -> Result<()> {
+    const BYTES_MIN: usize = 16;
+    match token {
+        None if !listen.ip().is_loopback() => Err(Error::Usage(format!(
+            "{listen} can be reached from elsewhere, and a profile tells a stranger much: give a --token"
+        ))),
+        Some(token) if token.len() < BYTES_MIN => {
+            Err(Error::Usage(format!("--token: at least {BYTES_MIN} characters, such as openssl rand -hex 16 makes")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether a host, with or without a port, is this machine by a name that nobody else can give it.
-fn is_local(host: &str) -> bool {
+pub(crate) fn is_local(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host();
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
@@ -64,7 +73,7 @@ fn is_local(host: &str) -> bool {
 
 /// The token of a request: `Bearer TOKEN`, or the password of `Basic`, which is what clients make of
 /// `http://x:TOKEN@host/`.
-fn given(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn given(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, rest) = value.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
@@ -78,12 +87,12 @@ fn given(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Compares in a time that doesn't tell where the difference is.
-fn same(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 /// Lets a request through, or not; and has browsers treat the answer with care.
-pub async fn check(State(agent): State<Arc<Agent>>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(agent): State<Arc<Agent>>, request: Request, next: Next) -> Response {
     let refused = agent.guard.refuses(request.uri().authority().map(Authority::as_str), request.headers());
     let mut response = match refused {
         Some(response) => response.into_response(),

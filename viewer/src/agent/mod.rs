@@ -6,7 +6,7 @@
 
 #![allow(clippy::result_large_err, reason = "a failure is a response, as a success is")]
 
-mod guard;
+pub(crate) mod guard;
 mod names;
 mod pages;
 mod profile;

@@ -19,7 +19,7 @@ pub fn agent(arguments: args::Agent) -> Result<()> {
 }
 
 /// The token, or the first line of the file that holds it.
-fn token(given: String) -> Result<String> {
+pub(super) fn token(given: String) -> Result<String> {
     let Some(path) = given.strip_prefix('@') else { return Ok(given) };
     let path = std::path::Path::new(path);
     let text = fs::read_to_string(path).map_err(|source| Error::io("read", path, source))?;

@@ -154,7 +154,7 @@ pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
     read.into_iter().map(|(_, input)| input).collect()
 }
 
-fn compile(filter: &args::Filter) -> Result<Filters> {
+pub(super) fn compile(filter: &args::Filter) -> Result<Filters> {
     // The library's message draws the expression over several lines; one must do.
     let refused = |name: &str, text: &str, reason: String| {
         let last = reason.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
@@ -193,18 +193,20 @@ pub fn expression(text: &str) -> Result<Regex> {
 
 /// Looks names up where the file has none and binaries are at hand, and tells what was missing.
 pub fn name_frames(input: &mut Input, asked: &args::Names) {
-    if let Some(line) = names(input, asked) {
+    if let Some(line) = names(input, asked, None) {
         tell(&line);
     }
 }
 
-/// Looks names up where the file has none and binaries are at hand. Returns what was missing, as one line.
-pub fn names(input: &mut Input, names: &args::Names) -> Option<String> {
+/// Looks names up where the file has none and binaries are at hand, below another root directory too. Returns what was
+/// missing, as one line.
+pub fn names(input: &mut Input, names: &args::Names, root: Option<PathBuf>) -> Option<String> {
     let is_complete = input.message.location.iter().all(|location| !location.line.is_empty());
     if names.symbolize == args::When::None || is_complete {
         return None;
     }
-    let options = symbolize::Options { search: names.search.clone(), force: false };
+    let search = names.search.iter().cloned().chain(root).collect();
+    let options = symbolize::Options { search, force: false };
     let report = symbolize::symbolize(&mut input.message, &options);
     report.modules.iter().any(|module| module.named < module.locations).then(|| report.to_string())
 }

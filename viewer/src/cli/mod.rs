@@ -15,6 +15,7 @@ mod page;
 mod progress;
 mod reports;
 mod run;
+mod serve;
 mod source;
 mod spelling;
 
@@ -63,6 +64,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         args::Command::Symbolize(arguments) => symbolize_command(&arguments),
         args::Command::Ctl(arguments) => ctl::ctl(arguments),
         args::Command::Agent(arguments) => agent::agent(arguments),
+        args::Command::Serve(arguments) => serve::serve(arguments),
         args::Command::Completions(arguments) => manual::completions(arguments.shell),
         args::Command::Man => manual::page(),
     };

@@ -118,7 +118,8 @@ pub fn list(arguments: &args::List) -> Result<()> {
     let mut loaded = Request::of_view(files, view).load()?;
     let options = options(&loaded, view, Granularity::Lines, NO_TRIM)?;
     let sources = Sources::new(&view.sources.source_path);
-    let list = list::List::new(&mut loaded.profile, options, &regex, &mut |path| sources.read(path));
+    let is_asked = |name: &str, _: &str| regex.is_match(name);
+    let list = list::List::new(&mut loaded.profile, options, &is_asked, false, &mut |path| sources.read(path));
     let Some(list) = list else {
         return Err(no_match(&files[0], expression));
     };

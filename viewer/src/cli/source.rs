@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 const BYTES_MAX: u64 = 64 << 20;
 
 /// Finds and reads source files.
+#[derive(Debug)]
 pub struct Sources {
     directories: Vec<PathBuf>,
+    is_confined: bool,
 }
 
 impl Sources {
@@ -21,7 +23,15 @@ impl Sources {
         if directories.is_empty() {
             directories.extend(std::env::current_dir().ok());
         }
-        Self { directories }
+        Self { directories, is_confined: false }
+    }
+
+    /// Looks in these directories and below them, and nowhere else: not where an absolute path of a profile or a link
+    /// leads.
+    pub fn confined(search: &str) -> Self {
+        let Self { directories, .. } = Self::new(search);
+        let directories = directories.into_iter().filter_map(|directory| fs::canonicalize(directory).ok()).collect();
+        Self { directories, is_confined: true }
     }
 
     /// The lines of a file named in a profile.
@@ -40,7 +50,7 @@ impl Sources {
 
     fn find(&self, path: &Path) -> Option<PathBuf> {
         // Not a device, whatever a profile says.
-        let exists = |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_file());
+        let exists = |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_file()) && self.is_allowed(path);
         if path.is_absolute() && exists(path) {
             return Some(path.to_owned());
         }
@@ -48,7 +58,7 @@ impl Sources {
             let above = self.directories.iter().flat_map(|directory| directory.ancestors());
             return above.map(|directory| directory.join(path)).find(|path| exists(path));
         }
-        // A file of another machine: its path from some directory on.
+        // A file of another machine, or not where it is said to be: its path from some directory on.
         let mut parts = path.components();
         parts.next();
         while parts.next().is_some() {
@@ -63,5 +73,37 @@ impl Sources {
             }
         }
         None
+    }
+
+    fn is_allowed(&self, path: &Path) -> bool {
+        let is_below = |path: PathBuf| self.directories.iter().any(|directory| path.starts_with(directory));
+        !self.is_confined || fs::canonicalize(path).is_ok_and(is_below)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_confined_read_nothing_from_elsewhere() {
+        let root = std::env::temp_dir().join(format!("heapsift-sources-{}", std::process::id()));
+        let inside = root.join("app/src");
+        fs::create_dir_all(&inside).unwrap();
+        fs::write(root.join("secret"), "secret\n").unwrap();
+        fs::write(inside.join("a.c"), "one\ntwo\n").unwrap();
+        std::os::unix::fs::symlink(root.join("secret"), inside.join("link.c")).unwrap();
+        let app = root.join("app");
+        let sources = Sources::confined(app.to_str().unwrap());
+        for path in ["src/a.c", "/build/app/src/a.c", inside.join("a.c").to_str().unwrap()] {
+            assert_eq!(sources.read(path).unwrap(), ["one", "two"], "{path}");
+        }
+        let secret = root.join("secret");
+        for path in ["../secret", "src/link.c", "/x/../secret", secret.to_str().unwrap(), "secret", "/etc/passwd", "", "src"] {
+            assert!(sources.read(path).is_err(), "{path}");
+        }
+        // `list` reads what the user's own profile names.
+        assert!(Sources::new(app.to_str().unwrap()).read(secret.to_str().unwrap()).is_ok());
+        fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -60,9 +60,11 @@ class Planter {
   tree(compares) { return new Tree(this.parents, this.names, this.own, compares); }
 }
 
+const NOTHING = { names: ["nothing yet"], parents: [0], frames: [0], own: [] };
+
 class Flame {
-  constructor(data, page) {
-    Object.assign(this, { data, page });
+  constructor(page) {
+    Object.assign(this, { data: NOTHING, page });
     this.canvas = document.getElementById("flame");
     this.compares = false; this.reversed = false; this.sandwiched = null; this.flipped = false;
     this.pattern = null; this.rects = []; this.chosen = 0; this.focus = 0;
@@ -73,6 +75,26 @@ class Flame {
     canvas.addEventListener("click", event => { const rect = this.at(event); if (rect) this.zoom(rect.tree, rect.node); canvas.focus(); });
     canvas.addEventListener("keydown", event => this.key(event));
     new ResizeObserver(() => this.draw()).observe(canvas.parentElement);
+  }
+
+  // Shows other data, from the same place where it is there too.
+  replace(data) {
+    const path = [], tree = this.chosenTree;
+    if (this.trees.length === 1) for (let node = this.focus; node > 0; node = tree.parents[node]) path.unshift(this.data.names[tree.names[node]]);
+    const name = this.sandwiched === null ? null : data.names.indexOf(this.data.names[this.sandwiched]);
+    this.data = data; this.whole = {};
+    this.compares &&= Boolean(data.diff);
+    this.sandwiched = name === null || name < 0 ? null : name;
+    this.grow();
+    let node = 0;
+    const fresh = this.trees[0];
+    for (const step of path) {
+      const next = fresh.of(node).find(child => data.names[fresh.names[child]] === step);
+      if (next === undefined) break;
+      node = next;
+    }
+    if (this.trees.length === 1) this.focus = this.chosen = node;
+    this.page.pressed(); this.draw(); this.tell();
   }
 
   // Makes the trees of what is to be shown.
@@ -149,7 +171,10 @@ class Flame {
       this.reversed = false;
     }
     if (what === "compare") this.compares = !this.compares;
+    const { focus, chosen } = this;
     if (what === "flip") this.flipped = !this.flipped; else this.grow();
+    // The same tree with other widths.
+    if (what === "compare" && this.trees.length === 1) Object.assign(this, { focus, chosen });
     this.page.pressed(); this.draw(); this.tell();
   }
 

@@ -1,7 +1,8 @@
 // The page: tabs, table, difference, trend, sizes and ages. Every name is set as text, never as markup.
 "use strict";
 
-const data = JSON.parse(document.getElementById("data").textContent);
+// What is shown; a page that stands alone brings it along.
+let data = NOTHING;
 const $ = id => document.getElementById(id);
 
 function make(tag, attributes = {}, ...children) {
@@ -11,14 +12,15 @@ function make(tag, attributes = {}, ...children) {
     else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value);
   }
-  element.append(...children.filter(child => child !== null));
+  element.append(...children.filter(child => child !== null && child !== undefined));
   return element;
 }
 
-function size(value, signed = false) {
+const size = (value, signed = false) => amount(value, data.unit, signed);
+function amount(value, unit, signed = false) {
   const sign = value < 0 ? "-" : signed && value > 0 ? "+" : "";
   value = Math.abs(value);
-  if (data.unit !== "bytes") return sign + Math.round(value).toLocaleString("en");
+  if (unit !== "bytes") return sign + Math.round(value).toLocaleString("en");
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];
   let at = 0;
   while (value >= 1024 && at < units.length - 1) { value /= 1024; at++; }
@@ -41,6 +43,8 @@ function interval(value, variance) {
 }
 
 const page = {
+  // What a server can do: open a function's source, fetch what is made later, and its keys.
+  source: null, later: null, keys: {},
   isDark() {
     const theme = document.documentElement.dataset.theme;
     return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -59,7 +63,7 @@ const page = {
     const now = tree.now[node], base = tree.base[node], name = data.names[tree.names[node]];
     const box = $("detail");
     const of = tree.now[0] ? `, ${percent(now / tree.now[0])}` : "";
-    const parts = [make("b", {}, name), make("br")];
+    const parts = [make("b", {}, name), page.source && node > 0 ? opener(name, "Source") : null, make("br")];
     if (compares) {
       const change = now - base, half = 1.96 * Math.sqrt(tree.change[node]);
       const sure = Math.abs(change) > half ? "" : "; within sampling error";
@@ -67,9 +71,14 @@ const page = {
     } else {
       parts.push(`${size(now)}${of} `, make("span", {}, `95%: ${range(interval(now, tree.error[node]))}, ${Math.round(tree.samples[node])} samples`));
     }
-    box.replaceChildren(...parts);
+    box.replaceChildren(...parts.filter(part => part !== null));
   },
 };
+
+// A button that opens the source of a function, where there is a server to ask for it.
+function opener(name, text) {
+  return make("button", { type: "button", class: "open", title: "Source lines (l)", onclick: () => page.source({ function: name }) }, text);
+}
 
 function legend() {
   const box = $("legend");
@@ -86,29 +95,31 @@ function legend() {
   box.replaceChildren(swatch(1, 0, 0, "new"), swatch(10, 4, 0, "grew"), swatch(1, 1, 0, "the same"), swatch(4, 10, 0, "shrank"), swatch(0, 1, 0, "gone"), swatch(1, 0, 9, "pale: within sampling error"), make("span", {}, "Width: the larger of both sides, so that nothing vanishes."));
 }
 
-// A table that sorts by a click on a heading; `columns` are [heading, text of a row, key to sort by].
-function table(rows, columns, most = 400) {
-  const box = make("div", { class: "wide" }), element = make("table");
-  let by = null, down = true, shown = most;
+// A table that sorts by a click on a heading; `columns` are [heading, text of a row, key to sort by]. `state` is how it was
+// left, for one that is made again.
+function table(rows, columns, state = {}) {
+  const box = make("div", { class: "wide" }), element = make("table"), most = 400;
+  state.by ??= null; state.down ??= true; state.shown ??= most;
   const fill = () => {
+    const { by, down, shown } = state;
     const sorted = by === null ? rows : [...rows].sort((a, b) => {
       const [x, y] = [columns[by][2](a), columns[by][2](b)];
       const order = typeof x === "string" ? x.localeCompare(y) : (x ?? -Infinity) - (y ?? -Infinity);
       return down ? -order : order;
     });
     const head = make("tr", {}, ...columns.map(([name], at) => make("th", { scope: "col", "aria-sort": by === at ? (down ? "descending" : "ascending") : "none" },
-      make("button", { type: "button", onclick: () => { down = by === at ? !down : typeof columns[at][2](rows[0] ?? {}) !== "string"; by = at; fill(); } }, name + (by === at ? (down ? " ↓" : " ↑") : "")))));
+      make("button", { type: "button", onclick: () => { state.down = by === at ? !down : typeof columns[at][2](rows[0] ?? {}) !== "string"; state.by = at; fill(); } }, name + (by === at ? (down ? " ↓" : " ↑") : "")))));
     const body = sorted.slice(0, shown).map(row => make("tr", {}, ...columns.map(([name, text]) => { const cell = text(row); return make("td", { "data-label": name }, ...(Array.isArray(cell) ? cell : [cell])); })));
     element.replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
     more.hidden = shown >= rows.length;
     more.textContent = `Show ${Math.min(most, rows.length - shown)} more of ${rows.length}`;
   };
-  const more = make("button", { type: "button", onclick: () => { shown += most; fill(); } });
+  const more = make("button", { type: "button", onclick: () => { state.shown += most; fill(); } });
   fill();
   box.append(element);
   return [box, make("p", {}, more)];
 }
-const named = row => [row.name, make("br"), make("small", {}, row.place)];
+const named = row => [page.source ? opener(row.name, row.name) : row.name, make("br"), make("small", {}, row.place)];
 
 function showTable(view) {
   const total = data.total || 1;
@@ -178,6 +189,7 @@ function plot(x, values, ends, span, hot) {
 
 function showTrend(view) {
   const trend = data.trend;
+  if (trend === "later") { view.replaceChildren(make("p", { class: "note" }, "Reading the dumps of the series…")); page.later("trend", view); return; }
   const plots = trend.sites.map(site => make("figure", {}, make("figcaption", {}, make("b", {}, site.name), make("small", {}, site.note)), plot(trend.x, site.values, site.intervals, trend.span, site.leak)));
   view.replaceChildren(make("p", {}, trend.note), make("p", { class: "note" }, "Points with 95% intervals. A leak grows to the end and keeps what it was given; a plateau grew and stopped."), make("div", { class: "plots" }, ...plots));
 }
@@ -205,14 +217,33 @@ function showSizes(view) {
   view.replaceChildren(make("div", { class: "plots" }, ...parts));
 }
 
+// Parts of memory one after the other: each bar begins where the one before it ended.
+function showMemory(view) {
+  const parts = data.waterfall, bytes = value => amount(value, "bytes");
+  let at = 0, most = 1;
+  const spans = parts.map(part => { const from = at; at += part.bytes; most = Math.max(most, from, at); return [Math.min(from, at), Math.abs(part.bytes)]; });
+  const line = (name, value, [start, length], kind) => {
+    const bar = make("i", { class: kind });
+    bar.style.marginLeft = `${start / most * 100}%`;
+    bar.style.width = `${Math.max(length / most * 100, 0.2)}%`;
+    return make("div", { class: "part", role: "row" }, make("span", { role: "cell" }, name), make("span", { class: "bar-place", "aria-hidden": "true" }, bar), make("b", { role: "cell" }, bytes(value)));
+  };
+  view.replaceChildren(make("p", { class: "note" }, data.kind === "rss_space" ? "What resident memory was made of, from what the program held up to all of the process." : "The allocator's own numbers at the instant of the dump, exact: from what the program held up to all that was resident of the process."),
+    make("div", { class: "parts", role: "table", "aria-label": "Memory part by part" }, ...parts.map((part, i) => line(part.name, part.bytes, spans[i], part.bytes < 0 ? "less" : "more")), parts.length > 1 ? line("resident", at, [0, at], "sum") : null));
+}
+
+const keys = [["/", "search"], ["arrows", "move between frames"], ["Enter", "zoom"], ["Escape", "back to the whole"], ["r", "reverse: callers of each leaf"], ["s", "sandwich: callers and callees of the chosen function"], ["f", "flip"], ["c", "compare, where there is a base"], ["t", "light or dark"]];
 function showAbout(view) {
-  const keys = [["/", "search"], ["arrows", "move between frames"], ["Enter", "zoom"], ["Escape", "back to the whole"], ["r", "reverse: callers of each leaf"], ["s", "sandwich: callers and callees of the chosen function"], ["f", "flip"], ["c", "compare, where there is a base"], ["t", "light or dark"]];
   view.replaceChildren(make("pre", {}, data.about), make("p", {}, ...keys.flatMap(([key, what]) => [make("kbd", {}, key), ` ${what}  `])));
 }
 
-const views = [["flame", "Flame graph", null], ["table", "Table", showTable], ...(data.diff ? [["diff", "Difference", showDiff]] : []), ...(data.trend ? [["trend", "Trend", showTrend]] : []), ["sizes", "Sizes and ages", showSizes], ["about", "About", showAbout]];
+// The views that there are, each with what fills it, and whether there is something to see; a server has more.
+const all = [["flame", "Flame graph", null, () => data.rows], ["table", "Table", showTable, () => data.rows], ["diff", "Difference", showDiff, () => data.diff], ["trend", "Trend", showTrend, () => data.trend], ["sizes", "Sizes and ages", showSizes, () => data.rows], ["memory", "Memory", showMemory, () => data.waterfall], ["about", "About", showAbout, () => data.rows]];
 const made = new Set();
+let views = [], shown = "flame";
 function show(name) {
+  if (!views.some(([id]) => id === name)) name = views[0][0];
+  shown = name;
   for (const [id, , fill] of views) {
     const view = $("view-" + id);
     view.hidden = id !== name;
@@ -228,30 +259,43 @@ function theme() {
   legend(); flame.draw();
 }
 
-$("title").textContent = data.title;
-$("summary").textContent = data.summary;
-for (const [id, title] of views) $("tabs").append(make("button", { id: "tab-" + id, type: "button", role: "tab", "aria-controls": "view-" + id, onclick: () => show(id) }, title));
-$("tabs").append(make("button", { type: "button", class: "theme", title: "Light or dark (t)", onclick: theme }, "Light/dark"));
+// Shows other data, in the view that is open if it is there.
+function use(next) {
+  data = next;
+  $("title").textContent = document.title = data.title;
+  $("summary").textContent = data.summary;
+  $("mode").hidden = !data.diff;
+  tabs();
+  flame.replace(data);
+  show(shown);
+}
+
+function tabs() {
+  const focused = document.activeElement?.id;
+  views = all.filter(([, , , is]) => is());
+  made.clear();
+  for (const [id] of all) $("view-" + id).hidden = true;
+  const buttons = views.map(([id, title]) => make("button", { id: "tab-" + id, type: "button", role: "tab", "aria-controls": "view-" + id, onclick: () => show(id) }, title));
+  $("tabs").replaceChildren(...buttons, make("button", { type: "button", class: "theme", title: "Light or dark (t)", onclick: theme }, "Light/dark"));
+  if (focused?.startsWith("tab-")) $(focused)?.focus();
+}
 $("tabs").addEventListener("keydown", event => {
   const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], at = views.findIndex(([id]) => document.activeElement.id === "tab-" + id);
   if (step && at >= 0) { const [id] = views[(at + step + views.length) % views.length]; show(id); $("tab-" + id).focus(); }
 });
-const flame = new Flame(data, page);
+const flame = new Flame(page);
 for (const id of ["reverse", "sandwich", "flip"]) $(id).addEventListener("click", () => flame.toggle(id));
 $("reset").addEventListener("click", () => { $("search").value = ""; flame.search(""); flame.reset(); });
-$("mode").hidden = !data.diff;
 $("mode").textContent = "Compare";
 $("mode").addEventListener("click", () => flame.toggle("compare"));
 $("search").addEventListener("input", event => flame.search(event.target.value));
 document.addEventListener("keydown", event => {
-  const typing = event.target.tagName === "INPUT";
+  const typing = ["INPUT", "SELECT"].includes(event.target.tagName);
   if (event.key === "Escape") { $("search").value = ""; flame.search(""); flame.reset(); $("flame").focus(); return; }
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const act = { "/": () => { show("flame"); $("search").focus(); }, r: () => flame.toggle("reverse"), s: () => flame.toggle("sandwich"), f: () => flame.toggle("flip"), c: () => data.diff && flame.toggle("compare"), t: theme }[event.key];
+  const act = { ...page.keys, "/": () => { show("flame"); $("search").focus(); }, r: () => flame.toggle("reverse"), s: () => flame.toggle("sandwich"), f: () => flame.toggle("flip"), c: () => data.diff && flame.toggle("compare"), t: theme }[event.key];
   if (act) { event.preventDefault(); act(); }
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { legend(); flame.draw(); });
-page.pressed();
-show("flame");
-flame.tell();
-document.documentElement.dataset.ready = "1";
+const own = JSON.parse($("data").textContent);
+if (own) { use(own); document.documentElement.dataset.ready = "1"; }

@@ -40,6 +40,14 @@ fn complete(url: &str) -> Result<(String, u64), String> {
     Ok((format!("http://{host}{path}"), seconds.unwrap_or(0)))
 }
 
+/// Whether an address is one that can be asked.
+///
+/// # Errors
+/// One line: what is wrong with it.
+pub fn check(url: &str) -> Result<(), String> {
+    complete(url).map(drop)
+}
+
 /// Asks for the body of an address.
 ///
 /// # Errors

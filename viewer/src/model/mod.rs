@@ -199,6 +199,21 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// About how much memory it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        let texts = self.strings.bytes();
+        let lines: usize = self.locations.iter().map(|location| location.lines.len() * size_of::<Line>()).sum();
+        texts
+            + lines
+            + self.locations.len() * size_of::<Location>()
+            + self.functions.len() * size_of::<Function>()
+            + self.rows.len() * size_of::<Row>()
+            + self.frames.len() * size_of::<u32>()
+            + self.labels.len() * size_of::<Label>()
+            + self.values.len() * size_of::<i64>()
+            + self.as_read.len() * size_of::<u32>()
+    }
+
     /// Number of rows.
     pub fn row_count(&self) -> usize {
         self.rows.len()

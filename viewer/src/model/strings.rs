@@ -52,6 +52,11 @@ fn span(ends: &[usize], handle: u32) -> core::ops::Range<usize> {
 }
 
 impl Strings {
+    /// About how much memory they take, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.all.len() + self.ends.len() * (size_of::<usize>() + 2 * size_of::<u32>())
+    }
+
     /// Makes room for `more` texts.
     pub fn reserve(&mut self, more: usize) {
         let Self { all, ends, known, hasher } = self;

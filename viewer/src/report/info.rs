@@ -16,7 +16,7 @@ struct Coverage {
 }
 
 /// Sum of a column over the profile's own rows.
-fn total(profile: &Profile, column: usize) -> Estimate {
+pub(crate) fn total(profile: &Profile, column: usize) -> Estimate {
     let columns = Columns::new(profile, column);
     let mut sum = Estimate::nothing(columns.weight_of_nothing());
     let mut parts = PartCache::default();

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
 use serde_json::{Value, json};
 
 use super::top::sides_json;
@@ -50,23 +49,27 @@ struct Line {
 }
 
 impl List {
-    /// Makes the report of the functions whose names match. `None`: none does.
+    /// Makes the report of the functions that are asked for by name and file, of what is the same on both sides too if
+    /// `with_unchanged`. `None`: there is none.
     pub fn new(
         profile: &mut Profile,
         options: Options,
-        expression: &Regex,
+        is_asked: &dyn Fn(&str, &str) -> bool,
+        with_unchanged: bool,
         read: &mut Reader<'_>,
     ) -> Option<Self> {
         let graph_options =
             graph::Options { granularity: Granularity::Lines, with_objects: true, ..options.graph() };
         let mut graph = Graph::new(profile, &options.columns, graph_options);
-        graph.drop_cancelled();
+        if !with_unchanged {
+            graph.drop_cancelled();
+        }
         // By name and file; of each the lines, and where functions begin.
         let mut found: BTreeMap<(&str, &str), Vec<&graph::Node>> = BTreeMap::new();
         for node in &graph.nodes {
-            let name = profile.text(node.key.name);
-            if expression.is_match(name) {
-                found.entry((name, profile.text(node.key.file))).or_default().push(node);
+            let (name, file) = (profile.text(node.key.name), profile.text(node.key.file));
+            if is_asked(name, file) {
+                found.entry((name, file)).or_default().push(node);
             }
         }
         if found.is_empty() {
@@ -169,6 +172,28 @@ impl List {
             "total": narrow(self.options.total),
             "functions": functions,
         })
+    }
+
+    /// All lines, for the page, which shows names and source as text: of each sum both sides, new and base.
+    pub fn for_page(&self) -> Value {
+        let both = |sides: &Sides| json!([narrow(sides.new.value), narrow(sides.base.value)]);
+        let functions = self.functions.iter().map(|function| {
+            let lines = function.lines.iter().map(|line| {
+                json!({
+                    "line": line.number,
+                    "flat": both(&line.flat),
+                    "cum": both(&line.cum),
+                    "text": line.text.as_deref().map(source_text),
+                })
+            });
+            json!({
+                "function": escape::terminal(&function.name),
+                "file": escape::terminal(&function.file),
+                "missing": function.missing.as_deref().map(escape::terminal),
+                "lines": lines.collect::<Vec<Value>>(),
+            })
+        });
+        functions.collect()
     }
 
     /// The lines that hold something, for spreadsheets.

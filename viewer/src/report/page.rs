@@ -1,9 +1,11 @@
-//! `report`: one HTML file with everything in it, which asks the network for nothing.
+//! `report`: one HTML file with everything in it, which asks the network for nothing; and the same page for `serve`, whose
+//! script asks the server for what it shows.
 //!
 //! Numbers and names stand in one JSON element and are put on the page as text by the page's own script, so that a name
 //! can't become markup; the content security policy lets nothing else run or load. Same input, same bytes.
 
-use std::hash::Hasher;
+mod fill;
+mod waterfall;
 
 use hashbrown::HashMap;
 use serde_json::{Value, json};
@@ -16,10 +18,6 @@ use crate::report::folded::{is_binary_only, names};
 use crate::series::{Series, Shape};
 use crate::stats::Interval;
 use crate::{escape, measure};
-
-const PAGE: &str = include_str!("../html/page.html");
-const STYLE: &str = include_str!("../html/page.css");
-const SCRIPT: &str = concat!(include_str!("../html/flame.js"), include_str!("../html/views.js"));
 
 /// Rows of a table at most; the flame graph has everything.
 const ROWS: usize = 2000;
@@ -39,6 +37,21 @@ pub struct Options {
 
 /// The page for a profile, with its base if it has one, and for a series with its own profile.
 pub fn html(profile: &mut Profile, options: &Options, series: Option<(&Profile, &Series)>) -> String {
+    let mut data = data(profile, options);
+    if let Some((profile, series)) = series {
+        data["trend"] = trend(profile, series, &options.columns);
+    }
+    fill::alone(data["title"].as_str().unwrap_or_default(), &data.to_string())
+}
+
+/// The page without anything to show yet: its script asks the server that it came from. The nonce is the script's
+/// own word, which nobody may know beforehand.
+pub fn served(nonce: &str) -> String {
+    fill::served(nonce)
+}
+
+/// All that the page shows of a profile, and of its base if it has one.
+pub fn data(profile: &mut Profile, options: &Options) -> Value {
     let columns = &options.columns;
     let kind = profile.sample_types[columns.column].clone();
     let program = profile.mappings.first().map_or("", |main| profile.mapping_name(main));
@@ -58,9 +71,10 @@ pub fn html(profile: &mut Profile, options: &Options, series: Option<(&Profile, 
     let diff = profile.has_base().then(|| diff(profile, columns));
     let mut data = tree(profile, columns);
     for (key, value) in [
-        ("title", title.clone().into()),
+        ("title", title.into()),
         ("summary", escape::terminal(&summary).into()),
         ("kind", escape::terminal(&kind.kind).into()),
+        ("types", profile.sample_types.iter().map(|each| escape::terminal(&each.kind)).collect()),
         ("unit", kind.unit.into()),
         ("period", columns.period().into()),
         ("weight", columns.weight_of_nothing().into()),
@@ -68,50 +82,14 @@ pub fn html(profile: &mut Profile, options: &Options, series: Option<(&Profile, 
         ("rows", rows),
         ("sizes", sizes),
         ("ages", ages),
+        ("waterfall", waterfall::waterfall(profile, columns)),
         ("diff", diff.unwrap_or(Value::Null)),
-        ("trend", series.map_or(Value::Null, |(profile, series)| trend(profile, series, columns))),
+        ("trend", Value::Null),
         ("about", about.into()),
     ] {
         data[key] = value;
     }
-    fill(&title, &data.to_string())
-}
-
-/// Puts the pieces in their places.
-fn fill(title: &str, data: &str) -> String {
-    // Only within its strings does JSON have these; there, an escape is the same text.
-    let data = data.replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
-    let nonce = nonce(&data);
-    let mut out = String::with_capacity(PAGE.len() + STYLE.len() + SCRIPT.len() + data.len());
-    let mut rest = PAGE;
-    // Piece by piece, so that what is put in is never looked at for places again.
-    while let Some((before, after)) = rest.split_once('@') {
-        let (name, after) = after.split_once('@').unwrap_or((after, ""));
-        out.push_str(before);
-        match name {
-            "NONCE" => out.push_str(&nonce),
-            "TITLE" => out.push_str(&escape::xml(title)),
-            "STYLE" => out.push_str(STYLE),
-            "DATA" => out.push_str(&data),
-            _ => out.push_str(SCRIPT),
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
-}
-
-/// A word that only this page's own script carries. It hangs on all of the data, so none of them can contain it.
-fn nonce(data: &str) -> String {
-    (0..2u8)
-        .map(|round| {
-            // With fixed keys: the same bytes for the same input.
-            let mut hasher = std::hash::DefaultHasher::new();
-            hasher.write_u8(round);
-            hasher.write(data.as_bytes());
-            format!("{:016x}", hasher.finish())
-        })
-        .collect()
+    data
 }
 
 /// All stacks as a tree of names: parents, names, and what ends in a frame.
@@ -251,7 +229,8 @@ fn diff(profile: &mut Profile, columns: &Columns) -> Value {
     json!({"way": escape::terminal(&way), "survivors": compared.way == Way::Survivors, "rows": rows})
 }
 
-fn trend(profile: &Profile, series: &Series, columns: &Columns) -> Value {
+/// Sums of a series, dump by dump, and of the sites that grew most.
+pub fn trend(profile: &Profile, series: &Series, columns: &Columns) -> Value {
     let unit = &profile.sample_types[columns.column].unit;
     let pace = leaks::Pace::of(series);
     let rate = |slope| {

@@ -1,5 +1,6 @@
 //! The `heapsift` command, driven as a person drives it.
 
+mod browser;
 mod convert;
 mod diff;
 mod export;
@@ -12,6 +13,7 @@ mod merge;
 mod noise;
 mod page;
 mod run;
+mod serve;
 mod support;
 mod symbolize;
 mod top;

@@ -1,60 +1,12 @@
 //! `report`, looked at in a browser.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use serde_json::{Value, json};
+use pprof_export::AllocatorStats;
+use serde_json::json;
 
+use crate::browser::{at, drive};
 use crate::support::{Builder, Frame, Random, Scratch, heapsift, output_of, service};
-
-/// A program on PATH; without it the test is skipped, or fails where all tools were promised.
-fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|place| place.join(name)).find(|file| file.is_file());
-    if found.is_none() {
-        let promised = std::env::var_os("HEAPSIFT_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-        assert!(!promised, "{name} is not installed");
-        println!("skipped: {name} is not installed");
-    }
-    found
-}
-
-/// Drives a page through steps; what each gave. Asserts that nothing else was asked for, and nothing complained.
-fn drive(page: &str, steps: &Value) -> Option<Vec<Value>> {
-    let (node, chromium) = (find("node")?, find("chromium")?);
-    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report");
-    fs::create_dir_all(&pictures).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page.mjs");
-    let output = Command::new(node)
-        .arg(script)
-        .args([&chromium, Path::new(page), pictures.as_path()])
-        .arg(steps.to_string())
-        .env_remove("LD_PRELOAD")
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    // The icon is a data: address in the page itself.
-    let elsewhere: Vec<&Value> = told["requests"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|url| !url.as_str().unwrap().starts_with("data:"))
-        .collect();
-    assert!(elsewhere.is_empty(), "{elsewhere:?}");
-    assert_eq!(told["complaints"], json!([]), "the console has something to say");
-    Some(told["results"].as_array().unwrap().iter().map(|step| step["got"].clone()).collect())
-}
-
-/// The middle of the frame of that name, for a click.
-fn at(name: &str) -> String {
-    format!(
-        "(() => {{ const r = flame.rects.find(r => data.names[r.tree.names[r.node]] === {name:?}); \
-         const b = flame.canvas.getBoundingClientRect(); return [b.left + r.x + r.w / 2, b.top + r.y + 9]; }})()"
-    )
-}
 
 const DETAIL: &str = "document.getElementById('detail').textContent";
 
@@ -74,6 +26,10 @@ fn series(scratch: &Scratch) -> Vec<String> {
                     }
                 }
             }
+            let numbers = [40, 56, 2, 64, 4, 6, 80].map(|mebibytes| mebibytes << 20);
+            let [allocated, active, metadata, resident, tcache, dirty, rss] = numbers;
+            builder.profile.allocator_stats =
+                Some(AllocatorStats { allocated, active, metadata, resident, tcache, dirty, rss, ..AllocatorStats::default() });
             if number == 0 {
                 let gone = builder.location(0x40_7000, &[Frame("vanish", "src/gone.c", 3)]);
                 builder.born(&[gone, main], 2048, 30, Some(1));
@@ -114,12 +70,13 @@ fn a_page_is_searched_zoomed_and_compared() {
         {"say": "sort", "run": "document.querySelectorAll('#view-diff th button')[0].click(), document.querySelector('#view-diff tbody td').textContent"},
         {"say": "trend", "run": "show('trend'), document.querySelectorAll('#view-trend svg').length + document.querySelector('#view-trend p').textContent", "shot": "trend"},
         {"say": "sizes", "run": "show('sizes'), document.querySelectorAll('#view-sizes rect').length", "shot": "sizes"},
+        {"say": "memory", "run": "show('memory'), [document.querySelectorAll('#view-memory .part').length, document.querySelector('#view-memory .part:last-child').textContent]", "shot": "memory"},
         {"say": "about", "run": "show('about'), document.querySelector('#view-about pre').textContent.includes('0a0b0c0d')", "shot": "about"},
         {"say": "dark", "dark": true, "run": "show('flame'), flame.page.isDark()", "shot": "dark"},
         {"say": "phone", "size": [390, 780, true], "run": "document.documentElement.scrollWidth <= 390", "shot": "phone"},
         {"say": "phone's table", "run": "show('diff'), document.documentElement.scrollWidth <= 390", "shot": "phone-diff"},
     ]);
-    let Some(got) = drive(&page, &steps) else { return };
+    let Some(got) = drive(&page, None, &steps) else { return };
     let of = |say: &str| {
         let place = steps.as_array().unwrap().iter().position(|step| step["say"] == say).unwrap();
         got[place].as_str().map_or_else(|| got[place].to_string(), str::to_owned)
@@ -140,6 +97,8 @@ fn a_page_is_searched_zoomed_and_compared() {
     assert_eq!(of("sort"), "+50.05MB");
     assert!(of("trend").starts_with("46 dumps over 5.0min; sites that grow steadily and keep what they were given: 1"), "{}", of("trend"));
     assert_eq!(of("sizes"), "9", "three powers of two, and six ages");
+    // In use, caches, free in slabs, dirty, metadata, the rest; and the sum.
+    assert_eq!(of("memory"), "[7,\"resident80MB\"]");
     for check in ["about", "dark", "phone", "phone's table"] {
         assert_eq!(of(check), "true", "{check}");
     }
@@ -178,7 +137,7 @@ fn hostile_names_stay_text() {
         {"say": "shown", "run": "show('table'), document.querySelector('#view-table').textContent.includes(\"</script><script>document.title\")"},
         {"say": "title again", "run": "document.title", "shot": "hostile"},
     ]);
-    let Some(got) = drive(&page, &steps) else { return };
+    let Some(got) = drive(&page, None, &steps) else { return };
     assert_eq!(got[0], "<script>document.title='owned'</script>");
     assert!(got[1].as_str().unwrap().contains("<img src=x onerror="), "{}", got[1]);
     assert_eq!((&got[2], &got[3], &got[4]), (&json!(0), &json!(true), &got[0]));
@@ -217,7 +176,7 @@ fn very_many_stacks_are_a_page() {
             Math.round(performance.getEntriesByType('navigation')[0].domComplete)]", "shot": "large"},
         {"say": "reverse", "keys": ["r"], "run": "flame.trees[0].count"},
     ]);
-    let Some(got) = drive(&page, &steps) else { return };
+    let Some(got) = drive(&page, None, &steps) else { return };
     assert_eq!(got[0][0], "1");
     println!("{} frames, loaded after {} ms", got[0][1], got[0][2]);
     assert!(got[0][1].as_u64().unwrap() > 100_000 && got[1].as_u64().unwrap() > 100_000, "{got:?}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
-use super::Table;
+use super::{Column, Filter, Names, Sources, Table};
 
 /// `ctl`.
 #[derive(Debug, Args)]
@@ -95,4 +95,29 @@ pub struct Agent {
     /// Needed unless the address is a loopback one.
     #[arg(long, value_name = "TOKEN|@FILE")]
     pub token: Option<String>,
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+#[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
+pub struct Serve {
+    /// Profiles; directories, whose dumps are listed as they come and go; http:// addresses, numbers of processes and control
+    /// sockets, of which profiles are taken when the page asks for them.
+    #[arg(id = "profiles", required = true, value_name = "FILE|DIR|URL|PID", value_hint = ValueHint::AnyPath)]
+    pub words: Vec<PathBuf>,
+    /// Listen at this address; port 0 is any that is free.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// What the browser must know [default: chosen at random, part of the address that is printed]; @FILE: the first line
+    /// of that file. Needed unless the address is a loopback one.
+    #[arg(long, value_name = "TOKEN|@FILE")]
+    pub token: Option<String>,
+    #[command(flatten)]
+    pub column: Column,
+    #[command(flatten)]
+    pub filter: Filter,
+    #[command(flatten)]
+    pub sources: Sources,
+    #[command(flatten)]
+    pub names: Names,
 }

@@ -62,6 +62,8 @@ pub enum Command {
     Symbolize(Symbolize),
     /// Ask a running process, or change settings in it, by its control socket.
     Ctl(Ctl),
+    /// Serve the report's page: files, a directory in which dumps come and go, running processes.
+    Serve(Serve),
     /// Serve profiles and numbers of running processes by HTTP, for pprof and Prometheus.
     Agent(Agent),
     /// Write completions for a shell to standard output.

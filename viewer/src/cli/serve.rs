@@ -1,0 +1,65 @@
+//! `serve`: the report's page by HTTP.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pprof_export::reader::Limits;
+
+use super::source::Sources;
+use super::{agent, args, load, reports};
+use crate::error::Result;
+use crate::input::Input;
+use crate::model::{BaseUse, Profile};
+use crate::serve::{Desk, Plan};
+
+/// What the command line says of all profiles.
+#[derive(Debug)]
+struct Options {
+    column: args::Column,
+    filter: args::Filter,
+    sources: args::Sources,
+    names: args::Names,
+    files: Sources,
+}
+
+/// Serves until it is ended.
+pub fn serve(arguments: args::Serve) -> Result<()> {
+    let args::Serve { words, listen, token, column, filter, sources, names } = arguments;
+    let token = token.map(agent::token).transpose()?;
+    // A bad expression is told before anything is served.
+    load::compile(&filter)?;
+    let files = Sources::confined(&sources.source_path);
+    let desk = Arc::new(Options { column, filter, sources, names, files });
+    Plan { words, listen, token, desk }.serve(|count, address| {
+        let dumps = if count == 1 { "dump" } else { "dumps" };
+        // Whoever doesn't want to know is served as well.
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "serving {count} {dumps} at {address}").and_then(|()| out.flush());
+    })
+}
+
+impl Desk for Options {
+    fn limits(&self) -> Limits {
+        self.names.reading.limits()
+    }
+
+    fn name(&self, input: &mut Input, root: Option<PathBuf>) -> Option<String> {
+        load::names(input, &self.names, root)
+    }
+
+    fn prepare(&self, new: Vec<Input>, base: Vec<Input>) -> Result<Profile> {
+        let base_use = if base.is_empty() { BaseUse::None } else { BaseUse::Compare };
+        let any = args::Column::default();
+        let request = reports::plain(&[], (&[], base_use), &any, &self.filter, &self.sources, &self.names);
+        request.prepare(new, base).map(|loaded| loaded.profile)
+    }
+
+    fn column(&self) -> Option<&str> {
+        self.column.sample_index.as_deref()
+    }
+
+    fn source(&self, path: &str) -> core::result::Result<Vec<String>, String> {
+        self.files.read(path)
+    }
+}
