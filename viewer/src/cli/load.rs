@@ -208,7 +208,7 @@ pub fn names(input: &mut Input, names: &args::Names, root: Option<PathBuf>) -> O
     let search = names.search.iter().cloned().chain(root).collect();
     let options = symbolize::Options { search, force: false };
     let report = symbolize::symbolize(&mut input.message, &options);
-    report.modules.iter().any(|module| module.named < module.locations).then(|| report.to_string())
+    report.is_incomplete().then(|| report.to_string())
 }
 
 /// The files meant; of a directory all dumps in it.

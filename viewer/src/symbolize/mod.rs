@@ -2,12 +2,14 @@
 //!
 //! Each module is looked for where its mapping says, in the user's directories, and by build id where
 //! distributions put debug files; a file with another build id is refused and named in the [`Report`].
+//! Code in no file is looked up in the perf map that the dump notes ([`jit`]).
 //! Nothing is executed and nothing is fetched. Modules are read in parallel, each on its own thread,
 //! where a panic over broken debug information costs that module its names and nothing else.
 
 mod apply;
 mod demangle;
 mod find;
+mod jit;
 mod module;
 
 #[cfg(test)]
@@ -15,7 +17,7 @@ mod tests;
 
 pub use demangle::demangle;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,9 +48,18 @@ pub struct Options {
 pub struct Report {
     /// In the order of their first mapping.
     pub modules: Vec<Module>,
-    /// Locations that belong to no mapping, and stay nameless.
-    pub unmapped: usize,
+    /// Locations in memory without a file behind it, and in no mapping.
+    pub anonymous: usize,
+    /// How many of these have names, by a just-in-time compiler's perf map.
+    pub compiled: usize,
+    /// The perf map.
+    pub map: Option<PathBuf>,
+    /// Why there is none, where the dump notes one.
+    pub map_reason: Option<String>,
 }
+
+/// The name that a frame in anonymous memory gets for want of one, in dumps that list all files.
+pub const ANONYMOUS: &str = "[anonymous memory]";
 
 /// What became of one module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,6 +87,11 @@ impl Report {
     pub fn complete(&self) -> usize {
         self.modules.iter().filter(|module| module.named == module.locations).count()
     }
+
+    /// Whether anything that could have a name has none.
+    pub fn is_incomplete(&self) -> bool {
+        self.complete() < self.modules.len() || self.map_reason.is_some()
+    }
 }
 
 /// "12 of 14 modules symbolized; libfoo.so: no debug file for build id 00…"; names are as the file has
@@ -92,8 +108,14 @@ impl fmt::Display for Report {
                 }
             }
         }
-        if self.unmapped > 0 {
-            write!(f, "; {} addresses belong to no mapping", self.unmapped)?;
+        if let Some(map) = &self.map {
+            write!(f, "; {} of {} addresses in no file named by {}", self.compiled, self.anonymous, map.display())?;
+        } else if self.anonymous > 0 {
+            write!(f, "; {} addresses belong to no file", self.anonymous)?;
+            match &self.map_reason {
+                Some(reason) => write!(f, " ({reason})")?,
+                None => write!(f, " (just-in-time code has names where its compiler writes a perf map)")?,
+            }
         }
         Ok(())
     }
@@ -101,8 +123,18 @@ impl fmt::Display for Report {
 
 /// Names the locations of a profile that have no names yet.
 pub fn symbolize(profile: &mut Profile, options: &Options) -> Report {
-    let (mut report, jobs) = plan(profile, options);
+    let Plan { jobs, anonymous } = plan(profile, options);
+    let mut report = Report { anonymous: anonymous.len(), ..Report::default() };
     let answers = run(&jobs, &options.search);
+    let compiled = match jit::noted(profile) {
+        Some(pid) if !anonymous.is_empty() => jit::answer(pid, &anonymous, &options.search),
+        _ => jit::Answer::default(),
+    };
+    // Only of our own dumps it is known that what lies in no file lies in anonymous memory.
+    let lists_all_files = {
+        let text = |index: &i64| profile.string_table.get(usize::try_from(*index).ok()?);
+        profile.comment.iter().filter_map(text).any(|comment| comment.starts_with("heapsift "))
+    };
     let mut writer = apply::Writer::new(profile);
     for ((wanted, queries), answer) in jobs.into_iter().zip(answers) {
         report.modules.push(Module {
@@ -119,21 +151,42 @@ pub fn symbolize(profile: &mut Profile, options: &Options) -> Report {
             writer.set(location, &frames);
         }
     }
+    if lists_all_files {
+        let nameless = module::Frame { function: ANONYMOUS.to_owned(), ..module::Frame::default() };
+        anonymous.iter().for_each(|&(location, _)| writer.set(location, std::slice::from_ref(&nameless)));
+    }
+    for (location, frame) in &compiled.frames {
+        writer.set(*location, std::slice::from_ref(frame));
+    }
     writer.finish();
+    (report.compiled, report.map, report.map_reason) = (compiled.frames.len(), compiled.file, compiled.reason);
     report
 }
 
 type Job = (Wanted, Vec<Query>);
 
+/// What there is to name.
+struct Plan {
+    /// By module, in the order of their first mapping.
+    jobs: Vec<Job>,
+    /// Locations and addresses that lie in no file.
+    anonymous: Vec<(usize, u64)>,
+}
+
 /// Sorts the nameless locations by module.
-fn plan(profile: &Profile, options: &Options) -> (Report, Vec<Job>) {
+fn plan(profile: &Profile, options: &Options) -> Plan {
     let text = |index: i64| {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         profile.string_table.get(index).map_or("", String::as_str)
     };
-    let mut report = Report::default();
+    let mut anonymous = Vec::new();
     let (mut jobs, mut indices, mut by_mapping) = (Vec::new(), HashMap::new(), HashMap::new());
+    let stand_in: HashSet<u64> =
+        profile.function.iter().filter(|function| text(function.name) == ANONYMOUS).map(|function| function.id).collect();
     for mapping in &profile.mapping {
+        if jit::is_anonymous(text(mapping.filename)) {
+            continue;
+        }
         let wanted = Wanted::new(text(mapping.filename), text(mapping.build_id));
         let job = *indices.entry(wanted.clone()).or_insert_with(|| {
             jobs.push((wanted, Vec::new()));
@@ -143,7 +196,8 @@ fn plan(profile: &Profile, options: &Options) -> (Report, Vec<Job>) {
     }
     for (location, entry) in profile.location.iter().enumerate() {
         // Frames that stand for no instruction have a name and no address.
-        let again = options.force && entry.address != 0;
+        let is_stand_in = entry.line.iter().all(|line| stand_in.contains(&line.function_id));
+        let again = (options.force || is_stand_in) && entry.address != 0;
         if !entry.line.is_empty() && !again {
             continue;
         }
@@ -153,11 +207,11 @@ fn plan(profile: &Profile, options: &Options) -> (Report, Vec<Job>) {
                 address: entry.address,
                 mapping: (mapping.memory_start, mapping.memory_limit, mapping.file_offset),
             }),
-            None => report.unmapped += 1,
+            None => anonymous.push((location, entry.address)),
         }
     }
     jobs.retain(|(_, queries)| !queries.is_empty());
-    (report, jobs)
+    Plan { jobs, anonymous }
 }
 
 /// Answers all jobs, as many at once as there are processors.
