@@ -5,12 +5,14 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use crate::bin::{Bin, EmptySlabs, Visit};
 use crate::conf::Options;
-use crate::extent::Extent;
+use crate::extent::{Extent, State};
 use crate::lock::{Mutex, Rank};
+use crate::pagemap::large_byte;
 use crate::pages::{Pages, Settings, Shared};
 use crate::size::{self, NBINS, NLEXTENTS};
 use crate::sparse::Sparse;
 use crate::sys::{self, PAGE};
+use crate::wrong::{Kind, Wrong};
 
 /// Largest index of an arena, exclusive (jemalloc's limit).
 pub const ARENAS_MAX: usize = 4095;
@@ -197,11 +199,18 @@ impl Arena {
         counts.nrequests.fetch_add(visit.requests, Ordering::Relaxed);
         let mut left = 0;
         for i in 0..count {
-            // SAFETY: the caller passes `count` live blocks, each the start of an extent.
+            // SAFETY: the caller passes `count` live blocks, each the start of an extent; what a wrong free has put among
+            // them is found here. Descriptors are never unmapped, and these fields are atomic.
             unsafe {
                 let block = *blocks.add(i);
                 let extent = shared.map.extent(block.addr());
-                if (*extent).arena() == self.index {
+                let is_whole = !extent.is_null()
+                    && (*extent).state() == State::Active
+                    && (*extent).class() == class
+                    && (*extent).address() == block.addr();
+                if !is_whole {
+                    Wrong::new(block.addr(), Kind::Free(size::class_bytes(class))).tell(b"free");
+                } else if (*extent).arena() == self.index {
                     self.deallocate_large(shared, extent);
                 } else {
                     *blocks.add(left) = block;
@@ -281,8 +290,8 @@ impl Arena {
             counts.nrequests.fetch_add(1, Ordering::Relaxed);
             let class = size::large_class(bytes);
             (*extent).set_class(class);
-            let flag = if (*extent).samples.load(Ordering::Relaxed) > 0 { crate::pagemap::FLAG } else { 0 };
-            shared.map.set_class((*extent).address(), 1, class as u8 | flag);
+            let is_sampled = (*extent).samples.load(Ordering::Relaxed) > 0;
+            shared.map.set_class((*extent).address(), 1, large_byte(class, is_sampled));
             Some(zeroed)
         }
     }

@@ -6,13 +6,14 @@
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
-use crate::extent::Extent;
+use crate::extent::{Extent, State};
 use crate::lock::{Mutex, Rank};
 use crate::pages::{Pages, Shared};
 use crate::pairing::PairingHeap;
 use crate::size;
 use crate::sparse;
 use crate::sys;
+use crate::wrong::{self, Kind, Wrong};
 
 /// So many blocks of a batch are asked of memory before they are needed.
 const AHEAD: usize = 16;
@@ -199,26 +200,30 @@ impl Inner {
         self.counts.nonfull_slabs += 1;
     }
 
-    /// Puts one region back.
+    /// Puts one region back; an error where `address` is none, or one that is free.
     ///
     /// # Safety
-    /// `address` is a region of `slab`, in use, and nobody uses it any more.
-    unsafe fn put(&mut self, class: usize, slab: *mut Extent, address: usize, empty: &mut EmptySlabs) {
+    /// `address` lies in `slab`, and nobody uses it any more.
+    unsafe fn put(
+        &mut self,
+        class: usize,
+        slab: *mut Extent,
+        address: usize,
+        empty: &mut EmptySlabs,
+    ) -> Result<(), Wrong> {
         // SAFETY: the bin's lock protects the slab.
         unsafe {
             if (*slab).generation != self.generation {
                 self.adopt(slab);
             }
-            let region = size::region_index(class, address - (*slab).address());
-            let bit = 1u64 << (region % 64);
-            let word = &mut (*slab).body.free[region / 64];
-            if *word & bit != 0 || (*slab).address() + region * size::class_bytes(class) != address {
-                invalid_free(address, *word & bit != 0);
-            }
-            *word |= bit;
+            let region = match region_of(class, slab, address) {
+                Ok(region) => region,
+                Err(kind) => return Err(Wrong::new(address, kind)),
+            };
+            (*slab).body.free[region / 64] |= 1 << (region % 64);
             (*slab).free_regions += 1;
             if slab == self.current {
-                return;
+                return Ok(());
             }
             if (*slab).free_regions as usize == size::regions(class) {
                 if (*slab).in_bin_heap.load(Ordering::Relaxed) {
@@ -234,15 +239,27 @@ impl Inner {
                 self.make_available(slab);
             }
         }
+        Ok(())
     }
 }
 
-/// A free of something that is not a block in use.
-#[cold]
-fn invalid_free(address: usize, double: bool) -> ! {
-    let hex = crate::message::Decimal::hex(address as u64);
-    let what: &[u8] = if double { b"double free of 0x" } else { b"free of an address inside of a block: 0x" };
-    crate::message::fatal(&[what, hex.as_bytes()])
+/// The region in use that begins at an address of a slab.
+///
+/// # Safety
+/// `slab` is an active slab of `class`, and the lock of its bin is held.
+#[inline]
+unsafe fn region_of(class: usize, slab: *const Extent, address: usize) -> Result<usize, Kind> {
+    // SAFETY: the caller says so.
+    let (start, free) = unsafe { ((*slab).address(), &(*slab).body.free) };
+    let region = size::region_index(class, address - start);
+    let bytes = size::class_bytes(class);
+    let block = start + region * bytes;
+    // A slab may have a rest behind its last region.
+    let Some(word) = free.get(region / 64).filter(|_| region < size::regions(class)) else { return Err(Kind::Foreign) };
+    if block != address {
+        return Err(Kind::Inside(block, bytes));
+    }
+    if *word >> (region % 64) & 1 != 0 { Err(Kind::Free(bytes)) } else { Ok(region) }
 }
 
 impl Bin {
@@ -347,16 +364,20 @@ impl Bin {
                     let rest = regions.saturating_sub(i * 64);
                     *word = if rest >= 64 { u64::MAX } else { (1u64 << rest) - 1 };
                 }
+                if wrong::is_checked() {
+                    // As if all regions had been freed.
+                    wrong::spoil(core::ptr::with_exposed_provenance_mut((*slab).address()), (*slab).bytes());
+                }
             }
         }
         slab
     }
 
     /// Puts back those of `blocks[..count]` that belong to arena `arena`; the others stay, moved to the front. Returns
-    /// how many are left. Slabs that became empty are added to `empty`.
+    /// how many are left. Slabs that became empty are added to `empty`. What is no region in use is told, and dropped.
     ///
     /// # Safety
-    /// The blocks are regions of slabs of class `class`, in use, and nobody uses them any more.
+    /// The blocks were freed as regions of slabs of class `class`, and nobody uses them any more.
     #[expect(clippy::too_many_arguments, reason = "one caller; a struct would only rename them")]
     pub unsafe fn flush(
         &self,
@@ -368,7 +389,8 @@ impl Bin {
         empty: &mut EmptySlabs,
         visit: Visit,
     ) -> usize {
-        let mut left = 0;
+        let (mut left, mut back) = (0, 0);
+        let mut wrong = None;
         // The slabs of the next blocks: their descriptors come from memory while others are at work.
         let mut slabs = [null_mut::<Extent>(); AHEAD];
         let slab_of = |i: usize| {
@@ -384,21 +406,32 @@ impl Bin {
             if i + AHEAD < count {
                 slabs[i % AHEAD] = slab_of(i + AHEAD);
             }
-            // SAFETY: the caller passes `count` blocks, all in slabs, which are registered by page.
+            // SAFETY: the caller passes `count` blocks. Slabs are registered by page; that this is one is asked before it is
+            // believed. Descriptors are never unmapped, and these fields are atomic.
             unsafe {
                 let block = *blocks.add(i);
-                if (*slab).arena() == arena {
-                    inner.put(class, slab, block.addr(), empty);
+                if slab.is_null() || (*slab).class() != class || (*slab).state() != State::Active {
+                    // The slab that it was in is gone.
+                    wrong = Some(Wrong::new(block.addr(), Kind::Free(size::class_bytes(class))));
+                } else if (*slab).arena() == arena {
+                    match inner.put(class, slab, block.addr(), empty) {
+                        Ok(()) => back += 1,
+                        Err(found) => wrong = Some(found),
+                    }
                 } else {
                     *blocks.add(left) = block;
                     left += 1;
                 }
             }
         }
-        inner.counts.ndalloc += (count - left) as u64;
-        inner.counts.curregs = inner.counts.curregs.wrapping_sub(count - left);
+        inner.counts.ndalloc += back as u64;
+        inner.counts.curregs = inner.counts.curregs.wrapping_sub(back);
         inner.counts.nflushes += u64::from(visit.by_cache);
         inner.counts.nrequests += visit.requests;
+        drop(inner);
+        if let Some(wrong) = wrong {
+            wrong.tell(b"free");
+        }
         left
     }
 
@@ -431,6 +464,16 @@ impl Bin {
             let current = inner.current.as_ref().map_or(0, Extent::address);
             ((*slab).free_regions as usize, current, inner.counts)
         }
+    }
+
+    /// Whether a region in use begins at `address`.
+    ///
+    /// # Safety
+    /// `slab` is an active slab of this bin, and `address` lies in it.
+    pub(crate) unsafe fn check(&self, class: usize, slab: *const Extent, address: usize) -> Result<(), Kind> {
+        let _inner = self.inner.lock();
+        // SAFETY: the caller says so; the lock protects the bitmap.
+        unsafe { region_of(class, slab, address) }.map(drop)
     }
 
     /// Counts requests that a cache has served.

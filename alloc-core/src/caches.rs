@@ -81,7 +81,8 @@ impl<O: Observer> Heap<O> {
         match choice {
             // SAFETY: the calling thread's state.
             TcacheChoice::Automatic if unsafe { (*thread).caching } => thread,
-            TcacheChoice::Explicit(index) => self.core.caches.get(index),
+            // Where everything is checked, nothing is cached.
+            TcacheChoice::Explicit(index) if !self.options().safety_check => self.core.caches.get(index),
             _ => null_mut(),
         }
     }

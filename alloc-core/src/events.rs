@@ -28,6 +28,8 @@ pub type Callback = unsafe extern "C" fn(bool, u64, u64);
 pub(crate) struct Events {
     /// A sample is due when more bytes than this have been allocated.
     pub(crate) sample_at: u64,
+    /// A guarded block is due with the block that passes this.
+    pub(crate) guard_at: u64,
     stats_at: u64,
     peak_at: u64,
     /// Most bytes in use by the thread's own balance, since the start or the last reset.
@@ -43,6 +45,7 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) const NONE: Events = Events {
         sample_at: NEVER,
+        guard_at: NEVER,
         stats_at: NEVER,
         peak_at: NEVER,
         peak: 0,
@@ -56,7 +59,7 @@ impl Events {
     /// less away.
     fn next(&self) -> u64 {
         let hooks = self.hook_allocated_at.iter().fold(NEVER, |first, &at| first.min(at));
-        self.sample_at.min(hooks.min(self.stats_at).min(self.peak_at).saturating_sub(1))
+        self.sample_at.min(self.guard_at).min(hooks.min(self.stats_at).min(self.peak_at).saturating_sub(1))
     }
 }
 
@@ -108,6 +111,9 @@ impl<O: Observer> Heap<O> {
                 (*thread).events.stats_at = (*thread).allocated + self.stats_step();
             }
             self.take_hooks(thread);
+            if O::ENABLED {
+                self.draw_guard(thread, (*thread).allocated);
+            }
             self.draw_wait(thread);
         }
     }
@@ -166,6 +172,10 @@ impl<O: Observer> Heap<O> {
                     self.observer.deferred(&mut (*thread).slot);
                     (*thread).depth -= 1;
                 }
+            }
+            if O::ENABLED && allocated > (*thread).events.guard_at {
+                // That block could not be guarded.
+                self.draw_guard(thread, allocated);
             }
             self.other_events(thread);
             Self::arm(thread);
@@ -380,6 +390,9 @@ impl<O: Observer> Heap<O> {
         unsafe {
             if (*thread).kind == Kind::Live {
                 self.take_hooks(thread);
+                if O::ENABLED {
+                    self.draw_guard(thread, (*thread).allocated);
+                }
                 self.draw_wait(thread);
             }
         }

@@ -40,6 +40,8 @@ pub(crate) mod flag {
     pub(crate) const PINNED: u8 = 4;
     /// A guard page lies before them and one behind.
     pub(crate) const GUARDED: u8 = 8;
+    /// The descriptor is that of a guarded block, which need not fill its page; see [`crate::guarded`].
+    pub(crate) const GUARDED_BLOCK: u8 = 16;
 }
 
 /// The class of an extent that isn't a slab nor of a cached large class.
@@ -184,6 +186,12 @@ impl Extent {
     #[inline]
     pub fn guarded(&self) -> bool {
         self.has(flag::GUARDED)
+    }
+
+    /// Whether it is one of [`crate::guarded`], and so of no arena's pages.
+    #[inline]
+    pub(crate) fn is_guarded_block(&self) -> bool {
+        self.has(flag::GUARDED_BLOCK)
     }
 
     #[inline]

@@ -194,6 +194,8 @@ impl<O: Observer> Heap<O> {
         let thread = self.thread();
         // SAFETY: the calling thread's own state; shared states are not written.
         unsafe {
+            // Where everything is checked, nothing is cached.
+            let on = on && !self.options().safety_check;
             if (*thread).kind != Kind::Live || (*thread).caching == on {
                 return;
             }

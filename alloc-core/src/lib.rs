@@ -28,6 +28,7 @@ pub mod events;
 pub mod extent;
 #[cfg(test)]
 mod faults;
+pub mod guarded;
 pub mod heap;
 mod introspect;
 #[cfg(debug_assertions)]
@@ -50,6 +51,7 @@ pub mod stats;
 pub mod sys;
 pub mod thread;
 mod tls;
+mod wrong;
 
 pub use census::ClassTotal;
 pub use background::BackgroundStats;

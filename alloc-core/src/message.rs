@@ -35,6 +35,12 @@ pub fn warn(parts: &[&[u8]]) {
     raw(compose(&mut line, parts));
 }
 
+/// As [`warn`], to descriptor 2 whatever the program has set: for signal handlers.
+pub fn say(parts: &[&[u8]]) {
+    let mut line = [0u8; LINE_BYTES];
+    direct(compose(&mut line, parts));
+}
+
 fn compose<'a>(line: &'a mut [u8; LINE_BYTES], parts: &[&[u8]]) -> &'a [u8] {
     let mut used = 0;
     let mut put = |part: &[u8]| {
@@ -174,13 +180,18 @@ pub unsafe fn set_safety_hook(hook: usize) {
     SAFETY_HOOK.store(hook, core::sync::atomic::Ordering::Relaxed);
 }
 
-/// A check of a block failed: calls the program's hook, or says why and ends the process by `SIGABRT`. Where a hook
-/// returns, the caller leaves the block alone.
+/// A check of a block failed: calls the program's hook, or says why, has `more` say more, and ends the process by
+/// `SIGABRT`. Where a hook returns, the caller leaves the block alone.
 #[cold]
-pub fn safety_check_failed(parts: &[&[u8]]) {
+pub fn safety_check_failed(parts: &[&[u8]], more: &dyn Fn()) {
     let hook = SAFETY_HOOK.load(core::sync::atomic::Ordering::Relaxed);
     if hook == 0 {
-        fatal(parts);
+        let mut line = [0u8; LINE_BYTES];
+        let line = compose(&mut line, parts);
+        held::end_process_while_booting(line);
+        raw(line);
+        more();
+        sys::abort();
     }
     let mut line = [0u8; LINE_BYTES];
     let mut used = 0;

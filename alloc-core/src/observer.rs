@@ -80,6 +80,25 @@ pub trait Observer: Sync + 'static {
         let _ = (address, requested_bytes);
     }
 
+    /// The bytes of usable size until the thread's next guarded block; `None`: none is wanted.
+    fn next_guard_wait(&'static self, slot: &mut ThreadSlot) -> Option<u64> {
+        let _ = slot;
+        None
+    }
+
+    /// Writes the calling thread's stack from `entry` on into `frames`: code addresses, leaf first, the allocator's own left
+    /// out. Returns how many. Must not allocate.
+    fn stack(&'static self, slot: &mut ThreadSlot, entry: &Entry, frames: &mut [usize]) -> usize {
+        let _ = (slot, entry, frames);
+        0
+    }
+
+    /// The process is about to end for what was done to the block at `address`: says from where that was allocated, and
+    /// perhaps freed, if it is known. Must not allocate.
+    fn tell_history(&'static self, address: usize) {
+        let _ = address;
+    }
+
     /// The pages in use by active extents passed their previous maximum (called only while
     /// [`Observer::wants_maxima`] is true, outside of any heap lock).
     fn new_maximum(&'static self, active_bytes: usize);

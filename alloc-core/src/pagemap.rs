@@ -2,8 +2,10 @@
 //! rest.
 //!
 //! The flat array has one byte for each OS page of the 47-bit address space, 32 GiB of which almost nothing is ever
-//! touched. A byte of 1 to [`crate::size::NCLASSES`] is the class of the slab (or cached large block) in that page; with
-//! [`FLAG`] set, a live sample is in that slab; 0 is everything else: no block starts there that the fast path knows.
+//! touched. A byte of 1 to [`crate::size::NBINS`] is the class of the slab in that page; with [`FLAG`] set, a live sample
+//! is in that slab. A large block has its byte at its first page ([`large_byte`]), always with the flag, so that its frees
+//! take a path that clears the byte while the block is in a thread's cache: a second free finds that. 0 is everything
+//! else: no block starts there that the fast path knows.
 //! Where the reservation fails (`ulimit -v`, strict overcommit) the array is one zero byte and the shift is 63: every
 //! lookup finds 0, and the slow path asks the tree.
 //!
@@ -23,8 +25,19 @@ const ROOT_LEN: usize = 1 << (ADDRESS_BITS - LG_LEAF_SPAN);
 const LEAF_LEN: usize = 1 << (LG_LEAF_SPAN - LG_PAGE);
 const FLAT_BYTES: usize = 1 << (ADDRESS_BITS - LG_PAGE);
 
-/// Set in a class byte while the slab holds a live sample; makes the byte negative.
+/// Set in a class byte while the slab holds a live sample, and in those of large blocks; makes the byte negative.
 pub const FLAG: u8 = 0x80;
+
+/// The byte of a large block in use, by its class (0: none) and whether it has a live sample.
+#[inline]
+pub fn large_byte(class: usize, sampled: bool) -> u8 {
+    match (sampled, class) {
+        // Whoever frees it must look at the descriptor.
+        (true, _) => FLAG,
+        (false, 0) => 0,
+        (false, class) => class as u8 | FLAG,
+    }
+}
 
 /// The shift that sends every address to the one byte of an absent array.
 pub const NO_MAP_SHIFT: usize = 63;
@@ -97,9 +110,14 @@ impl PageMap {
         self.leaves.load(Ordering::Relaxed) * core::mem::size_of::<Leaf>()
     }
 
+    /// Whether the flat array exists.
+    pub fn has_bytes(&self) -> bool {
+        self.shift.load(Ordering::Relaxed) != NO_MAP_SHIFT
+    }
+
     #[inline]
     fn flat_byte(&self, address: usize) -> Option<&AtomicI8> {
-        if self.shift.load(Ordering::Relaxed) == NO_MAP_SHIFT || address >> ADDRESS_BITS != 0 {
+        if !self.has_bytes() || address >> ADDRESS_BITS != 0 {
             return None;
         }
         // SAFETY: the array has a byte for each page below 2^47, and is never unmapped.

@@ -238,6 +238,7 @@ impl<O: Observer> Heap<O> {
         core.caches.after_fork();
         core.events.after_fork();
         core.made.after_fork();
+        core.guarded.after_fork();
         core.background.after_fork(&core.shared.alarm);
         core.arenas.iter().for_each(Arena::after_fork);
         core.threads.after_fork(|threads| {

@@ -8,13 +8,13 @@ use crate::bin::Visit;
 use crate::events::NEVER;
 use crate::extent::{Extent, State};
 use crate::heap::{Heap, Request, TcacheChoice};
-use crate::message::{Decimal, fatal};
 use crate::observer::Observer;
-use crate::pagemap::FLAG;
+use crate::pagemap::large_byte;
 use crate::size::{self, CLASS_MAX, NBINS, NCLASSES, SMALL_MAX};
 use crate::sys::{self, Entry, PAGE};
-use crate::thread::{Kind, Thread};
+use crate::thread::{Kind, Thread, is_block};
 use crate::tls;
+use crate::wrong::{self, Kind as Fault, Wrong};
 
 /// Slow operations of a thread between two looks at its arena's decay.
 const TICKS: u32 = 64;
@@ -45,9 +45,13 @@ impl<O: Observer> Heap<O> {
     #[unsafe(link_section = "heapsift_text")]
     pub extern "C" fn allocate_slow(&'static self, size: usize) -> *mut u8 {
         let block = self.allocate_cached(size);
-        if !block.is_null() {
-            return block;
-        }
+        if block.is_null() { self.allocate_uncached(size) } else { block }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
+    extern "C" fn allocate_uncached(&'static self, size: usize) -> *mut u8 {
         let entry = sys::entry();
         self.allocate_request(size, &Request::PLAIN, &entry)
     }
@@ -57,9 +61,13 @@ impl<O: Observer> Heap<O> {
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) extern "C" fn allocate_slow_or(&'static self, size: usize, failed: extern "C" fn(usize) -> *mut u8) -> *mut u8 {
         let block = self.allocate_cached(size);
-        if !block.is_null() {
-            return block;
-        }
+        if block.is_null() { self.allocate_uncached_or(size, failed) } else { block }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
+    extern "C" fn allocate_uncached_or(&'static self, size: usize, failed: extern "C" fn(usize) -> *mut u8) -> *mut u8 {
         let entry = sys::entry();
         let block = self.allocate_request(size, &Request::PLAIN, &entry);
         if block.is_null() { failed(size) } else { block }
@@ -72,25 +80,30 @@ impl<O: Observer> Heap<O> {
             return null_mut();
         }
         let thread = tls::thread();
-        let class = size::class_of(size);
-        // SAFETY: the slot always holds a live state; the shared ones, which have a cache of class 0 only, are not plain.
+        // SAFETY: the slot always holds a live state. For the shared ones, and where blocks are to be filled, the table gives
+        // class 0, whose cache is empty. Indices: the table has an entry for each KiB up to CLASS_MAX, and holds classes.
         unsafe {
-            if !(*thread).is_plain() {
-                return null_mut();
-            }
-            let top = (*thread).top[class];
+            let class = *(&raw const (*thread).large_table).cast::<u8>().add((size + 1023) >> 10) as usize;
+            let top_slot = (&raw mut (*thread).top).cast::<*mut *mut u8>().add(class);
+            let top = *top_slot;
             let block = *top;
-            if block.is_null() {
+            if !is_block(block) {
                 return null_mut();
             }
-            let usable = size::class_bytes(class) as u64;
-            let (countdown, ended) = (*thread).countdown.overflowing_sub(usable);
-            if ended || countdown >> 63 != 0 {
+            core::hint::assert_unchecked(!block.is_null());
+            let usable = *(&raw const (*thread).sizes).cast::<u32>().add(class) as u64;
+            let (countdown, fired) = (*thread).countdown.overflowing_sub(usable);
+            if fired {
+                // What comes next counts again, and sees that it is due.
                 return null_mut();
             }
             (*thread).countdown = countdown;
             (*thread).allocated = (*thread).allocated.wrapping_add(usable);
-            (*thread).top[class] = top.sub(1);
+            *top_slot = top.sub(1);
+            let marks = (*thread).marks;
+            if class > NBINS && !marks.is_null() {
+                (*marks.add(block.addr() / PAGE)).store(large_byte(class, false).cast_signed(), Ordering::Relaxed);
+            }
             block
         }
     }
@@ -137,6 +150,15 @@ impl<O: Observer> Heap<O> {
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn allocate_request(&'static self, size: usize, request: &Request, entry: &Entry) -> *mut u8 {
         let thread = self.thread();
+        // SAFETY: the calling thread's state; the shared ones have no wait.
+        if O::ENABLED && unsafe { (*thread).events.guard_at } != NEVER {
+            // SAFETY: as above.
+            if let Some((found, counted)) = unsafe { self.obtain_guarded(thread, size, request, entry) } {
+                self.prepare(&found, request.zero);
+                self.account(thread, found.block, size, counted, entry);
+                return found.block;
+            }
+        }
         let found = self.obtain(thread, size, request);
         if found.block.is_null() {
             return null_mut();
@@ -217,8 +239,7 @@ impl<O: Observer> Heap<O> {
                 self.arena_of(extent).bin(class).flag(class, extent, shared, address, sampled);
             } else {
                 (*extent).set_sampled(sampled);
-                let flag = if sampled { FLAG } else { 0 };
-                shared.map.set_class((*extent).address(), 1, class as u8 | flag);
+                shared.map.set_class((*extent).address(), 1, large_byte(class, sampled));
             }
         }
     }
@@ -248,6 +269,10 @@ impl<O: Observer> Heap<O> {
             unsafe {
                 let block = (*cache).pop(class);
                 if !block.is_null() {
+                    if class > NBINS {
+                        // In use again.
+                        self.core.shared.map.set_class(block.addr(), 1, large_byte(class, false));
+                    }
                     return Obtained { block, usable, zeroed: false };
                 }
                 if class <= NBINS && (*cache).capacity(class) > 0 {
@@ -264,6 +289,10 @@ impl<O: Observer> Heap<O> {
         // SAFETY: room for one pointer.
         let n = unsafe { arena.fill(class, &self.core.shared, &raw mut block, 1, Visit::REQUEST) };
         self.slow_operation(thread, arena);
+        if n != 0 && wrong::is_checked() {
+            // SAFETY: out of its slab just now.
+            unsafe { self.check_untouched(block, usable) };
+        }
         if n == 0 { NOTHING } else { Obtained { block, usable, zeroed: false } }
     }
 
@@ -403,6 +432,65 @@ impl<O: Observer> Heap<O> {
     #[inline(never)]
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) unsafe extern "C" fn deallocate_slow(&'static self, ptr: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if !Self::put_large_in_cache(ptr) {
+                self.deallocate_other(ptr);
+            }
+        }
+    }
+
+    /// As [`Heap::deallocate_slow`], for a block whose requested size and alignment are known.
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
+    pub(crate) unsafe extern "C" fn deallocate_slow_sized(&'static self, ptr: *mut u8, size: usize, align: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if Self::put_large_in_cache(ptr) {
+                return;
+            }
+            if wrong::is_checked() && !ptr.is_null() {
+                return self.deallocate_request(ptr, TcacheChoice::Automatic, Some((size, align)));
+            }
+            self.deallocate_other(ptr);
+        }
+    }
+
+    /// The fast path of freeing for large blocks of a cached class: into the thread's cache, the byte of the page map
+    /// cleared, by which a second free is found. `false`: ask on.
+    #[inline(always)]
+    unsafe fn put_large_in_cache(ptr: *mut u8) -> bool {
+        let thread = tls::thread();
+        // SAFETY: as in `deallocate`. A byte that isn't 0 is one of the array, and the thread's own copy of its place is right;
+        // the block's byte is the caller's to change.
+        unsafe {
+            let (map, index) = ((*thread).map, ptr.addr() >> ((*thread).map_shift & 63));
+            let flagged = sys::load_byte(map, index);
+            // Flagged slabs, and large blocks with a sample, have other bytes, and so has what isn't flagged.
+            let class = flagged.wrapping_sub(i8::MIN as isize).cast_unsigned();
+            if class.wrapping_sub(NBINS + 1) >= NCLASSES - NBINS || ptr.addr() & (PAGE - 1) != 0 {
+                return false;
+            }
+            let top_slot = (&raw mut (*thread).top).cast::<*mut *mut u8>().add(class);
+            let top = *top_slot;
+            if top == *(&raw const (*thread).last).cast::<*mut *mut u8>().add(class) {
+                return false;
+            }
+            (*map.add(index)).store(0, Ordering::Relaxed);
+            let top = top.add(1);
+            *top = ptr;
+            *top_slot = top;
+            let frees = (&raw mut (*thread).frees).cast::<u64>().add(class);
+            *frees = (*frees).wrapping_add(1);
+            true
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
+    unsafe extern "C" fn deallocate_other(&'static self, ptr: *mut u8) {
         if ptr.is_null() {
             return;
         }
@@ -411,7 +499,7 @@ impl<O: Observer> Heap<O> {
             if (*tls::thread()).shows_frees && self.deallocate_shown(ptr) {
                 return;
             }
-            self.deallocate_request(ptr, TcacheChoice::Automatic)
+            self.deallocate_request(ptr, TcacheChoice::Automatic, None);
         }
     }
 
@@ -425,6 +513,7 @@ impl<O: Observer> Heap<O> {
             let done = class > 0
                 && self.options().has_plain_frees()
                 && (*thread).events.deallocated_at == NEVER
+                && !(*thread).has_on_top(class as usize, ptr)
                 && (*thread).push(class as usize, ptr);
             if done {
                 (*thread).show_freed(size::class_bytes(class as usize));
@@ -439,45 +528,102 @@ impl<O: Observer> Heap<O> {
     /// `ptr` is a block of this heap that nobody uses any more.
     pub unsafe fn deallocate_with(&'static self, ptr: *mut u8, request: Request) {
         // SAFETY: the caller's promise.
-        unsafe { self.deallocate_request(ptr, request.tcache) }
+        unsafe { self.deallocate_request(ptr, request.tcache, None) }
+    }
+
+    /// As [`Heap::deallocate_with`], for a block whose requested size is known; the alignment is the request's.
+    ///
+    /// # Safety
+    /// As [`Heap::deallocate_with`].
+    pub unsafe fn deallocate_sized_with(&'static self, ptr: *mut u8, size: usize, request: Request) {
+        // SAFETY: the caller's promise.
+        unsafe { self.deallocate_request(ptr, request.tcache, Some((size, request.align))) }
     }
 
     /// The extent of a block in use; ends the process when `ptr` isn't one.
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) unsafe fn extent_of(&'static self, ptr: *const u8, what: &[u8]) -> *mut Extent {
-        let address = ptr.addr();
-        let extent = self.core.shared.map.extent(address);
-        // SAFETY: descriptors are never unmapped, and these fields are atomic.
-        let valid = !extent.is_null()
-            && unsafe {
-                (*extent).state() == State::Active
-                    && ((*extent).is_slab() || (*extent).address() == address)
-                    && address.wrapping_sub((*extent).address()) < (*extent).bytes()
-            };
-        if !valid {
-            let hex = Decimal::hex(address as u64);
-            fatal(&[what, b" of 0x", hex.as_bytes(), b", which is not a block in use of this heap"]);
+        let extent = self.core.shared.map.extent(ptr.addr());
+        if let Err(kind) = self.check_in_use(extent, ptr.addr()) {
+            self.tell(Wrong::new(ptr.addr(), kind), what);
+            // There is nothing to go on with.
+            sys::abort();
         }
         extent
     }
 
-    #[unsafe(link_section = "heapsift_text")]
-    unsafe fn deallocate_request(&'static self, ptr: *mut u8, tcache: TcacheChoice) {
-        let thread = self.thread();
-        // SAFETY: `extent_of` returns an active extent or doesn't return; the block is the caller's to give up.
+    /// As [`Heap::check_extent`]; in the checked mode a slab's bitmap is asked as well.
+    #[inline]
+    fn check_in_use(&'static self, extent: *const Extent, address: usize) -> Result<(), Fault> {
+        self.check_extent(extent, address)?;
+        // SAFETY: an active extent, as has been asked.
         unsafe {
-            let extent = self.extent_of(ptr, b"free");
+            if wrong::is_checked() && (*extent).is_slab() {
+                let class = (*extent).class();
+                return self.arena_of(extent).bin(class).check(class, extent, address);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a block in use may begin at `address` by what `extent`, which is registered there (null: none), says.
+    #[inline]
+    fn check_extent(&'static self, extent: *const Extent, address: usize) -> Result<(), Fault> {
+        // SAFETY: descriptors are never unmapped, and these fields are atomic.
+        let Some(extent) = (unsafe { extent.as_ref() }) else { return Err(Fault::Foreign) };
+        let (class, begins) = (extent.class(), extent.address() == address);
+        if extent.state() != State::Active {
+            // The page that the last free of the block left, if nobody has it now.
+            return Err(if begins && extent.state() != State::Unused { Fault::Free(0) } else { Fault::Foreign });
+        }
+        if extent.is_slab() {
+            return if address.wrapping_sub(extent.address()) < extent.bytes() { Ok(()) } else { Err(Fault::Foreign) };
+        }
+        if !begins {
+            return Err(if address.wrapping_sub(extent.address()) < extent.bytes() {
+                Fault::Inside(extent.address(), extent.bytes())
+            } else {
+                Fault::Foreign
+            });
+        }
+        let map = &self.core.shared.map;
+        if class != 0 && map.class_byte(address) == 0 && map.has_bytes() {
+            // In some thread's cache.
+            return Err(Fault::Free(extent.bytes()));
+        }
+        Ok(())
+    }
+
+    #[unsafe(link_section = "heapsift_text")]
+    unsafe fn deallocate_request(&'static self, ptr: *mut u8, tcache: TcacheChoice, said: Option<(usize, usize)>) {
+        let thread = self.thread();
+        let extent = self.core.shared.map.extent(ptr.addr());
+        if let Err(kind) = self.check_in_use(extent, ptr.addr()) {
+            return self.tell(Wrong::new(ptr.addr(), kind), b"free");
+        }
+        // SAFETY: an active extent; the block is the caller's to give up.
+        unsafe {
+            if (*extent).is_guarded_block() {
+                return self.deallocate_guarded(thread, extent, ptr, said);
+            }
             let class = (*extent).class();
             let usable = if class > 0 { size::class_bytes(class) } else { (*extent).bytes() };
+            let cache = if class > 0 { self.cache_of(thread, tcache) } else { null_mut() };
+            if !cache.is_null() && (*cache).has_on_top(class, ptr) {
+                return Wrong::new(ptr.addr(), Fault::Free(usable)).tell(b"free");
+            }
+            if wrong::is_checked() && let Err(kind) = Self::check_size(said, usable) {
+                return self.tell(Wrong::new(ptr.addr(), kind), b"free");
+            }
             self.forget(thread, extent, ptr);
-            if self.options().junk_free {
-                ptr.write_bytes(0x5a, usable);
+            // Large blocks are not looked at when their pages are used again.
+            if self.options().junk_free || (wrong::is_checked() && class > 0) {
+                wrong::spoil(ptr, usable);
             }
             let is_live = (*thread).kind == Kind::Live;
             if is_live && (*thread).events.deallocated_at != NEVER {
                 self.deallocation_events(thread, usable);
             }
-            let cache = if class > 0 { self.cache_of(thread, tcache) } else { null_mut() };
             if !cache.is_null() && self.put_in_cache(thread, cache, class, ptr) {
                 // A push counts in the cache that it is to.
                 if core::ptr::eq(cache, thread) {
@@ -517,7 +663,7 @@ impl<O: Observer> Heap<O> {
     ) -> bool {
         // SAFETY: the caller's promise.
         unsafe {
-            if (*cache).push(class, block) || ((*cache).grow(class) && (*cache).push(class, block)) {
+            if self.push(cache, class, block) || ((*cache).grow(class) && self.push(cache, class, block)) {
                 return true;
             }
             let cached = (*cache).cached(class);
@@ -530,8 +676,18 @@ impl<O: Observer> Heap<O> {
             let gone = (cached >> if class <= NBINS { small } else { large }).max(1);
             self.flush(thread, cache, class, cached - gone);
             // The flush may have come to a look at all caches, which takes unused room back.
-            (*cache).push(class, block) || ((*cache).grow(class) && (*cache).push(class, block))
+            self.push(cache, class, block) || ((*cache).grow(class) && self.push(cache, class, block))
         }
+    }
+
+    /// Puts a block on a cache and, if it is a large one, says so in the page map. `false`: the cache is full.
+    unsafe fn push(&'static self, cache: *mut Thread, class: usize, block: *mut u8) -> bool {
+        // SAFETY: as in `put_in_cache`.
+        let is_in = unsafe { (*cache).push(class, block) };
+        if is_in && class > NBINS {
+            self.core.shared.map.set_class(block.addr(), 1, 0);
+        }
+        is_in
     }
 
     /// Tells the observer that a block goes away, if it may be one with a live sample.
@@ -575,6 +731,13 @@ impl<O: Observer> Heap<O> {
             let mut arena = None;
             while left > 0 {
                 let extent = self.core.shared.map.extent((*slots).addr());
+                if extent.is_null() {
+                    // The slab that it was in is gone.
+                    Wrong::new((*slots).addr(), Fault::Free(size::class_bytes(class))).tell(b"free");
+                    left -= 1;
+                    *slots = *slots.add(left);
+                    continue;
+                }
                 let owner = self.arena_of(extent);
                 let visit = Visit::cache((*cache).take_requests(class));
                 left = owner.flush(class, &self.core.shared, slots, left, visit);
@@ -611,6 +774,9 @@ impl<O: Observer> Heap<O> {
             let extent = self.extent_of(ptr, b"free");
             let class = (*extent).class();
             if class > 0 {
+                if wrong::is_checked() {
+                    wrong::spoil(ptr, size::class_bytes(class));
+                }
                 let mut block = ptr;
                 self.arena_of(extent).flush(class, &self.core.shared, &raw mut block, 1, Visit::FREE);
             } else {

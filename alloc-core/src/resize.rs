@@ -10,6 +10,7 @@ use crate::size::{self, NBINS, SMALL_MAX};
 use crate::sys::{self, Entry};
 use crate::thread::{Kind, Thread};
 use crate::tls;
+use crate::wrong::is_checked;
 
 impl<O: Observer> Heap<O> {
     /// The bytes that the caller may use of a block; 0 for null.
@@ -21,7 +22,7 @@ impl<O: Observer> Heap<O> {
             return 0;
         }
         let class = self.core.shared.map.class_byte(ptr.addr()) & !crate::pagemap::FLAG;
-        if class > 0 {
+        if class > 0 && !is_checked() {
             return size::class_bytes(class as usize);
         }
         // SAFETY: `extent_of` returns an active extent or doesn't return.
@@ -61,7 +62,8 @@ impl<O: Observer> Heap<O> {
                     |size| self.allocate_request(size, &Request::PLAIN, &sys::entry()),
                 );
                 if !fresh.is_null() {
-                    fresh.copy_from_nonoverlapping(ptr, size::class_bytes(old.min(new)));
+                    // No more than was asked for: a guarded block ends there.
+                    fresh.copy_from_nonoverlapping(ptr, size::class_bytes(old).min(new_size));
                     self.deallocate(ptr);
                 }
                 return fresh;
@@ -107,6 +109,7 @@ impl<O: Observer> Heap<O> {
             if fresh.is_null() {
                 return null_mut();
             }
+            let new_usable = if self.core.guarded.is_on() { self.usable_size(fresh) } else { new_usable };
             let kept = old_usable.min(new_usable);
             fresh.copy_from_nonoverlapping(ptr, kept);
             if request.zero && new_usable > kept {
@@ -132,6 +135,10 @@ impl<O: Observer> Heap<O> {
         // SAFETY: the caller passes the block's active extent.
         unsafe {
             let old_usable = usable_of(extent);
+            if (*extent).is_guarded_block() {
+                // It ends where its page does.
+                return new_size == old_usable;
+            }
             if new_usable == old_usable {
                 if O::ENABLED && (*extent).may_be_sampled(ptr.addr()) {
                     self.observer.resized(ptr.addr(), new_size);
@@ -183,7 +190,7 @@ impl<O: Observer> Heap<O> {
         unsafe {
             let extent = self.extent_of(ptr, b"xallocx");
             let old_usable = usable_of(extent);
-            if ptr.addr() & (align - 1) != 0 {
+            if ptr.addr() & (align - 1) != 0 || (*extent).is_guarded_block() {
                 return old_usable;
             }
             let most = size.saturating_add(extra).min(size::MAX_SIZE_CLASS);

@@ -51,7 +51,7 @@ const fn make_sizes() -> [u32; NCLASSES + 1] {
 
 /// Usable bytes by class; index 0 is unused.
 pub static SIZES: [u32; NCLASSES + 1] = make_sizes();
-const SIZES_CONST: [u32; NCLASSES + 1] = make_sizes();
+pub(crate) const SIZES_CONST: [u32; NCLASSES + 1] = make_sizes();
 
 const TABLE_LEN: usize = TABLE_MAX + 1;
 

@@ -262,6 +262,8 @@ impl<O: Observer> Heap<O> {
             released += pages.released_descriptor_bytes;
             stats.metadata_rtree += map_bytes(pages.mapped_bytes);
         }
+        stats.active += self.core.guarded.active_bytes();
+        stats.mapped += self.core.guarded.active_bytes();
         // Blocks that came and went between the two looks.
         stats.allocated = stats.allocated.min(stats.active);
         stats.metadata += self.core.shared.base.allocated().saturating_sub(released) + stats.metadata_rtree;

@@ -1,11 +1,14 @@
 //! What a thread keeps for itself: its caches, its counters, its countdown to the next sample.
 //!
-//! A cache is a stack of block addresses for each class, in an array. Below the first slot lies a null pointer, so
-//! popping needs no bound; pushing compares with the last slot. Only the thread itself touches its state, but for its
-//! counters, which statistics read.
+//! A cache is a stack of block addresses for each class, in an array. Below the first slot lies [`NO_BLOCK`], so popping
+//! needs no bound; pushing compares with the last slot. Only the thread itself touches its state, but for its counters,
+//! which statistics read.
+//!
+//! [`NO_BLOCK`] is an address that no block has, since it is odd, and not null: one test tells it and the unaligned
+//! addresses that wrong frees put on a cache from a block, so that these don't come out of it again.
 //!
 //! What of a cache is not needed is found by a mark: now and then the block in the middle of the stack is taken out of
-//! its slot, which then holds null like the place below the first. A thread that pops down to it comes to the slow
+//! its slot, which then holds [`NO_BLOCK`] like the place below the first. A thread that pops down to it comes to the slow
 //! path, which puts the block back; if the mark is still there at the next look, the lower half was not used meanwhile
 //! and goes back to its slabs. The fast paths know nothing of this.
 
@@ -18,9 +21,38 @@ use crate::conf::{Options, UNSET};
 use crate::events::Events;
 use crate::observer::ThreadSlot;
 use crate::pagemap::{NO_MAP, NO_MAP_SHIFT};
-use crate::size::{self, NBINS, NCLASSES};
+use crate::size::{self, NBINS, NCLASSES, SIZES_CONST};
+use crate::wrong::{Kind as Fault, Wrong};
 
 const CLASSES: usize = NCLASSES + 1;
+
+/// What slots without a block hold.
+pub(crate) const NO_BLOCK: *mut u8 = core::ptr::without_provenance_mut(1);
+
+/// Whether what a slot holds may be a block: the smallest alignment of a block is 8.
+#[inline(always)]
+pub(crate) fn is_block(held: *mut u8) -> bool {
+    held.addr() & 7 == 0
+}
+
+/// Classes of requests above [`size::TABLE_MAX`], one for each KiB up to [`size::CLASS_MAX`].
+const LARGE_TABLE_LEN: usize = (size::CLASS_MAX >> 10) + 1;
+
+const fn make_large_table() -> [u8; LARGE_TABLE_LEN] {
+    let mut table = [0u8; LARGE_TABLE_LEN];
+    let mut class = 1usize;
+    let mut i = 0;
+    while i < LARGE_TABLE_LEN {
+        while (SIZES_CONST[class] as usize) < i << 10 {
+            class += 1;
+        }
+        table[i] = class as u8;
+        i += 1;
+    }
+    table
+}
+
+static LARGE_TABLE: [u8; LARGE_TABLE_LEN] = make_large_table();
 
 /// Most bytes that the caches of a thread may hold in blocks of whole pages.
 const LARGE_CACHED_BYTES: usize = 1 << 20;
@@ -50,13 +82,15 @@ pub struct Thread {
     /// Copy of the page map's flat array and shift, for frees.
     pub(crate) map: *const AtomicI8,
     pub(crate) map_shift: usize,
+    /// The page map's flat array, for marking large blocks as in use; null where there is none.
+    pub(crate) marks: *const AtomicI8,
     /// Bytes of usable size until the next sample.
     pub(crate) countdown: u64,
     /// Bytes of usable size ever allocated by the thread.
     pub(crate) allocated: u64,
     /// Bytes of usable size ever freed by the thread other than into its caches: see [`Thread::deallocated`].
     pub(crate) freed_elsewhere: u64,
-    /// The topmost block by class; a null pointer lies below the first.
+    /// The topmost block by class; [`NO_BLOCK`] lies below the first.
     pub(crate) top: [*mut *mut u8; CLASSES],
     /// The last slot by class.
     pub(crate) last: [*mut *mut u8; CLASSES],
@@ -66,6 +100,8 @@ pub struct Thread {
     pub(crate) frees: [u64; CLASSES],
     /// Copy of [`size::TABLE`].
     pub(crate) table: [u8; size::TABLE.len()],
+    /// Classes by KiB, rounded up, for larger requests.
+    pub(crate) large_table: [u8; LARGE_TABLE_LEN],
     pub(crate) kind: Kind,
     /// Above 0 while the thread is inside of an observer or suppressed: nothing is sampled.
     pub(crate) depth: u32,
@@ -128,7 +164,7 @@ unsafe impl Sync for SharedThread {}
 struct NoSlot(UnsafeCell<*mut u8>);
 // SAFETY: never written: `top == last` for every cache that uses it.
 unsafe impl Sync for NoSlot {}
-static NO_SLOT: NoSlot = NoSlot(UnsafeCell::new(null_mut()));
+static NO_SLOT: NoSlot = NoSlot(UnsafeCell::new(NO_BLOCK));
 
 /// The table and the map of a shared state give class 0 only. Pointers for the other classes would each be one more for the
 /// loader to adjust, in every process that starts.
@@ -143,6 +179,7 @@ const fn shared(kind: Kind) -> SharedThread {
     SharedThread(UnsafeCell::new(Thread {
         map: &raw const NO_MAP,
         map_shift: NO_MAP_SHIFT,
+        marks: core::ptr::null(),
         countdown: 0,
         allocated: 0,
         freed_elsewhere: 0,
@@ -151,6 +188,7 @@ const fn shared(kind: Kind) -> SharedThread {
         sizes: [0; CLASSES],
         frees: [0; CLASSES],
         table: [0; size::TABLE.len()],
+        large_table: [0; LARGE_TABLE_LEN],
         kind,
         depth: 0,
         ticks: 0,
@@ -268,11 +306,13 @@ impl Thread {
         // Only the slow paths fill and check blocks. Where that is wanted, the fast ones find nothing: a table without
         // classes, a map without slabs.
         (self.map, self.map_shift) = map;
+        self.marks = if map.1 == NO_MAP_SHIFT { core::ptr::null() } else { map.0 };
         if !options.has_plain_frees() {
             self.no_fast_frees();
         }
         let plain_allocations = !(options.zero || options.junk_alloc);
         self.table = if plain_allocations { size::TABLE } else { [0; size::TABLE.len()] };
+        self.large_table = if plain_allocations { LARGE_TABLE } else { [0; LARGE_TABLE_LEN] };
         self.depth = 0;
         self.is_looking = false;
         self.ticks = 0;
@@ -287,12 +327,12 @@ impl Thread {
         self.arena = None;
         for class in 1..=NCLASSES {
             // SAFETY: the slot below the first is part of the state.
-            unsafe { *self.bottom[class] = null_mut() };
+            unsafe { *self.bottom[class] = NO_BLOCK };
             self.top[class] = self.bottom[class];
             self.mark[class] = 0;
             self.fill_next[class] = self.fill_least(class);
         }
-        self.set_caching(options.tcache);
+        self.set_caching(options.tcache && !options.safety_check);
     }
 
     /// Switches the cache, which must be empty, on or off.
@@ -306,12 +346,6 @@ impl Thread {
             // SAFETY: within the cache's own slots.
             self.last[class] = unsafe { self.bottom[class].add(slots) };
         }
-    }
-
-    /// Whether allocations may be served without looking at the options: none has its block filled.
-    #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.table[1] != 0
     }
 
     /// What a fill asks for at least: an eighth of the cache, and no more than a page's worth if that is less.
@@ -379,7 +413,7 @@ impl Thread {
             unsafe {
                 let slot = self.bottom[class].add(at);
                 self.marked[class] = *slot;
-                *slot = null_mut();
+                *slot = NO_BLOCK;
             }
             self.mark[class] = at as u16;
         }
@@ -474,18 +508,30 @@ impl Thread {
     #[inline]
     pub(crate) fn pop(&mut self, class: usize) -> *mut u8 {
         let top = self.top[class];
-        // SAFETY: `top` points at a slot, at the null below the first, or at the slot that the mark emptied.
+        // SAFETY: `top` points at a slot, at the one below the first, or at the slot that the mark emptied.
         unsafe {
             let mut block = *top;
-            if block.is_null() && self.mark[class] != 0 {
+            if block == NO_BLOCK {
+                if self.mark[class] == 0 {
+                    return null_mut();
+                }
                 self.take_mark(class);
                 block = *top;
             }
-            if !block.is_null() {
-                self.top[class] = top.sub(1);
+            self.top[class] = top.sub(1);
+            if !is_block(block) {
+                // The fast paths that freed it don't look; this is before anybody gets it.
+                Wrong::new(block.addr(), Fault::Foreign).tell(b"free");
+                return self.pop(class);
             }
             block
         }
+    }
+
+    /// Whether `block` is what was freed last into the cache of `class`.
+    pub(crate) fn has_on_top(&self, class: usize, block: *mut u8) -> bool {
+        // SAFETY: `top` points at a slot or at the one below the first.
+        unsafe { *self.top[class] == block }
     }
 
     /// Puts a freed block on the cache, and counts it. `false`: it is full.

@@ -216,12 +216,12 @@ export! {
 
     "_ZdlPv" fn delete_plain(ptr: *mut c_void) {
         // SAFETY: the C++ program's promise that a `new` gave it.
-        unsafe { HEAP.deallocate(ptr.cast()) }
+        unsafe { HEAP.deallocate_owned(ptr.cast()) }
     }
 
     "_ZdlPvSt11align_val_t" fn delete_align(ptr: *mut c_void, _align: usize) {
         // SAFETY: as above.
-        unsafe { HEAP.deallocate(ptr.cast()) }
+        unsafe { HEAP.deallocate_owned(ptr.cast()) }
     }
 }
 

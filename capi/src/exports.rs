@@ -373,7 +373,7 @@ pub unsafe extern "C" fn sdallocx(ptr: *mut c_void, bytes: usize, flags: c_int) 
         if names_no_cache(flags) {
             HEAP.deallocate_sized(ptr.cast(), bytes, 1 << (flags & 0x3f));
         } else if !ptr.is_null() {
-            HEAP.deallocate_with(ptr.cast(), request(flags));
+            HEAP.deallocate_sized_with(ptr.cast(), bytes, request(flags));
         }
     }
 }

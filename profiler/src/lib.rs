@@ -35,6 +35,8 @@ mod dump;
 #[cfg(feature = "profiling")]
 mod file;
 #[cfg(feature = "profiling")]
+mod guard;
+#[cfg(feature = "profiling")]
 mod heap_v2;
 #[cfg(feature = "profiling")]
 mod helpers;

@@ -320,6 +320,7 @@ pub static NODES: &[Node] = &[
     read_only!("opt.prof_peak", |p, c| c.read_bool(on(&p.settings.peak))),
     read_only!("opt.prof_control", |p, c| c.read_text(p.settings.control.as_text())),
     read_only!("opt.prof_seed", |p, c| c.read(p.settings.seed().unwrap_or(u64::MAX))),
+    read_only!("opt.prof_guard", |p, c| c.read(p.settings.guard.load(Ordering::Relaxed))),
     read_only!("opt.prof_log", |p, c| c.read_bool(on(&p.settings.log))),
     read_only!("opt.prof_stats", |p, c| c.read_bool(on(&p.settings.stats))),
     read_only!("opt.prof_recent_alloc_max", |p, c| c.read(p.settings.recent.load(Ordering::Relaxed))),

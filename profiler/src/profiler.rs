@@ -12,6 +12,7 @@ use pprof_export::unsample::probability;
 use crate::buckets::{Buckets, Origin};
 use crate::class_stats::ClassStats;
 use crate::clock::Clock;
+use crate::guard;
 use crate::hooks::Hooks;
 use crate::journal::{Journal, Life};
 use crate::labels::Labels;
@@ -222,7 +223,7 @@ impl Profiler {
     }
 
     /// The calling thread's stack from `entry` on.
-    fn stack(&self, slot: &mut ThreadSlot, entry: sys::Entry) -> StackId {
+    fn interned_stack(&self, slot: &mut ThreadSlot, entry: sys::Entry) -> StackId {
         if self.hooks.captures() {
             return self.walk(slot, entry, &mut Trail::none());
         }
@@ -283,7 +284,7 @@ impl Profiler {
         if with_stack {
             let time_ns = sys::clock_realtime_ns();
             self.refresh(slot, sys::ticks());
-            let stack = self.stack(slot, sys::entry());
+            let stack = self.interned_stack(slot, sys::entry());
             let freed = Event { thread: slot.uid as u32, name: Names::current(slot), stack, time_ns };
             let born_ns = time_ns.saturating_sub(age_ns);
             let born = Event { thread: record.thread, name: record.name, stack: origin.stack, time_ns: born_ns };
@@ -374,6 +375,7 @@ impl Observer for Profiler {
         if self.settings.enabled.load(Ordering::Relaxed) {
             self.register_exit();
         }
+        guard::start(self);
         helpers::heap_started();
     }
 
@@ -405,7 +407,7 @@ impl Observer for Profiler {
         if slot.words[word::DRAWN] & 1 != 0 || !self.samples_now(slot) {
             return false;
         }
-        let stack = self.stack(slot, block.entry);
+        let stack = self.interned_stack(slot, block.entry);
         self.samples.fetch_add(1, Ordering::Relaxed);
         let birth = sys::ticks();
         self.refresh(slot, birth);
@@ -459,6 +461,21 @@ impl Observer for Profiler {
             let usable = self.buckets.origin(record.bucket).usable as usize;
             record.unasked = unasked(usable, requested_bytes);
         });
+    }
+
+    fn next_guard_wait(&'static self, slot: &mut ThreadSlot) -> Option<u64> {
+        match self.settings.guard.load(Ordering::Relaxed) {
+            0 => None,
+            mean => Some(sampler::wait(slot, mean)),
+        }
+    }
+
+    fn stack(&'static self, _slot: &mut ThreadSlot, entry: &sys::Entry, frames: &mut [usize]) -> usize {
+        guard::stack(self, entry, frames)
+    }
+
+    fn tell_history(&'static self, address: usize) {
+        guard::tell_history(self, address);
     }
 
     fn new_maximum(&'static self, _active_bytes: usize) {

@@ -133,6 +133,8 @@ pub struct Settings {
     pub peak: AtomicBool,
     /// `prof_seed`: where the random numbers start; [`NO_SEED`]: anywhere.
     seed: AtomicU64,
+    /// `prof_guard`: mean bytes between guarded blocks; 0: none is.
+    pub guard: AtomicU64,
     /// `prof_log`: a log of lives from the start.
     pub log: AtomicBool,
     /// `prof_stats`.
@@ -178,6 +180,7 @@ impl Settings {
             depth: AtomicU32::new(128),
             peak: AtomicBool::new(false),
             seed: AtomicU64::new(NO_SEED),
+            guard: AtomicU64::new(0),
             log: AtomicBool::new(false),
             stats: AtomicBool::new(false),
             recent: AtomicIsize::new(0),
@@ -282,6 +285,13 @@ impl Settings {
             }
             b"prof_interval" => self.dump_interval.store(positive_bytes(value)?, Ordering::Relaxed),
             b"prof_seed" => self.seed.store(clipped(value, 0, NO_SEED - 1, false)?, Ordering::Relaxed),
+            b"prof_guard" => {
+                let bytes = bytes(value).ok_or(OptionVerdict::Invalid)?;
+                if bytes > i64::MAX as u64 {
+                    return Err(OptionVerdict::OutOfRange);
+                }
+                self.guard.store(bytes, Ordering::Relaxed);
+            }
             b"prof_bt_max" => {
                 let depth = clipped(value, 1, DEPTH_MAX.into(), true)?;
                 self.depth.store(depth as u32, Ordering::Relaxed);
@@ -406,6 +416,10 @@ mod tests {
             ("lg_prof_interval", "20", Accepted),
             ("prof_seed", "18446744073709551615", OutOfRange),
             ("prof_seed", "5", Accepted),
+            ("prof_guard", "9223372036854775808", OutOfRange),
+            ("prof_guard", "-1", Invalid),
+            ("prof_guard", "0", Accepted),
+            ("prof_guard", "64KiB", Accepted),
             ("prof_bt_max", "0", Accepted),
             ("prof_unwind", "magic", Invalid),
             ("prof_unwind", "fp", Accepted),

@@ -2,13 +2,14 @@
 
 use heapsift_tests::tools::Linkage;
 
-/// Options with which all must hold: caches and none, samples everywhere and none, filled memory.
-const CONFS: [&str; 5] = [
+/// Options with which all must hold: caches and none, samples everywhere and none, filled memory, all checks.
+const CONFS: [&str; 6] = [
     "prof:false",
     "tcache:false",
     "prof:true,lg_prof_sample:8,prof_final:false",
     "prof:true,lg_prof_sample:0,prof_final:false,tcache:false",
     "junk:true,narenas:1,dirty_decay_ms:0",
+    "safety_check:true",
 ];
 
 /// Runs a program that checks for itself, in these ways with all options.

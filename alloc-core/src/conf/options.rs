@@ -199,7 +199,7 @@ pub struct Options {
     pub san_guard_small: usize,
     /// Guard pages around every so many large blocks; 0: none.
     pub san_guard_large: usize,
-    /// Frees are checked: size, double free, start of block. The fast paths are off.
+    /// Everything is checked: blocks in use, sizes, starts of blocks, writes after a free. Nothing is cached.
     pub safety_check: bool,
     /// jemalloc's huge page allocator.
     pub hpa: Hpa,

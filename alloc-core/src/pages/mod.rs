@@ -24,7 +24,7 @@ use crate::conf::Options;
 use crate::decay::{Decay, Tier};
 use crate::extent::{Extent, LARGE, State, flag};
 use crate::lock::{Guard, Counts, Mutex, Rank};
-use crate::pagemap::PageMap;
+use crate::pagemap::{PageMap, large_byte};
 use crate::size::MAX_SIZE_CLASS;
 use crate::sys::{self, LG_PAGE, PAGE};
 use cache::{Cache, NPAGE_CLASSES};
@@ -400,7 +400,7 @@ impl Pages {
             }
             shared.map.set_class(address, pages, class as u8);
         } else if class != LARGE as usize {
-            shared.map.set_class(address, 1, class as u8);
+            shared.map.set_class(address, 1, large_byte(class, false));
         }
     }
 

@@ -174,6 +174,18 @@ fn signal_mask(how: usize, set: SignalSet) -> SignalSet {
     before
 }
 
+/// Unblocks signals in the calling thread.
+pub fn unblock_signals(set: SignalSet) {
+    signal_mask(1, set);
+}
+
+/// Sends the calling thread a signal.
+pub fn raise(signal: i32) {
+    const SYS_TGKILL: usize = 234;
+    // SAFETY: touches no memory.
+    unsafe { syscall(SYS_TGKILL, [super::getpid() as usize, super::gettid() as usize, signal as usize, 0, 0, 0]) };
+}
+
 /// Takes a pending signal of the set, if there is one, without waiting.
 pub fn take_pending(set: SignalSet) -> bool {
     const SYS_RT_SIGTIMEDWAIT: usize = 128;

@@ -160,12 +160,17 @@ pub enum Advice {
     NoHugePage = 15,
     /// Leave the range out of core dumps.
     DontDump = 16,
+    /// Make the pages inaccessible and give them back, without a mapping of their own (Linux 6.13).
+    GuardInstall = 102,
+    /// Make them accessible again.
+    GuardRemove = 103,
 }
 
 /// `madvise(2)`.
 ///
 /// # Safety
-/// With [`Advice::DontNeed`] and [`Advice::Free`] the contents of the range are given up; nobody may rely on them.
+/// With [`Advice::DontNeed`], [`Advice::Free`] and [`Advice::GuardInstall`] the contents of the range are given up; nobody
+/// may rely on them.
 pub unsafe fn advise(address: usize, bytes: usize, advice: Advice) -> Result<(), Errno> {
     // SAFETY: the caller owns the range and its contents.
     unsafe { memory_call(SYS_MADVISE, [address, bytes, advice as usize, 0, 0, 0]) }.map(|_| ())

@@ -43,3 +43,21 @@ fn a_heap_is_as_the_model_says() {
         draw(if is_long { 2_500_000 } else { 100_000 }, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     }
 }
+
+/// The same sequences where everything is checked and nothing cached, in a process of its own that is configured so.
+#[test]
+fn a_checked_heap_is_as_the_model_says() {
+    const CONF: &str = "safety_check:true";
+    if std::env::var("MALLOC_CONF").is_ok_and(|conf| conf == CONF) {
+        assert!(HEAP.options().safety_check);
+        draw(20_000, 0x9e37_79b9_7f4a_7c15);
+        return;
+    }
+    let test = std::env::current_exe().expect("the program of this test");
+    let ended = std::process::Command::new(test)
+        .args(["--exact", "a_checked_heap_is_as_the_model_says", "--nocapture"])
+        .env("MALLOC_CONF", CONF)
+        .output()
+        .expect("it runs");
+    assert!(ended.status.success(), "{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+}

@@ -96,6 +96,13 @@ pub fn prepare() {
     }
 }
 
+/// Where the loaded module that holds `address` lies (the base of its symbols' addresses), and its path, empty for the
+/// program itself; `None` when there is none, or the C library can't tell without a lock. The path is the loader's, good
+/// for as long as the module stays loaded.
+pub fn module_place(address: usize) -> Option<(usize, &'static [u8])> {
+    if resolve::ready() { resolve::place(address) } else { None }
+}
+
 /// The code range of the loaded module that holds `address`; empty when there is none.
 pub fn module_of(address: usize) -> Range<usize> {
     resolve::module(address).map_or(0..0, |module| module.start..module.end)

@@ -77,6 +77,36 @@ pub(super) struct Module {
 
 /// The module that holds `address`.
 pub(super) fn module(address: usize) -> Option<Module> {
+    let found = object(address)?;
+    let mix = |state: u64, value: usize| (state ^ value as u64).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(23);
+    let parts = [found.map_start.addr(), found.map_end.addr(), found.link_map.addr(), found.eh_frame.addr()];
+    Some(Module {
+        start: found.map_start.addr(),
+        end: found.map_end.addr(),
+        eh_frame_hdr: found.eh_frame.addr(),
+        // The lowest bit is set, so that an identity is never 0.
+        identity: parts.iter().fold(0, |state, &part| mix(state, part)) | 1,
+    })
+}
+
+/// Where the module that holds `address` lies, and its path as the loader has it.
+pub(super) fn place(address: usize) -> Option<(usize, &'static [u8])> {
+    /// The public beginning of the C library's `struct link_map`.
+    #[repr(C)]
+    struct LinkMap {
+        base: usize,
+        name: *const core::ffi::c_char,
+    }
+    let map = object(address)?.link_map.cast::<LinkMap>();
+    // SAFETY: the loader's record of a module whose code is being asked for; its name is a C string or null.
+    unsafe {
+        let map = map.as_ref()?;
+        let name = if map.name.is_null() { &[][..] } else { core::ffi::CStr::from_ptr(map.name).to_bytes() };
+        Some((map.base, name))
+    }
+}
+
+fn object(address: usize) -> Option<DlFound> {
     let find = find_object()?;
     let mut found = DlFound {
         flags: 0,
@@ -87,18 +117,7 @@ pub(super) fn module(address: usize) -> Option<Module> {
         reserved: [0; 7],
     };
     // SAFETY: `found` has the layout that the C library fills; any address may be asked for.
-    if unsafe { find(core::ptr::without_provenance_mut(address), &raw mut found) } != 0 {
-        return None;
-    }
-    let mix = |state: u64, value: usize| (state ^ value as u64).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(23);
-    let parts = [found.map_start.addr(), found.map_end.addr(), found.link_map.addr(), found.eh_frame.addr()];
-    Some(Module {
-        start: found.map_start.addr(),
-        end: found.map_end.addr(),
-        eh_frame_hdr: found.eh_frame.addr(),
-        // The lowest bit is set, so that an identity is never 0.
-        identity: parts.iter().fold(0, |state, &part| mix(state, part)) | 1,
-    })
+    if unsafe { find(core::ptr::without_provenance_mut(address), &raw mut found) } != 0 { None } else { Some(found) }
 }
 
 /// Whether the module of `address` has tables to search. One of a static executable that isn't position independent has
