@@ -115,7 +115,7 @@ fn c2_options_that_make_no_sense() {
         ":::",
         "a:b",
     ];
-    let count = by_length(250, 20_000);
+    let count = by_length(250, 5_000);
     for n in 0..count {
         let mut conf = String::new();
         for _ in 0..draw.next(5) {

@@ -407,12 +407,16 @@ fn d8_a_directory_that_is_swapped() {
         let target = if swaps.is_multiple_of(2) { "two" } else { "one" };
         symlink(target, &next).expect("fresh");
         fs::rename(&next, &here).expect("over the old one");
-        symlink("../victim", &link).expect("fresh");
-        fs::rename(&link, scratch.join(target).join("d.heap.pb.gz")).expect("over what is there");
-        swaps += 1;
-        if swaps.is_multiple_of(3) {
-            let _ = fs::remove_file(scratch.join(target).join("d.heap.pb.gz"));
+        let target = scratch.join(target).join("d.heap.pb.gz");
+        if swaps % 4 < 2 {
+            symlink("../victim", &link).expect("fresh");
+            fs::rename(&link, &target).expect("over what is there");
+        } else {
+            let _ = fs::remove_file(&target);
+            // Time enough for a dump.
+            std::thread::sleep(Duration::from_millis(2));
         }
+        swaps += 1;
     }
     assert_eq!(fs::read(scratch.join("victim")).expect("there"), b"precious");
     for name in ["one", "two"] {

@@ -18,7 +18,7 @@ fn g1_a_storm_of_signals_whose_handler_unwinds() {
             if who != Who::Heapsift && part != "profiling off" {
                 continue;
             }
-            let run = Program::new(&program).args(["unwinds", "4", ms, "1000"]).within(Duration::from_secs(200));
+            let run = Program::new(&program).args(["4", ms, "1000"]).within(Duration::from_secs(200));
             let outcome = who.dress(run, conf).run_or_give_up();
             let (text, well) = match &outcome {
                 Ok(ended) if ended.status == 0 => (ended.text().replace('\n', ", "), true),
@@ -39,7 +39,7 @@ fn g3_dumps_by_signal() {
     );
     // Works without pause, and never calls the allocator while it only walks through what it has.
     let mut server = Program::new(tools::compile("c/signals.c", &[]))
-        .args(["unwinds", "4", "600000", "20"])
+        .args(["4", "600000", "20"])
         .under(&conf)
         .serve();
     // Before its threads work, the handler may not be there yet.
