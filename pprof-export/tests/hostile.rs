@@ -278,7 +278,7 @@ fn contradictions_are_named() {
         "string_table[0] is not the empty string",
     );
     broken(|p| p.string_table.clear(), "no strings at all");
-    broken(|p| p.sample_type.clear(), "samples without types");
+    broken(|p| p.sample_type.clear(), "sample_type[0] is missing");
     broken(
         |p| p.sample[0].value.push(1),
         "sample[0] has 2 values for 1 sample types",

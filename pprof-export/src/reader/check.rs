@@ -3,6 +3,7 @@
 //! Two things it lets pass are let pass: a location of an unknown mapping counts as one of none, and an
 //! address may lie outside its mapping.
 
+use super::cursor::Cursor;
 use super::{Error, Positions};
 use crate::schema::{Label, Profile};
 use alloc::format;
@@ -22,8 +23,40 @@ fn positions(field: &'static str, ids: impl Iterator<Item = u64>) -> Result<Posi
     Ok(known)
 }
 
+/// An error whose place in the message is found later, by [`placed`].
 pub(super) fn invalid(field: &'static str, index: usize, reason: impl ToString) -> Error {
-    Error::Invalid { field, index, reason: reason.to_string() }
+    Error::Invalid { field, index, offset: 0, reason: reason.to_string() }
+}
+
+/// The error with its place in the message, which is looked for only now: tables keep no offsets.
+pub(super) fn placed(error: Error, message: &[u8]) -> Error {
+    let Error::Invalid { field, index, reason, .. } = error else { return error };
+    let number = match field {
+        "sample_type" => 1,
+        "sample" => 2,
+        "mapping" => 3,
+        "location" => 4,
+        "function" => 5,
+        "string_table" => 6,
+        "drop_frames" => 7,
+        "keep_frames" => 8,
+        "period_type" => 11,
+        "comment" => 13,
+        "default_sample_type" => 14,
+        _ => 15,
+    };
+    let (mut offset, mut left, mut cursor) = (message.len() as u64, index, Cursor::new(message));
+    while let Ok(Some(found)) = cursor.next("profile") {
+        if found.number == number {
+            // Integers may be packed, many in one field: then the last field is the place.
+            offset = found.offset;
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+        }
+    }
+    Error::Invalid { field, index, offset, reason }
 }
 
 fn text(strings: usize, field: &'static str, index: usize, what: &str, string: i64) -> Result<(), Error> {

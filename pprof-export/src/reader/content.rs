@@ -11,6 +11,8 @@ const HEADER_BYTES: usize = 10;
 const TRAILER_BYTES: usize = 8;
 /// Output from which the ratio is judged: small files may compress as well as they can.
 const RATIO_FROM: u64 = 16 << 20;
+/// Members of a file. Each of them costs time, even if nothing is in it; those who write many put 64 KiB into each.
+const MEMBERS: u32 = 1 << 16;
 /// How much comes out at a time.
 const PIECE: usize = 256 << 10;
 
@@ -32,6 +34,9 @@ pub struct Content<'a> {
     produced: u64,
     /// The member being read; `None` between members, and always in a plain file.
     member: Option<Member>,
+    /// What the member before had, to be used again.
+    spare: Option<Box<Decompress>>,
+    members: u32,
     is_gzip: bool,
 }
 
@@ -55,6 +60,8 @@ impl<'a> Content<'a> {
             at: 0,
             produced: 0,
             member: None,
+            spare: None,
+            members: 0,
             is_gzip,
         })
     }
@@ -115,11 +122,13 @@ impl Source for Content<'_> {
                 if self.at == self.file.len() {
                     return Ok(false);
                 }
+                if self.members == MEMBERS {
+                    return Err(broken(self.at, "it has more than 65536 members"));
+                }
+                self.members += 1;
                 self.at = header(self.file, self.at)?;
-                self.member = Some(Member {
-                    inflate: Box::new(Decompress::new(false)),
-                    crc: Crc::new(),
-                });
+                let inflate = self.spare.take().unwrap_or_else(|| Box::new(Decompress::new(false)));
+                self.member = Some(Member { inflate, crc: Crc::new() });
             }
             self.inflate(out)?;
         }
@@ -151,7 +160,10 @@ impl Content<'_> {
         if status == Status::StreamEnd {
             let sum = (member.crc.sum(), member.inflate.total_out() as u32);
             self.at = trailer(self.file, self.at, sum)?;
-            self.member = None;
+            if let Some(Member { mut inflate, .. }) = self.member.take() {
+                inflate.reset(false);
+                self.spare = Some(inflate);
+            }
         } else if read == 0 && written == 0 {
             let reason = if self.at == self.file.len() {
                 "it ends too early"

@@ -98,14 +98,18 @@ pub fn foreign(message: &[u8]) -> Option<&'static str> {
 
 /// Decodes a whole message and checks it: everything but its rows, and the rows.
 pub fn message(message: &[u8], limits: &Limits) -> Result<(Profile, Rows), Error> {
+    checked(message, limits).map_err(|error| check::placed(error, message))
+}
+
+fn checked(message: &[u8], limits: &Limits) -> Result<(Profile, Rows), Error> {
     let mut budget = Budget { limits, bytes_left: limits.memory_bytes };
     // It is there already, and stays to the end.
     budget.charge(message.len(), 0)?;
     let (mut profile, found) = tables(message, &mut budget)?;
     let locations = check::tables(&profile)?;
     let width = profile.sample_type.len();
-    if width == 0 && found.number > 0 {
-        return Err(check::invalid("sample_type", 0, "is missing: there are samples without types"));
+    if width == 0 {
+        return Err(check::invalid("sample_type", 0, "is missing: there is nothing that samples could count"));
     }
     let context =
         Context { locations: &locations, cut: profile.location.len(), strings: profile.string_table.len() };
@@ -379,6 +383,11 @@ fn location(mut cursor: Cursor<'_>, budget: &mut Budget<'_>) -> Result<Location,
             2 => item.mapping_id = field.uint("location.mapping_id")?,
             3 => item.address = field.uint("location.address")?,
             4 => {
+                if item.line.len() >= budget.limits.depth {
+                    let limit = budget.limits.depth as u64;
+                    let (what, flag) = ("functions in a location", "depth");
+                    return Err(Error::Limit { what, flag, limit, offset: field.offset });
+                }
                 let line = line(field.bytes("location.line")?)?;
                 if item.line.is_empty() {
                     budget.charge(block(4 * size_of::<Line>()), field.offset)?;

@@ -56,6 +56,8 @@ pub enum Error {
         field: &'static str,
         /// Its index in it, from 0.
         index: usize,
+        /// Offset in the inflated message: of the entry, or of the message's end where there is none.
+        offset: u64,
         /// What is wrong with it.
         reason: String,
     },
@@ -65,8 +67,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "cannot be read: {error}"),
-            Self::Empty => f.write_str("not a profile: it is empty"),
-            Self::NotPprof { found } => write!(f, "not a profile: it looks like {found}"),
+            Self::Empty => f.write_str("not a profile: it ends at byte 0, it is empty"),
+            Self::NotPprof { found } => write!(f, "not a profile: it looks like {found} at byte 0"),
             Self::Gzip { offset, reason } => {
                 write!(f, "broken gzip file: {reason} (byte {offset} of the file)")
             }
@@ -94,9 +96,10 @@ impl fmt::Display for Error {
             Self::Invalid {
                 field,
                 index,
+                offset,
                 reason,
             } => {
-                write!(f, "broken pprof profile: {field}[{index}] {reason}")
+                write!(f, "broken pprof profile: {field}[{index}] {reason} (byte {offset} of the message)")
             }
         }
     }

@@ -6,6 +6,7 @@
 //! place, and a comparison can show both of its sides, which the folded format cannot: a frame is as
 //! wide as the larger of its sides, and what is gone is still there.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use inferno::flamegraph::color::{BackgroundColor, Color};
@@ -21,6 +22,12 @@ use crate::{escape, measure};
 
 /// Shares of the picture's width that are too narrow to draw, in per cent; inferno's own default.
 const MIN_WIDTH_PERCENT: f64 = 0.01;
+/// Frames of a picture. More than a browser opens; the stacks with most get theirs first.
+const MAX_FRAMES: usize = 1 << 17;
+/// Stands for the frames that there was no room for.
+const FURTHER: &str = "[further frames]";
+/// Length of a frame's number in a path, with the separator before it.
+const PART: usize = 10;
 const FONT_SIZE: f64 = 12.0;
 const FONT_WIDTH: f64 = 0.59;
 const IMAGE_WIDTH: f64 = 1200.0;
@@ -75,23 +82,25 @@ pub fn svg(profile: &Profile, options: &Options) -> Result<Vec<u8>, String> {
     let least = (total as f64 * MIN_WIDTH_PERCENT / 100.0) as u128;
     let mut lines = Vec::new();
     let mut order = Vec::new();
-    let mut open = vec![(0u32, String::new())];
-    while let Some((index, path)) = open.pop() {
+    // Depth of a frame, and the path to it, which is cut back to its parent's and goes on from there.
+    let mut open = vec![(0u32, 0)];
+    let mut path = String::new();
+    while let Some((index, depth)) = open.pop() {
         let frame = &frames[index as usize];
         let number = order.len();
         order.push(index);
-        let path = match (index, path.is_empty()) {
-            (0, _) => String::new(),
-            (_, true) => format!("{number:09}"),
-            (_, false) => format!("{path};{number:09}"),
-        };
+        path.truncate(depth * PART);
+        if index != 0 {
+            path.push_str(&format!(";{number:09}"));
+        }
         let drawn = |child: &&u32| frames[**child as usize].width > least;
         let children: u128 = frame.children.iter().filter(drawn).map(|&c| frames[c as usize].width).sum();
         let own = frame.width.saturating_sub(children) / divisor;
         if own > 0 && index != 0 {
-            lines.push(format!("{path} {own}"));
+            lines.push(format!("{} {own}", &path[1..]));
         }
-        open.extend(frame.children.iter().filter(drawn).rev().map(|&child| (child, path.clone())));
+        let depth = path.len() / PART;
+        open.extend(frame.children.iter().filter(drawn).rev().map(|&child| (child, depth)));
     }
 
     let kind = &profile.sample_types[options.columns.column];
@@ -140,16 +149,18 @@ fn tree(profile: &Profile, options: &Options) -> Vec<Frame> {
     let mut frames = vec![frame("all")];
     let mut known: HashMap<(u32, &str, bool), u32> = HashMap::new();
     let mut parts = PartCache::default();
-    for row in 0..profile.row_count() {
-        let value = profile.values(row)[options.columns.column];
-        if value == 0 {
-            continue;
-        }
+    let value_of = |row: usize| profile.values(row)[options.columns.column];
+    let mut rows: Vec<usize> = (0..profile.row_count()).filter(|&row| value_of(row) != 0).collect();
+    rows.sort_by_key(|&row| Reverse(value_of(row).unsigned_abs()));
+    for row in rows {
+        let value = value_of(row);
         let part = options.columns.part(profile, row, &mut parts);
         let is_new = profile.side(row) == Side::New;
         let mut at = 0u32;
         for (name, is_binary) in names(profile, row).into_iter().zip(is_binary_only(profile, row)) {
             let next = frames.len() as u32;
+            let is_full = frames.len() >= MAX_FRAMES && !known.contains_key(&(at, name, is_binary));
+            let (name, is_binary) = if is_full { (FURTHER, false) } else { (name, is_binary) };
             let child = *known.entry((at, name, is_binary)).or_insert(next);
             if child == next {
                 let name = match (is_binary, name) {
@@ -161,6 +172,9 @@ fn tree(profile: &Profile, options: &Options) -> Vec<Frame> {
                 frames[at as usize].children.push(child);
             }
             at = child;
+            if is_full {
+                break;
+            }
         }
         let own = &mut frames[at as usize].own;
         let side = if is_new { &mut own.new } else { &mut own.base };

@@ -6,11 +6,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 /// Larger files are refused.
 const MAX_FILE: u64 = 4 << 30;
+/// Bytes of holes that a file may have; more only beside contents.
+const HOLES: u64 = 64 << 20;
 /// Where distributions install debug files.
 const SYSTEM: &str = "/usr/lib/debug";
 
@@ -128,6 +130,11 @@ pub fn open(path: &Path) -> io::Result<File> {
     if metadata.len() > MAX_FILE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 GiB"));
     }
+    // Holes cost nothing on the disk and their whole length in memory. A file system that compresses saves less.
+    let stored = metadata.blocks().saturating_mul(512);
+    if metadata.len() > HOLES.saturating_add(stored.saturating_mul(64)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "nothing but holes"));
+    }
     Ok(file)
 }
 
@@ -172,5 +179,17 @@ mod tests {
     fn only_regular_files() {
         assert!(open(Path::new("/dev/null")).is_err());
         assert!(open(Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn a_hole_is_no_file() {
+        let path = std::env::temp_dir().join(format!("hole-{}", std::process::id()));
+        let file = File::create(&path).unwrap();
+        file.set_len(32 << 20).unwrap();
+        assert!(open(&path).is_ok());
+        file.set_len(3 << 30).unwrap();
+        let refused = open(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(refused.unwrap_err().to_string(), "nothing but holes");
     }
 }

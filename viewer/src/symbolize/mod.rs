@@ -10,6 +10,7 @@ mod apply;
 mod demangle;
 mod find;
 mod jit;
+mod meter;
 mod module;
 
 #[cfg(test)]

@@ -1,27 +1,37 @@
 //! One binary with what its debug information knows: addresses in, frames out.
 //!
 //! Files are read piece by piece, never mapped: one that shrinks meanwhile is a read error, not a
-//! signal. Everything in them is checked by the libraries that decode ELF and DWARF, and a panic in
-//! those is caught by the caller.
+//! signal. Everything in them is checked by the libraries that decode ELF and DWARF, which read through
+//! [`meter`](super::meter), and a panic in those is caught by the caller.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use gimli::{EndianSlice, RunTimeEndian};
+use gimli::RunTimeEndian;
 use object::read::elf::{FileHeader, ProgramHeader};
-use object::{Object, ObjectSection, ObjectSymbol, ReadCache, SymbolKind};
+use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
 
 use super::demangle::{cut, demangle};
 use super::find::{self, Wanted};
+use super::meter::{Bounded, Meter, Metered};
 
 /// Inlined frames of one address that are kept.
 const MAX_INLINED: usize = 256;
-/// Inflated bytes of one section.
-const MAX_SECTION: u64 = 4 << 30;
+/// Bytes of sections that were compressed in the file, together; and so many more for each byte of the file.
+const MAX_INFLATED: u64 = 64 << 20;
+const MAX_RATIO: u64 = 32;
+/// Bytes of names and paths that a module's frames may have; and so many more for each address.
+const MAX_TEXT: usize = 64 << 20;
+const MAX_TEXT_OF_ADDRESS: usize = 4 << 10;
+/// Time for a module's addresses; and so much more for each address, and for each MiB of debug information. What a
+/// processor that is slow, and busy with other things, needs for an ordinary module is a hundredth.
+const MAX_TIME: Duration = Duration::from_secs(5);
+const MAX_TIME_OF_ADDRESS: Duration = Duration::from_micros(500);
+const MAX_TIME_OF_MIB: Duration = Duration::from_millis(100);
 
-type Parsed<'a> = object::File<'a, &'a ReadCache<File>>;
-type Context<'a> = addr2line::Context<EndianSlice<'a, RunTimeEndian>>;
+type Parsed<'a> = object::File<'a, &'a ReadCache<Bounded>>;
+type Context<'a> = addr2line::Context<Metered<'a>>;
 
 /// A place in the source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +75,7 @@ pub struct Answer {
 /// A file that was opened and believed.
 struct Candidate {
     path: PathBuf,
-    cache: ReadCache<File>,
+    cache: ReadCache<Bounded>,
 }
 
 /// Names the addresses of one module.
@@ -97,15 +107,18 @@ pub fn answer(wanted: &Wanted, queries: &[Query], search: &[PathBuf]) -> Answer 
 
     let alt = shared_part(best, answer.file.as_deref(), search);
     let alt_object = alt.as_ref().and_then(|found| object::File::parse(&found.cache).ok());
-    let sections = sections(best);
-    let alt_sections = alt_object.as_ref().and_then(|object| self::sections(object).ok());
+    let sections = sections(best, debug.as_ref().or(binary.as_ref()));
+    let alt_sections = alt_object.as_ref().and_then(|object| self::sections(object, alt.as_ref()).ok());
+    let bytes = [sections.as_ref().ok(), alt_sections.as_ref()].into_iter().flatten().map(length).sum();
+    let meter = Meter::new(bytes);
     let context = match sections.as_ref() {
-        Ok(sections) => context(sections, alt_sections.as_ref(), best.is_little_endian()),
+        Ok(sections) => context(sections, alt_sections.as_ref(), best.is_little_endian(), &meter),
         Err(error) => Err(error.clone()),
     };
     let context = match context {
         Ok(context) => Some(context),
         Err(error) => {
+            let error = meter.exceeded().map_or(error, str::to_owned);
             answer.reason = Some(format!("its debug information cannot be read: {error}"));
             None
         }
@@ -119,7 +132,13 @@ pub fn answer(wanted: &Wanted, queries: &[Query], search: &[PathBuf]) -> Answer 
     let layout = binary.as_ref().map(|found| (&found.cache, true));
     let layout = layout.or(debug.as_ref().map(|found| (&found.cache, false)));
     let segments = layout.map(|(cache, exact)| Segments::read(cache, exact)).unwrap_or_default();
+    let mut text_left = MAX_TEXT.saturating_add(queries.len().saturating_mul(MAX_TEXT_OF_ADDRESS));
+    let (started, most) = (Instant::now(), time(queries.len(), bytes));
     for query in queries {
+        if started.elapsed() > most {
+            answer.reason = Some("its debug information takes too long to search".to_owned());
+            break;
+        }
         let Some(address) = segments.translate(query) else { continue };
         let mut frames = context.as_ref().map(|c| from_dwarf(c, address)).unwrap_or_default();
         let outermost = frames.last().map_or("", |frame| frame.function.as_str());
@@ -141,9 +160,18 @@ pub fn answer(wanted: &Wanted, queries: &[Query], search: &[PathBuf]) -> Answer 
             frame.function = name;
         }
         frames.retain(|frame| !frame.function.is_empty());
+        let text: usize = frames.iter().map(|frame| frame.function.len() + frame.file.len()).sum();
+        let Some(left) = text_left.checked_sub(text) else {
+            answer.reason = Some("its names are too long".to_owned());
+            break;
+        };
+        text_left = left;
         if !frames.is_empty() {
             answer.frames.push((query.location, frames));
         }
+    }
+    if let Some(limit) = meter.exceeded().filter(|_| answer.reason.is_none()) {
+        answer.reason = Some(format!("its debug information cannot be read whole: {limit}"));
     }
     if answer.reason.is_none() && !has_debug_info(best) {
         answer.reason = Some(no_debug_info(wanted, answer.by_symbol > 0));
@@ -191,7 +219,7 @@ fn first(
     for path in paths {
         let Ok(mut file) = find::open(path) else { continue };
         let sum = crc.and_then(|_| find::checksum(&mut file).ok());
-        let cache = ReadCache::new(file);
+        let cache = ReadCache::new(Bounded::new(file));
         let verdict = match object::File::parse(&cache) {
             Err(_) => continue,
             Ok(object) => match build_id(&object) {
@@ -235,25 +263,46 @@ fn shared_part(object: &Parsed<'_>, file: Option<&Path>, search: &[PathBuf]) -> 
 type Sections<'a> = gimli::DwarfSections<Cow<'a, [u8]>>;
 
 /// The sections of debug information, inflated where they are compressed.
-fn sections<'a>(object: &Parsed<'a>) -> Result<Sections<'a>, String> {
+fn sections<'a>(object: &Parsed<'a>, file: Option<&Candidate>) -> Result<Sections<'a>, String> {
+    let length = file.and_then(|found| found.cache.len().ok()).unwrap_or(0);
+    let mut left = MAX_INFLATED.saturating_add(length.saturating_mul(MAX_RATIO));
     gimli::DwarfSections::load(|id| {
         let Some(section) = object.section_by_name(id.name()) else { return Ok(Cow::Borrowed(&[][..])) };
         let data = section.compressed_data().map_err(|error| error.to_string())?;
-        if data.uncompressed_size > MAX_SECTION {
-            return Err(format!("{} is larger than 4 GiB", id.name()));
+        if data.format != object::CompressionFormat::None {
+            let reason = || format!("{} is too large when inflated: {} bytes", id.name(), data.uncompressed_size);
+            left = left.checked_sub(data.uncompressed_size).ok_or_else(reason)?;
         }
         data.decompress().map_err(|error| error.to_string())
     })
+}
+
+/// Bytes of all sections.
+fn length(sections: &Sections<'_>) -> u64 {
+    let mut bytes = 0;
+    // An empty section is made of each; what counts is the way there.
+    let _ = sections.borrow(|section| {
+        bytes += section.len() as u64;
+        gimli::EndianSlice::new(&[], RunTimeEndian::Little)
+    });
+    bytes
+}
+
+/// How long the search for so many addresses in so many bytes may take.
+fn time(addresses: usize, bytes: u64) -> Duration {
+    let times = |unit: Duration, count: u64| unit.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+    MAX_TIME + times(MAX_TIME_OF_ADDRESS, addresses as u64) + times(MAX_TIME_OF_MIB, bytes >> 20)
 }
 
 fn context<'a, 'f>(
     sections: &'a Sections<'f>,
     shared: Option<&'a Sections<'f>>,
     little: bool,
+    meter: &'a Meter,
 ) -> Result<Context<'a>, String> {
     let endian = if little { RunTimeEndian::Little } else { RunTimeEndian::Big };
-    let slice = |section: &'a Cow<'f, [u8]>| EndianSlice::new(section, endian);
-    Context::from_dwarf(sections.borrow_with_sup(shared, slice)).map_err(|error| error.to_string())
+    let reader = |section: &'a Cow<'f, [u8]>| Metered::new(section, endian, meter);
+    Context::from_dwarf(sections.borrow_with_sup(shared, reader)).map_err(|error| error.to_string())
 }
 
 /// The frames of an address, innermost first; none where the debug information is silent or broken.
@@ -333,7 +382,7 @@ struct Segments {
 }
 
 impl Segments {
-    fn read(cache: &ReadCache<File>, exact: bool) -> Self {
+    fn read(cache: &ReadCache<Bounded>, exact: bool) -> Self {
         let mut all = Vec::new();
         if let Ok(object) = object::read::elf::ElfFile64::<object::Endianness, _>::parse(cache) {
             let endian = object.endian();

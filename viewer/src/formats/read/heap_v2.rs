@@ -5,8 +5,7 @@
 //! ([`super::scale`]). Since that formula bends, it is applied to the line of all threads, as jeprof
 //! does, and the threads share the result.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use pprof_export::reader::{Limits, Source};
 
 use super::lines::{Fault, Lines, decimal, hexadecimal, shown, words};
@@ -24,6 +23,11 @@ valloc|pvalloc|mallocx|rallocx|xallocx|reallocarray|malloc_default|calloc_defaul
 do_rallocx|do_realloc|malloc_slow|fallback)[a-z_]*|(newImpl|handleOOM|fallbackNewImpl).*|\
 operator new(\\[\\])?|__rust_(alloc|realloc|alloc_zeroed)|__r[gd]l_(alloc|realloc|alloc_zeroed)|\
 alloc::alloc::(alloc|realloc|alloc_zeroed|exchange_malloc|Global.*)|<alloc::alloc::Global as .*";
+
+/// Memory of a thread's name, beside its text.
+const NAME_BYTES: usize = 96;
+/// Memory of a further thread's part of a stack, until its row is made.
+const THREAD_BYTES: usize = 160;
 
 /// In use, then allocated: objects and bytes as printed.
 type Counts = [u64; 4];
@@ -82,10 +86,16 @@ pub fn read<S: Source>(lines: &mut Lines<S>, limits: &Limits) -> Result<pprof_ex
         match (&mut stack, thread) {
             (None, Some(uid)) => {
                 let name = String::from_utf8_lossy(rest.trim_ascii()).into_owned();
+                reader.table.charge(name.len() + NAME_BYTES)?;
                 reader.names.insert(uid, name);
             }
             (None, None) => {}
-            (Some(stack), Some(uid)) => stack.threads.push((uid, counts)),
+            (Some(stack), Some(uid)) => {
+                if !stack.threads.is_empty() {
+                    reader.table.charge(THREAD_BYTES)?;
+                }
+                stack.threads.push((uid, counts));
+            }
             (Some(stack), None) => stack.all = Some(counts),
         }
     }

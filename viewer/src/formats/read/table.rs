@@ -1,8 +1,7 @@
 //! A pprof message in the making: texts, addresses and functions once each, everything counted against
 //! the limits.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use pprof_export::reader::Limits;
 use pprof_export::schema::{
     Function, Label, Line, Location, Mapping, Profile, Sample, ValueType,
@@ -58,7 +57,8 @@ impl Table {
         Ok(table)
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
+    /// Counts memory that is taken for what the file says.
+    pub fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
         match self.bytes_left.checked_sub(bytes as u64) {
             Some(left) => {
                 self.bytes_left = left;
