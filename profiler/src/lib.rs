@@ -51,7 +51,8 @@ mod labels;
 #[cfg(feature = "profiling")]
 mod lifetimes;
 #[cfg(feature = "profiling")]
-mod maps;
+#[doc(hidden)]
+pub mod maps;
 #[cfg(feature = "profiling")]
 mod memory;
 #[cfg(feature = "profiling")]

@@ -165,7 +165,7 @@ fn build_id(address: usize, room: &mut [u8; BUILD_ID_MAX]) -> Option<usize> {
 }
 
 /// Finds `NT_GNU_BUILD_ID` among ELF notes.
-fn build_id_note(mut notes: &[u8]) -> Option<&[u8]> {
+pub fn build_id_note(mut notes: &[u8]) -> Option<&[u8]> {
     const NT_GNU_BUILD_ID: u32 = 3;
     while notes.len() >= 12 {
         let number = |at: usize| u32::from_le_bytes([notes[at], notes[at + 1], notes[at + 2], notes[at + 3]]);

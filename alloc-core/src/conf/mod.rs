@@ -62,6 +62,12 @@ pub fn load(options: &mut Options, offer: &mut dyn FnMut(&[u8], &[u8]) -> Option
     }
 }
 
+/// Reads one text into `options`, as [`load`] does with each of its sources. Returns whether something was wrong.
+pub fn apply(text: &[u8], options: &mut Options, offer: &mut dyn FnMut(&[u8], &[u8]) -> OptionVerdict) -> bool {
+    parse::scan_for_confirm(text, options);
+    parse::apply(text, options, offer)
+}
+
 /// Ends the process for a bad option, as `abort_conf:true` asks.
 pub fn abort() -> ! {
     crate::message::fatal(&[b"Abort (abort_conf:true) on invalid conf value (see above)."])
