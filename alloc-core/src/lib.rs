@@ -48,6 +48,10 @@ pub mod size;
 pub mod snapshot;
 mod sparse;
 pub mod stats;
+/// Atomics. The models of `tests/models` have loom's here.
+mod sync {
+    pub use core::sync::atomic;
+}
 pub mod sys;
 pub mod thread;
 mod tls;

@@ -5,7 +5,7 @@
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use crate::sys;
 
@@ -294,7 +294,7 @@ mod ranks {
     //! Which ranks each thread holds, in builds with assertions: a table by thread pointer, no thread-local needed.
     use super::Rank;
     use crate::sys;
-    use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+    use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
     const SLOTS: usize = 1024;
     static OWNER: [AtomicUsize; SLOTS] = [const { AtomicUsize::new(0) }; SLOTS];

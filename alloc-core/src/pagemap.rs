@@ -12,9 +12,8 @@
 //! The tree has a root of 2^17 entries for 1 GiB each, and leaves with a descriptor pointer for each page.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicI8, AtomicPtr, AtomicUsize, Ordering};
-
 use crate::extent::Extent;
+use crate::sync::atomic::{AtomicI8, AtomicPtr, AtomicUsize, Ordering};
 use crate::sys::{self, Advice, LG_PAGE};
 
 /// Bits of an address in user space.

@@ -93,6 +93,11 @@ mod slack;
 mod snapshot;
 #[cfg(feature = "profiling")]
 mod stacks;
+/// Atomics. The models of `tests/models` have loom's here.
+#[cfg(feature = "profiling")]
+mod sync {
+    pub use core::sync::atomic;
+}
 #[cfg(feature = "profiling")]
 mod sweep;
 #[cfg(feature = "profiling")]

@@ -3,7 +3,7 @@
 //! An entry is two words, the rule and the address XOR the rule XOR the identity of the module. A torn pair, a pair of
 //! another address and one of a module that has been unloaded since all fail the same comparison.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// log2 of the number of entries; 16 bytes each.
 const LG_ENTRIES: u32 = 14;
@@ -15,11 +15,11 @@ static TABLE: [[AtomicU64; 2]; 1 << LG_ENTRIES] = [const { [const { AtomicU64::n
 /// Bits 0 and 1: [`Kind`]; bit 2: the caller's rbp was saved; bits 8 to 23: where, from the CFA, in words; bits 32 to
 /// 63: the CFA's offset from its register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rule(u64);
+pub(crate) struct Rule(u64);
 
 /// What a rule says first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// No rule: the walk can't go on by tables.
     Unknown,
     /// The CFA is the stack pointer plus an offset.
@@ -31,20 +31,20 @@ pub(super) enum Kind {
 }
 
 impl Rule {
-    pub(super) const UNKNOWN: Rule = Rule(0);
+    pub(crate) const UNKNOWN: Rule = Rule(0);
     /// The outermost frame.
-    pub(super) const END: Rule = Rule(3);
+    pub(crate) const END: Rule = Rule(3);
     /// The kernel's frame around a signal handler.
-    pub(super) const SIGNAL: Rule = Rule(3 | 4);
+    pub(crate) const SIGNAL: Rule = Rule(3 | 4);
 
     /// A rule with the CFA at `register + offset` and rbp perhaps saved at `cfa + rbp_words * 8`.
-    pub(super) fn new(from_frame_pointer: bool, offset: i32, rbp_words: Option<i16>) -> Rule {
+    pub(crate) fn new(from_frame_pointer: bool, offset: i32, rbp_words: Option<i16>) -> Rule {
         let kind = if from_frame_pointer { 2 } else { 1 };
         let saved = rbp_words.map_or(0, |words| 4 | u64::from(words.cast_unsigned()) << 8);
         Rule(kind | saved | u64::from(offset.cast_unsigned()) << 32)
     }
 
-    pub(super) fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Kind {
         match self.0 & 3 {
             0 => Kind::Unknown,
             1 => Kind::FromStackPointer,
@@ -54,12 +54,12 @@ impl Rule {
     }
 
     /// Offset of the CFA from its register.
-    pub(super) fn cfa_offset(self) -> usize {
+    pub(crate) fn cfa_offset(self) -> usize {
         ((self.0 >> 32) as i32) as isize as usize
     }
 
     /// Where the caller's rbp is, from the CFA, in bytes.
-    pub(super) fn saved_rbp(self) -> Option<usize> {
+    pub(crate) fn saved_rbp(self) -> Option<usize> {
         (self.0 & 4 != 0).then(|| ((self.0 >> 8) as i16 as isize * 8) as usize)
     }
 }
@@ -80,7 +80,7 @@ fn slot(address: usize) -> &'static [AtomicU64; 2] {
 
 /// The cached rule for `address` in the module of identity `module`.
 #[inline]
-pub(super) fn find(address: usize, module: u64) -> Option<Rule> {
+pub(crate) fn find(address: usize, module: u64) -> Option<Rule> {
     let [check, rule] = slot(address);
     // Relaxed: the words carry their own check, see the module's documentation.
     let rule = rule.load(Ordering::Relaxed);
@@ -88,7 +88,7 @@ pub(super) fn find(address: usize, module: u64) -> Option<Rule> {
 }
 
 /// Caches a rule.
-pub(super) fn store(address: usize, module: u64, rule: Rule) {
+pub(crate) fn store(address: usize, module: u64, rule: Rule) {
     let [check, word] = slot(address);
     check.store(address as u64 ^ rule.0 ^ module, Ordering::Relaxed);
     word.store(rule.0, Ordering::Relaxed);
