@@ -27,7 +27,7 @@ const PACKAGED: [(&str, &str, &str); 3] = [
 const PLACES: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib", "/usr/local/lib"];
 
 /// Variables that would change what an allocator does; none of them reaches a program under test by accident.
-const CONFIGURATION: [&str; 5] =
+pub const CONFIGURATION: [&str; 5] =
     ["LD_PRELOAD", "MALLOC_CONF", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "TCMALLOC_SAMPLE_PARAMETER"];
 
 impl Allocator {

@@ -18,6 +18,8 @@ struct Arguments {
 enum Command {
     /// Counts the instructions of malloc's and free's fast paths by callgrind
     FastPath(commands::fast_path::Options),
+    /// Fills, halves, rewrites and empties a Redis server, and prints its resident memory after each phase
+    Redis(commands::redis::Options),
     /// Runs the workloads of workloads.toml and prints tables of ratios: time and memory
     Suite(commands::suite::Options),
 }
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         Command::FastPath(options) => commands::fast_path::run(&options),
+        Command::Redis(options) => commands::redis::run(&options),
         Command::Suite(options) => commands::suite::run(&options),
     };
     match outcome {

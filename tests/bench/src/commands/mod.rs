@@ -1,6 +1,7 @@
 //! The subcommands, and the options that they share.
 
 pub mod fast_path;
+pub mod redis;
 pub mod suite;
 
 use std::path::PathBuf;
