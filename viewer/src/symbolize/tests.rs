@@ -1,6 +1,6 @@
 //! A compiled C++ program, named by us and by binutils' addr2line: the same frames.
 //!
-//! Needs `g++`, `addr2line`, `nm`, `objcopy` and `strip`, and says so where they are missing.
+//! Needs `g++`, `addr2line`, `nm`, `objcopy` and `strip`, and says so where they are missing; uses `dwz` where it is there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -198,6 +198,39 @@ fn debug_files_apart() {
     // The build id asked for is not that of the file.
     let (report, _) = names(&linked, &Options::default(), &before);
     assert!(report.to_string().contains("it has no build id"), "{report}");
+}
+
+#[test]
+fn compressed_and_shared_sections() {
+    let Some((scratch, program)) = compiled("compressed") else { return };
+    let (before, _) = profile(&program);
+    let (_, wanted) = names(&program, &Options::default(), &before);
+    let from = program.to_str().unwrap();
+    let packed = scratch.0.join("packed");
+    for how in ["zlib", "zlib-gnu", "zstd"] {
+        let option = format!("--compress-debug-sections={how}");
+        let output = Command::new("objcopy").args([&option, from, packed.to_str().unwrap()]).output();
+        // Older binutils have no zstd.
+        if !output.is_ok_and(|output| output.status.success()) {
+            println!("left out: objcopy does not know {how}");
+            continue;
+        }
+        let (report, found) = names(&packed, &Options::default(), &before);
+        assert_eq!(found, wanted, "{how}: {report}");
+        assert_eq!(report.complete(), 1, "{how}: {report}");
+    }
+    // What two files have in common, moved to a third.
+    let (one, two, shared) = (scratch.0.join("one"), scratch.0.join("two"), scratch.0.join("shared"));
+    fs::copy(&program, &one).unwrap();
+    fs::copy(&program, &two).unwrap();
+    let words = ["-m", shared.to_str().unwrap(), one.to_str().unwrap(), two.to_str().unwrap()];
+    match Command::new("dwz").args(words).output() {
+        Ok(output) if output.status.success() && shared.exists() => {
+            let (report, found) = names(&one, &Options::default(), &before);
+            assert_eq!(found, wanted, "shared: {report}");
+        }
+        _ => println!("left out: dwz is not installed, or found nothing to share"),
+    }
 }
 
 #[test]
