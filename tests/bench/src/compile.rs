@@ -39,7 +39,8 @@ fn partial(output: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn is_fresh(source: &Path, output: &Path) -> bool {
+/// Whether `output` is newer than the source and every header beside it.
+pub fn is_fresh(source: &Path, output: &Path) -> bool {
     let age = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
     let Some(built) = age(output) else {
         return false;

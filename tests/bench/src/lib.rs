@@ -1,12 +1,14 @@
 //! What the benchmarks are made of: allocators to compare, programs to run under them, counts and times to read.
 //!
-//! Every allocator is a file that is preloaded; ours is one of them, and nothing of ours is linked.
+//! Every allocator is a file that is preloaded; ours is one of them, and is not linked. The command is a program that is
+//! run beside others.
 
 pub mod allocators;
 pub mod compile;
 pub mod fast_path;
 pub mod fast_path_table;
 pub mod suite;
+pub mod viewer;
 
 use std::path::{Path, PathBuf};
 

@@ -22,6 +22,8 @@ enum Command {
     Redis(commands::redis::Options),
     /// Runs the workloads of workloads.toml and prints tables of ratios: time and memory
     Suite(commands::suite::Options),
+    /// Times the command beside `go tool pprof` and llvm-symbolizer, on the same files
+    Viewer(commands::viewer::Options),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Command::FastPath(options) => commands::fast_path::run(&options),
         Command::Redis(options) => commands::redis::run(&options),
         Command::Suite(options) => commands::suite::run(&options),
+        Command::Viewer(options) => commands::viewer::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 pub mod fast_path;
 pub mod redis;
 pub mod suite;
+pub mod viewer;
 
 use std::path::PathBuf;
 
