@@ -1,6 +1,8 @@
 //! What is fuzzed: one function for each target, bytes in, a panic where something is wrong.
 //!
 //! The tests of this crate replay what was found once, and try some thousand random changes of the seeds.
+// The heap checks its invariants in builds with assertions only, and so do these; there is nothing to build without.
+#![cfg(debug_assertions)]
 
 mod binaries;
 mod configuration;
