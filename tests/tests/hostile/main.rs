@@ -19,8 +19,10 @@ use std::time::Duration;
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::{Ended, Program, by_length, command};
 
-/// What a command may take.
+/// What a command may take: 2 s of a processor of its own, which the long form gives it. In the short form other tests
+/// run beside this one, on processors that share caches and units, and half as much again is let pass.
 const PROCESSOR: Duration = Duration::from_secs(2);
+const PROCESSOR_BUSY: Duration = Duration::from_secs(3);
 const MEMORY_KIB: i64 = 512 << 10;
 
 /// What becomes of a file.
@@ -73,7 +75,7 @@ pub fn run(words: &[&str], complaints: &mut Complaints) -> Ended {
     if said.contains("panicked") || said.contains("overflowed its stack") {
         complain(format!("it panics: {said}"));
     }
-    if ended.cpu > PROCESSOR {
+    if ended.cpu > by_length(PROCESSOR_BUSY, PROCESSOR) {
         complain(format!("takes {:?}", ended.cpu));
     }
     if ended.peak_kib > MEMORY_KIB {

@@ -63,6 +63,10 @@ impl Meter {
 
     #[cold]
     fn refuse(&self, deep: bool) -> Error {
+        if !deep {
+            // What is left is too little for this reading, and must not be spent again on each one that follows.
+            self.steps_left.set(0);
+        }
         self.exceeded.set(Some(if deep { "it is nested too deeply" } else { "it asks for too much work" }));
         Error::UnexpectedEof(ReaderOffsetId(0))
     }
@@ -254,6 +258,8 @@ mod tests {
             let _ = Reader::find(&reader, 0);
         }
         assert_eq!(meter.exceeded(), Some("it asks for too much work"));
+        // Nothing is searched any more.
+        assert_eq!((meter.searchable(bytes.len()), meter.charge(1).is_err()), (0, true));
     }
 
     #[test]

@@ -552,7 +552,8 @@ fn the_page_is_driven_in_a_browser() {
         {"say": "new dump", "until": id(".2.m2"), "run": "list.entries.length"},
         {"say": "live", "until": format!("live.on || follow(true), picked.new === {}.id", id(".2.m2")), "run": "$('live').getAttribute('aria-pressed')"},
         {"say": "trend", "until": format!("show('trend'), {}.includes('3 dumps')", shows("trend")), "run": "document.querySelectorAll('#view-trend svg').length", "shot": "served-trend"},
-        {"say": "failure", "until": format!("choose({{ new: {}.id }}).then(done => !done)", id("broken")), "run": "$('state').textContent"},
+        // Noted at once: following the process says something else in its turn.
+        {"say": "failure", "until": format!("choose({{ new: {}.id }}).then(done => (window.told = $('state').textContent, !done && told !== ''))", id("broken")), "run": "told"},
         {"say": "dark", "dark": true, "run": "show('source'), flame.page.isDark()", "shot": "served-dark"},
         {"say": "phone", "size": [390, 780, true], "run": "views.map(([id]) => (show(id), document.documentElement.scrollWidth <= 390))", "shot": "served-phone-about"},
         {"say": "phone's list", "run": "show('dumps'), document.documentElement.scrollWidth <= 390", "shot": "served-phone-list"},
