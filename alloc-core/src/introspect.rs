@@ -224,7 +224,6 @@ impl<O: Observer> Heap<O> {
         if let Some(arena) = arena
             && self.narenas_auto() > 2 * sys::affinity_cpus()
         {
-            arena.give_back_all_idle_pages();
             arena.pages.purge(&self.core.shared);
         }
     }

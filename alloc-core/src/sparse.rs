@@ -12,7 +12,7 @@ use crate::arena::Arena;
 use crate::bin::{Bin, Inner};
 use crate::decay::Tier;
 use crate::extent::{Extent, State};
-use crate::lock::{Guard, Mutex, Rank};
+use crate::lock::{Mutex, Rank};
 use crate::pairing::PairingHeap;
 use crate::size::{self, NBINS};
 use crate::sys::{self, Advice, LG_PAGE, PAGE};
@@ -77,8 +77,7 @@ pub(crate) unsafe fn forget(class: usize, slab: *mut Extent) -> usize {
 /// What a look at a bin has come to.
 #[derive(Clone, Copy, Debug, Default)]
 struct Looked {
-    /// Pages given back, in so many ranges.
-    pages: usize,
+    /// Ranges of pages given back.
     ranges: usize,
     /// Whether there is more to give back, or will be.
     is_more: bool,
@@ -101,7 +100,9 @@ impl Bin {
             // SAFETY: the heap holds live slabs of this bin, whose lock is held; their classes have room for `watched`.
             let gone = unsafe { inner.look_at(class, slab, now_ns, before_ns, &mut looked) };
             if gone || steps.is_multiple_of(STRIDE) {
-                inner = self.let_others_in(inner);
+                // Others may have the lock.
+                drop(inner);
+                inner = self.inner.lock();
                 // SAFETY: descriptors stay descriptors; atomic fields tell whether it still is in this heap.
                 let stayed = unsafe {
                     (*slab).state() == State::Active
@@ -118,11 +119,6 @@ impl Bin {
             slab = unsafe { PairingHeap::after(slab) };
         }
         looked
-    }
-
-    fn let_others_in<'a>(&'a self, inner: Guard<'a, Inner>) -> Guard<'a, Inner> {
-        drop(inner);
-        self.inner.lock()
     }
 }
 
@@ -167,7 +163,6 @@ impl Inner {
             rest &= !run;
         }
         watched.absent |= gone;
-        looked.pages += gone.count_ones() as usize;
         self.counts.absent_pages += gone.count_ones() as usize;
         gone != 0
     }
