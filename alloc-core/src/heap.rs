@@ -1,8 +1,8 @@
 //! The heap: the fast paths of allocating and freeing, and what all threads share.
 //!
 //! There is one heap in a program, a static, composed with its [`Observer`] at compile time. The fast paths touch the
-//! thread's own state and one byte of the page map; everything else is in `request.rs` (slow paths), `resize.rs`
-//! (reallocation), `registry.rs` (threads and forks) and `introspect.rs` (statistics and control).
+//! thread's own state and one byte of the page map; everything else is in `request.rs` and `release.rs` (slow paths),
+//! `resize.rs` (reallocation), `registry.rs` (threads and forks) and `introspect.rs` (statistics and control).
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};

@@ -41,6 +41,7 @@ pub mod pagemap;
 pub mod pages;
 pub mod pairing;
 mod registry;
+mod release;
 pub mod report;
 mod request;
 mod resize;
