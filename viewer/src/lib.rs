@@ -22,6 +22,7 @@ pub mod escape;
 pub mod formats;
 pub mod graph;
 pub mod input;
+mod listen;
 pub mod measure;
 pub mod model;
 pub mod output;

@@ -23,6 +23,10 @@ use pprof_export::schema;
 
 use crate::control::{Client, numbers};
 use crate::error::{Error, Result};
+use crate::listen;
+
+/// Requests that are worked on at once: each may hold a dump and its names.
+const WORKERS: usize = 8;
 
 /// What to serve, and where.
 #[derive(Clone, Debug)]
@@ -67,20 +71,10 @@ impl Plan {
         }
         let guard = guard::Guard::new(self.token, self.listen)?;
         let agent = Arc::new(Agent { processes, guard });
-        let cannot = |what: String| move |error: std::io::Error| Error::Usage(format!("{what}: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            // Each may hold a dump and its names.
-            .max_blocking_threads(8)
-            .build()
-            .map_err(cannot("cannot start".to_owned()))?;
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind(self.listen)
-                .await
-                .map_err(cannot(format!("cannot listen at {}", self.listen)))?;
-            started(listener.local_addr().unwrap_or(self.listen));
-            axum::serve(listener, routes(agent)).await.map_err(cannot("cannot serve".to_owned()))
+        listen::run(self.listen, WORKERS, async |listener, address| {
+            started(address);
+            let served = axum::serve(listener, routes(agent)).await;
+            served.map_err(|error| Error::Usage(format!("cannot serve: {error}")))
         })
     }
 }

@@ -23,8 +23,9 @@ use pprof_export::reader::Limits;
 use tokio::sync::Semaphore;
 
 use crate::agent::guard::acceptable;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::input::Input;
+use crate::listen;
 use crate::model::Profile;
 use catalog::Catalog;
 use guard::Guard;
@@ -86,18 +87,7 @@ impl Plan {
         let count = shelf.catalog.scan();
         let is_chosen = self.token.is_some();
         let token = self.token.map_or_else(guard::random_word, Ok)?;
-        let cannot = |what: String| move |error: std::io::Error| Error::Usage(format!("{what}: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .max_blocking_threads(WORKERS)
-            .build()
-            .map_err(cannot("cannot start".to_owned()))?;
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind(self.listen)
-                .await
-                .map_err(cannot(format!("cannot listen at {}", self.listen)))?;
-            let address = listener.local_addr().unwrap_or(self.listen);
+        listen::run(self.listen, WORKERS, async |listener, address| {
             let shown = if is_chosen { "…".to_owned() } else { query::encode(&token) };
             let served =
                 Served { shelf, guard: Guard::new(token, address), work: Arc::new(Semaphore::new(WORKERS)) };
