@@ -7,36 +7,20 @@ Writes what the server took to the file that BENCH_RESULT names, as `launch` doe
 import hashlib
 import os
 import random
-import socket
 import sys
-import tempfile
 import time
 
+sys.dont_write_bytecode = True
+from redis_server import Server
+
 keys, changes = int(sys.argv[1]), int(sys.argv[2])
-directory = tempfile.mkdtemp(prefix="heapsift-bench-")
-path = directory + "/redis.sock"
-environment = dict(os.environ)
-if environment.get("BENCH_PRELOAD"):
-    environment["LD_PRELOAD"] = environment["BENCH_PRELOAD"]
-words = ["redis-server", "--port", "0", "--save", "", "--appendonly", "no", "--unixsocket", path, "--dir", directory]
 start = time.monotonic()
-with open(os.devnull, "w") as nowhere:
-    files = [(os.POSIX_SPAWN_DUP2, nowhere.fileno(), 1)]
-    server = os.posix_spawnp("redis-server", words + ["--enable-debug-command", "yes"], environment, file_actions=files)
-connection = socket.socket(socket.AF_UNIX)
-for _ in range(500):
-    try:
-        connection.connect(path)
-        break
-    except OSError:
-        time.sleep(0.01)
-answers = connection.makefile("rb")
+server = Server("--enable-debug-command", "yes")
 
 
 def send(batch):
-    connection.sendall(b"".join(
-        b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words) for words in batch))
-    return [answers.readline() for _ in batch]
+    server.send(batch)
+    return [server.answers.readline() for _ in batch]
 
 
 sequence = random.Random(1)
@@ -58,13 +42,10 @@ for i in range(keys + changes):
         count += len(send(batch))
         batch = []
 count += len(send(batch)) if batch else 0
-connection.sendall(b"DEBUG DIGEST\r\n")
-digest = answers.readline()
-connection.sendall(b"SHUTDOWN NOSAVE\r\n")
-_, status, usage = os.wait4(server, 0)
+digest = send([[b"DEBUG", b"DIGEST"]])[0]
+status, usage = server.stop()
 wall = time.monotonic() - start
-os.rmdir(directory) if not os.listdir(directory) else None
 with open(os.environ["BENCH_RESULT"], "w") as result:
     cpu = usage.ru_utime + usage.ru_stime
-    print(int(cpu * 1e6), int(wall * 1e6), usage.ru_maxrss, os.waitstatus_to_exitcode(status), file=result)
+    print(int(cpu * 1e6), int(wall * 1e6), usage.ru_maxrss, status, file=result)
 print("checksum", hashlib.sha256(b"%d" % count + digest).hexdigest()[:16])

@@ -9,43 +9,23 @@ The requests are the same for every allocator.
 import json
 import os
 import random
-import socket
 import sys
-import tempfile
 import time
 
+sys.dont_write_bytecode = True
+from redis_server import Server
+
 KEYS, IDLE = int(sys.argv[1]), float(sys.argv[2])
-MIB = 1 << 20
 PAYLOAD = os.urandom(1 << 16)
 chance = random.Random(7)
-
-directory = tempfile.mkdtemp(prefix="heapsift-bench-")
-path = directory + "/redis.sock"
-environment = dict(os.environ)
-if environment.get("BENCH_PRELOAD"):
-    environment["LD_PRELOAD"] = environment["BENCH_PRELOAD"]
-words = ["redis-server", "--port", "0", "--save", "", "--appendonly", "no", "--unixsocket", path, "--dir", directory]
-with open(os.devnull, "w") as nowhere:
-    server = os.posix_spawnp("redis-server", words, environment, file_actions=[(os.POSIX_SPAWN_DUP2, nowhere.fileno(), 1)])
-connection = socket.socket(socket.AF_UNIX)
-for _ in range(1000):
-    try:
-        connection.connect(path)
-        break
-    except OSError:
-        time.sleep(0.01)
-answers = connection.makefile("rb")
-
-
-def command(*words):
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+server = Server()
 
 
 def answer():
     """One reply, as far as its kinds are met here."""
-    line = answers.readline()
+    line = server.answers.readline()
     if line[:1] == b"$":
-        return answers.read(int(line[1:]) + 2)
+        return server.answers.read(int(line[1:]) + 2)
     if line[:1] not in (b"+", b":"):
         sys.exit("redis answered %r" % line)
     return line
@@ -59,12 +39,12 @@ class Batch:
         self.requests = []
 
     def add(self, *words):
-        self.requests.append(command(*words))
+        self.requests.append(words)
         if len(self.requests) == 200:
             self.flush()
 
     def flush(self):
-        connection.sendall(b"".join(self.requests))
+        server.send(self.requests)
         for _ in self.requests:
             answer()
         Batch.sent += len(self.requests)
@@ -103,7 +83,7 @@ def delete(keys):
 
 def status(name):
     """The number after NAME in the server's /proc status, in bytes."""
-    with open("/proc/%d/status" % server) as lines:
+    with open("/proc/%d/status" % server.pid) as lines:
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
 
 
@@ -112,7 +92,7 @@ start = time.monotonic()
 
 
 def phase(name):
-    connection.sendall(command(b"INFO", b"memory"))
+    server.send([(b"INFO", b"memory")])
     used = next(int(line[12:]) for line in answer().split(b"\r\n") if line.startswith(b"used_memory:"))
     phases.append({"phase": name, "resident": status("VmRSS:"), "used": used})
 
@@ -154,12 +134,9 @@ phase("delete 95%")
 idle("idle again")
 
 wall = time.monotonic() - start
-connection.sendall(command(b"SHUTDOWN", b"NOSAVE"))
-_, status, usage = os.wait4(server, 0)
-if not os.listdir(directory):
-    os.rmdir(directory)
-if os.waitstatus_to_exitcode(status) != 0:
-    sys.exit("redis-server ended with %d" % os.waitstatus_to_exitcode(status))
+status, usage = server.stop()
+if status != 0:
+    sys.exit("redis-server ended with %d" % status)
 print(json.dumps({
     "phases": phases, "commands": Batch.sent, "seconds": wall,
     "user": usage.ru_utime, "system": usage.ru_stime,
