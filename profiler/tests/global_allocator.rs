@@ -1,5 +1,6 @@
 //! The whole chain in a Rust program: the heap as global allocator, sampled, dumped, read back, against known truth.
 
+use std::ffi::c_void;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -27,6 +28,17 @@ fn site_of<const SITE: usize>() -> u64 {
     allocate::<SITE> as fn(usize, usize) -> Vec<Vec<u8>> as usize as u64
 }
 
+unsafe extern "C-unwind" {
+    /// Of the unwinder that the standard library is linked to: the start of the function that this address is in.
+    fn _Unwind_FindEnclosingFunction(pc: *mut c_void) -> *mut c_void;
+}
+
+/// The start of the function that a call returns to.
+fn start_of_function(return_address: u64) -> u64 {
+    // SAFETY: it looks the address up in the unwind tables of what is loaded, whatever it is; nothing is unloaded here.
+    unsafe { _Unwind_FindEnclosingFunction((return_address - 1) as *mut c_void) as u64 }
+}
+
 struct Dump(Profile);
 
 impl Dump {
@@ -47,7 +59,7 @@ impl Dump {
         self.0.sample.iter().filter(move |sample| {
             sample.location_id.iter().any(|id| {
                 let address = self.0.location[*id as usize - 1].address;
-                (site..site + 400).contains(&address)
+                start_of_function(address) == site
             })
         })
     }

@@ -177,7 +177,6 @@ fn two_digits(value: f64) -> String {
 
 /// One unit for a whole table: the one in which the smallest value still shows, pprof's `minimum`.
 pub fn table_unit(smallest: i128, largest: i128, from: &str) -> String {
-    let smallest = if smallest == 0 { largest } else { smallest };
     let (_, small) = scale(smallest, from, "minimum");
     let (_, large) = scale(largest, from, "minimum");
     let chosen = if small != large && smallest.saturating_mul(100) < largest {
@@ -225,7 +224,8 @@ mod tests {
     fn one_unit_serves_the_table() {
         assert_eq!(table_unit(10, 100 << 20, "bytes"), "B");
         assert_eq!(table_unit(200 << 10, 100 << 20, "bytes"), "MB");
-        assert_eq!(table_unit(0, 100 << 20, "bytes"), "MB");
+        // What a ratio has made nothing of asks for the smallest unit.
+        assert_eq!(table_unit(0, 100 << 20, "bytes"), "B");
         assert_eq!(table_unit(5, 100, "count"), "count");
     }
 }

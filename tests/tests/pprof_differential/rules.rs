@@ -40,17 +40,17 @@ pub type Input = fn(&Context, &mut Profile) -> bool;
 pub type Lines = fn(&Context, &mut Vec<String>, &mut Vec<String>);
 
 /// Rules about what is read.
-pub const INPUTS: [(&str, Input); 4] = [
+pub const INPUTS: [(&str, Input); 3] = [
     ("rows without stacks", name_missing_stacks),
     ("mean", count_blocks_first),
     ("gperftools columns", name_columns),
-    ("inlined frames in raw", drop_inlined),
 ];
 
 /// Rules about what is printed.
-pub const LINES: [(&str, Lines); 7] = [
+pub const LINES: [(&str, Lines); 8] = [
     ("heading", heading),
     ("control characters", control_characters),
+    ("inlined frames in raw", drop_inlined),
     ("time and duration", time_and_duration),
     ("trimmed paths", trimmed_paths),
     ("rows without stacks", rows_without_stacks),
@@ -133,15 +133,41 @@ fn name_columns(context: &Context, profile: &mut Profile) -> bool {
     true
 }
 
-fn drop_inlined(context: &Context, profile: &mut Profile) -> bool {
+/// Leaves the last of the lines of each location, which is the function that others are inlined into. Not in what is read:
+/// frames that a profile says are to be dropped are found by the names of inlined ones too.
+fn drop_inlined(context: &Context, theirs: &mut Vec<String>, _: &mut Vec<String>) {
     if context.report != Report::Raw || !context.has("-noinlines") {
-        return false;
+        return;
     }
-    for location in &mut profile.location {
-        let inlined = location.line.len().saturating_sub(1);
-        location.line.drain(..inlined);
+    let Some(start) = theirs.iter().position(|line| line == "Locations") else { return };
+    let end = theirs.iter().rposition(|line| line == "Mappings").unwrap_or(theirs.len());
+    let mut kept: Vec<String> = theirs.drain(..).collect();
+    let rest = kept.split_off(end);
+    for line in kept {
+        // "     7: 0x1234 M=1 name file:1:0 s=0", and 13 blanks instead of the first part for each more.
+        match (line.strip_prefix("             "), theirs.len() > start + 1) {
+            (Some(more), true) => {
+                let last = theirs.last_mut().expect("it is longer than something");
+                last.truncate(place_of_name(last));
+                last.push_str(more);
+            }
+            _ => theirs.push(line),
+        }
     }
-    true
+    theirs.extend(rest);
+}
+
+/// Where the name begins in a line about a location.
+fn place_of_name(line: &str) -> usize {
+    let word = |from: usize| line[from..].find(' ').map_or(line.len(), |at| from + at + 1);
+    let number = line.len() - line.trim_start().len();
+    let mut at = word(word(number));
+    for optional in ["M=", "[F] "] {
+        if line[at..].starts_with(optional) {
+            at = word(at);
+        }
+    }
+    at
 }
 
 fn heading(context: &Context, theirs: &mut Vec<String>, _: &mut Vec<String>) {
