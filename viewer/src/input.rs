@@ -123,6 +123,7 @@ pub enum Merge {
 /// cuts the frames that the producer declared uninteresting. Before that, the profile asked about is scaled to the base if
 /// `normalise` says so, and equal rows become one as far as `merge` says; sums do not need it.
 pub fn combine(new: Vec<Input>, base: Vec<Input>, merge: Merge, normalise: bool) -> Result<Profile> {
+    let are_several = new.len() + base.len() > 1;
     let mut builder = Builder::new();
     for (inputs, side) in [(new, Side::New), (base, Side::Base)] {
         for Input { path, message, rows } in inputs {
@@ -144,7 +145,7 @@ pub fn combine(new: Vec<Input>, base: Vec<Input>, merge: Merge, normalise: bool)
         Merge::All => profile.merge_rows(true),
     }
     if merge != Merge::Nothing || normalise {
-        profile.renumber();
+        profile.renumber(are_several);
     }
     // Only differences ask which rows are the same.
     if profile.has_base() || profile.has_negative_values() {

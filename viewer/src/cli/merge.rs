@@ -37,7 +37,7 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
     drop(progress);
     builder.condense(&arguments.drop_label);
     let mut profile = builder.finish();
-    profile.renumber();
+    profile.renumber(false);
     // Counts of single files mean nothing for the sum.
     profile.comments.retain(|comment| !comment.starts_with("samples "));
     profile.comments.push(format!("sum of {} files", files.len()));

@@ -40,8 +40,8 @@ impl Profile {
     }
 
     /// Numbers locations and mappings in the order in which rows use them, the first mapping first, as pprof
-    /// does when it merges.
-    pub fn renumber(&mut self) {
+    /// does when it merges. Those that no row uses come last, or go with `drop_unused`, as there; but for the first mapping.
+    pub fn renumber(&mut self, drop_unused: bool) {
         const UNSEEN: u32 = u32::MAX;
         let mut locations = vec![UNSEEN; self.locations.len()];
         let mut mappings = vec![UNSEEN; self.mappings.len()];
@@ -66,9 +66,10 @@ impl Profile {
                 }
             }
         }
-        // Nothing is lost: what no row uses comes last.
-        (0..locations.len() as u32).for_each(|at| _ = see(at, &mut locations, &mut location_order));
-        (0..mappings.len() as u32).for_each(|at| _ = see(at, &mut mappings, &mut mapping_order));
+        if !drop_unused {
+            (0..locations.len() as u32).for_each(|at| _ = see(at, &mut locations, &mut location_order));
+            (0..mappings.len() as u32).for_each(|at| _ = see(at, &mut mappings, &mut mapping_order));
+        }
         self.locations =
             location_order.iter().map(|&at| core::mem::take(&mut self.locations[at as usize])).collect();
         self.mappings =
