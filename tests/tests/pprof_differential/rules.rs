@@ -141,7 +141,7 @@ fn drop_inlined(context: &Context, theirs: &mut Vec<String>, _: &mut Vec<String>
     }
     let Some(start) = theirs.iter().position(|line| line == "Locations") else { return };
     let end = theirs.iter().rposition(|line| line == "Mappings").unwrap_or(theirs.len());
-    let mut kept: Vec<String> = theirs.drain(..).collect();
+    let mut kept = std::mem::take(theirs);
     let rest = kept.split_off(end);
     for line in kept {
         // "     7: 0x1234 M=1 name file:1:0 s=0", and 13 blanks instead of the first part for each more.
