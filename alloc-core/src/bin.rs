@@ -203,10 +203,11 @@ impl Inner {
     /// Puts one region back; an error where `address` is none, or one that is free.
     ///
     /// # Safety
-    /// `address` lies in `slab`, and nobody uses it any more.
+    /// `address` lies in `slab`, an active one of this bin, which has slabs of `shape`, and nobody uses it any more.
+    #[inline]
     unsafe fn put(
         &mut self,
-        class: usize,
+        shape: &Shape,
         slab: *mut Extent,
         address: usize,
         empty: &mut EmptySlabs,
@@ -216,50 +217,81 @@ impl Inner {
             if (*slab).generation != self.generation {
                 self.adopt(slab);
             }
-            let region = match region_of(class, slab, address) {
+            let region = match shape.region_of(slab, address) {
                 Ok(region) => region,
                 Err(kind) => return Err(Wrong::new(address, kind)),
             };
-            (*slab).body.free[region / 64] |= 1 << (region % 64);
-            (*slab).free_regions += 1;
-            if slab == self.current {
-                return Ok(());
-            }
-            if (*slab).free_regions as usize == size::regions(class) {
-                if (*slab).in_bin_heap.load(Ordering::Relaxed) {
-                    self.nonfull.remove(slab);
-                    (*slab).in_bin_heap.store(false, Ordering::Relaxed);
-                    self.counts.nonfull_slabs -= 1;
-                    self.counts.absent_pages -= sparse::forget(class, slab);
-                }
-                self.counts.curslabs -= 1;
-                (*slab).links.child = empty.first;
-                empty.first = slab;
-            } else if !(*slab).in_bin_heap.load(Ordering::Relaxed) {
-                self.make_available(slab);
+            // The body is looked at as a bitmap: the slab is active.
+            let word = (&raw mut (*slab).body).cast::<u64>().add(region / 64);
+            *word |= 1 << (region % 64);
+            let free = (*slab).free_regions + 1;
+            (*slab).free_regions = free;
+            // All others are in the heap: a slab is, unless it is the current one or has no free region.
+            if (free == 1 || usize::from(free) == shape.regions) && slab != self.current {
+                self.put_first_or_last(shape, slab, empty);
             }
         }
         Ok(())
     }
+
+    /// After a slab's first region has come back, or its last.
+    ///
+    /// # Safety
+    /// As [`Inner::put`], of which this is a part.
+    unsafe fn put_first_or_last(&mut self, shape: &Shape, slab: *mut Extent, empty: &mut EmptySlabs) {
+        // SAFETY: the bin's lock protects the slab.
+        unsafe {
+            if usize::from((*slab).free_regions) < shape.regions {
+                return self.make_available(slab);
+            }
+            if (*slab).in_bin_heap.load(Ordering::Relaxed) {
+                self.nonfull.remove(slab);
+                (*slab).in_bin_heap.store(false, Ordering::Relaxed);
+                self.counts.nonfull_slabs -= 1;
+                self.counts.absent_pages -= sparse::forget(shape.class, slab);
+            }
+            self.counts.curslabs -= 1;
+            (*slab).links.child = empty.first;
+            empty.first = slab;
+        }
+    }
 }
 
-/// The region in use that begins at an address of a slab.
-///
-/// # Safety
-/// `slab` is an active slab of `class`, and the lock of its bin is held.
-#[inline]
-unsafe fn region_of(class: usize, slab: *const Extent, address: usize) -> Result<usize, Kind> {
-    // SAFETY: the caller says so.
-    let (start, free) = unsafe { ((*slab).address(), &(*slab).body.free) };
-    let region = size::region_index(class, address - start);
-    let bytes = size::class_bytes(class);
-    let block = start + region * bytes;
-    // A slab may have a rest behind its last region.
-    let Some(word) = free.get(region / 64).filter(|_| region < size::regions(class)) else { return Err(Kind::Foreign) };
-    if block != address {
-        return Err(Kind::Inside(block, bytes));
+/// What the slabs of a class look like.
+struct Shape {
+    class: usize,
+    bytes: usize,
+    regions: usize,
+}
+
+impl Shape {
+    fn of(class: usize) -> Self {
+        // What looks for a region's bit relies on it.
+        let regions = size::regions(class).min(size::MAX_REGIONS);
+        Shape { class, bytes: size::class_bytes(class), regions }
     }
-    if *word >> (region % 64) & 1 != 0 { Err(Kind::Free(bytes)) } else { Ok(region) }
+
+    /// The region in use that begins at an address of a slab: below the shape's number of regions.
+    ///
+    /// # Safety
+    /// `slab` is an active slab of this shape, and the lock of its bin is held.
+    #[inline]
+    unsafe fn region_of(&self, slab: *const Extent, address: usize) -> Result<usize, Kind> {
+        // SAFETY: the caller says so.
+        let (start, free) = unsafe { ((*slab).address(), (&raw const (*slab).body).cast::<u64>()) };
+        let region = size::region_index(self.class, address - start);
+        let block = start + region * self.bytes;
+        // A slab may have a rest behind its last region.
+        if region >= self.regions {
+            return Err(Kind::Foreign);
+        }
+        if block != address {
+            return Err(Kind::Inside(block, self.bytes));
+        }
+        // SAFETY: the bitmap has a bit for each of MAX_REGIONS.
+        let word = unsafe { *free.add(region / 64) };
+        if word >> (region % 64) & 1 != 0 { Err(Kind::Free(self.bytes)) } else { Ok(region) }
+    }
 }
 
 impl Bin {
@@ -391,11 +423,13 @@ impl Bin {
     ) -> usize {
         let (mut left, mut back) = (0, 0);
         let mut wrong = None;
+        let shape = Shape::of(class);
+        let extents = shared.map.extents();
         // The slabs of the next blocks: their descriptors come from memory while others are at work.
         let mut slabs = [null_mut::<Extent>(); AHEAD];
         let slab_of = |i: usize| {
             // SAFETY: the caller passes `count` blocks, of which this is one.
-            let slab = shared.map.extent(unsafe { (*blocks.add(i)).addr() });
+            let slab = extents.of(unsafe { (*blocks.add(i)).addr() });
             sys::prefetch_for_write(slab);
             slab
         };
@@ -412,9 +446,9 @@ impl Bin {
                 let block = *blocks.add(i);
                 if slab.is_null() || (*slab).class() != class || (*slab).state() != State::Active {
                     // The slab that it was in is gone.
-                    wrong = Some(Wrong::new(block.addr(), Kind::Free(size::class_bytes(class))));
+                    wrong = Some(Wrong::new(block.addr(), Kind::Free(shape.bytes)));
                 } else if (*slab).arena() == arena {
-                    match inner.put(class, slab, block.addr(), empty) {
+                    match inner.put(&shape, slab, block.addr(), empty) {
                         Ok(()) => back += 1,
                         Err(found) => wrong = Some(found),
                     }
@@ -473,7 +507,7 @@ impl Bin {
     pub(crate) unsafe fn check(&self, class: usize, slab: *const Extent, address: usize) -> Result<(), Kind> {
         let _inner = self.inner.lock();
         // SAFETY: the caller says so; the lock protects the bitmap.
-        unsafe { region_of(class, slab, address) }.map(drop)
+        unsafe { Shape::of(class).region_of(slab, address) }.map(drop)
     }
 
     /// Counts requests that a cache has served.

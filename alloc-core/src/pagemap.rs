@@ -57,6 +57,25 @@ pub struct PageMap {
     leaves: AtomicUsize,
 }
 
+/// Looks descriptors up, as [`PageMap::extent`] does.
+pub(crate) struct Extents<'a> {
+    root: &'a [AtomicPtr<Leaf>],
+}
+
+impl Extents<'_> {
+    /// The descriptor registered for the page that holds `address`; null when there is none.
+    #[inline]
+    pub(crate) fn of(&self, address: usize) -> *mut Extent {
+        // Acquire: pairs with the Release in `prepare`.
+        let leaf = self.root.get(address >> LG_LEAF_SPAN).map_or(null_mut(), |slot| slot.load(Ordering::Acquire));
+        if leaf.is_null() {
+            return null_mut();
+        }
+        // SAFETY: leaves are never unmapped. Relaxed: as in `PageMap::extent`.
+        unsafe { (&*leaf)[(address >> LG_PAGE) & (LEAF_LEN - 1)].load(Ordering::Relaxed) }
+    }
+}
+
 impl core::fmt::Debug for PageMap {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("PageMap").field("shift", &self.shift).field("leaves", &self.leaves).finish_non_exhaustive()
@@ -171,6 +190,14 @@ impl PageMap {
         // SAFETY: leaves are never unmapped. Relaxed: see `set_class`; a racing neighbour lookup checks the
         // descriptor under the lock that protects it.
         unsafe { (&*leaf)[(address >> LG_PAGE) & (LEAF_LEN - 1)].load(Ordering::Relaxed) }
+    }
+
+    /// The tree, for many lookups one after the other.
+    #[inline]
+    pub(crate) fn extents(&self) -> Extents<'_> {
+        let root = self.root.load(Ordering::Relaxed);
+        // SAFETY: the root reads as zeros, null pointers, and is never unmapped.
+        Extents { root: if root.is_null() { &[] } else { unsafe { &*root } } }
     }
 
     /// Makes sure that the tree has leaves for a new mapping. `false`: no memory.
