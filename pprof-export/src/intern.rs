@@ -13,7 +13,12 @@ pub struct Strings {
     ends: Vec<usize>,
     /// Hash slots: index + 1, 0 is free.
     slots: Vec<u32>,
+    /// Texts that were asked for last, by their length and their first byte: index + 1. Rows have the same few labels.
+    recent: [u32; RECENT],
 }
+
+/// Texts that are found without a look at the table.
+const RECENT: usize = 32;
 
 /// Where a text was found.
 pub enum Interned {
@@ -30,7 +35,23 @@ impl Strings {
             bytes: Vec::new(),
             ends: Vec::new(),
             slots: Vec::new(),
+            recent: [0; RECENT],
         }
+    }
+
+    /// The place of a text among the recent ones.
+    #[inline]
+    fn place(text: &[u8]) -> usize {
+        let first = text.first().copied().unwrap_or(0);
+        (text.len() ^ usize::from(first)) % RECENT
+    }
+
+    /// The index of `text`, if it is one of those that were asked for last. What this finds has been in the table, and is
+    /// what [`Self::intern`] took.
+    #[inline]
+    pub fn recent(&self, text: &[u8]) -> Option<i64> {
+        let index = (self.recent[Self::place(text)] as usize).checked_sub(1)?;
+        (self.text(index) == text).then_some(index as i64)
     }
 
     fn text(&self, index: usize) -> &[u8] {
@@ -49,6 +70,7 @@ impl Strings {
         while self.slots[at] != 0 {
             let index = self.slots[at] as usize - 1;
             if self.text(index) == text {
+                self.recent[Self::place(text)] = index as u32 + 1;
                 return Ok(Interned::Known(index as i64));
             }
             at = (at + 1) & mask;

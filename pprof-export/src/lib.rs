@@ -21,6 +21,7 @@ mod allocator_stats;
 mod gzip;
 mod intern;
 mod records;
+mod trail;
 pub mod unsample;
 mod wire;
 pub mod writer;

@@ -29,6 +29,7 @@ use crate::intern::{Interned, Strings};
 pub use crate::records::{
     DROP_FRAMES, HEAP_TYPES, Header, Label, LabelValue, Mapping, Row, ValueType, VirtualFrame,
 };
+use crate::trail::Trail;
 use crate::wire::{BYTES, put_int, put_tag, put_uint, put_varint, varint_len};
 use alloc::vec::Vec;
 
@@ -122,8 +123,8 @@ pub struct Writer<S> {
     locations: u64,
     /// Columns of a row.
     width: usize,
-    /// The last row's stack with its location ids, root first: sorted rows share most of it.
-    last_stack: Vec<(u64, u64)>,
+    /// The last row's stack with its location ids.
+    trail: Trail,
     /// The message being put together; reused.
     message: Vec<u8>,
     /// The labels of a sample (or another inner message) being put together; reused.
@@ -144,7 +145,7 @@ impl<S: Sink> Writer<S> {
             virtual_frames: Vec::new(),
             locations: 0,
             width: header.sample_types.len(),
-            last_stack: Vec::new(),
+            trail: Trail::new(),
             message: Vec::new(),
             label_bytes: Vec::new(),
         };
@@ -267,15 +268,9 @@ impl<S: Sink> Writer<S> {
         self.locate(row.stack)?;
         self.put_labels(row.labels)?;
 
-        let ids = || {
-            self.last_stack
-                .iter()
-                .rev()
-                .map(|&(_, id)| id)
-                .chain(root.map(|root| root.0))
-                .chain(above.iter().map(|frame| frame.0))
-        };
-        let stack_len: usize = ids().map(varint_len).sum();
+        let outer = || root.iter().chain(above).map(|frame| frame.0);
+        let ids = self.trail.ids();
+        let outer_len: usize = outer().map(varint_len).sum();
         let values_len: usize = row
             .values
             .iter()
@@ -284,11 +279,12 @@ impl<S: Sink> Writer<S> {
         let out = &mut self.message;
         out.clear();
         // Two tags and two lengths take less than 32 bytes.
-        out.try_reserve(stack_len + values_len + 32)
+        out.try_reserve(ids.len() + outer_len + values_len + 32)
             .map_err(|_| SinkError::OUT_OF_MEMORY)?;
         put_tag(out, 1, BYTES);
-        put_varint(out, stack_len as u64);
-        ids().for_each(|id| put_varint(out, id));
+        put_varint(out, (ids.len() + outer_len) as u64);
+        out.extend_from_slice(ids);
+        outer().for_each(|id| put_varint(out, id));
         put_tag(out, 2, BYTES);
         put_varint(out, values_len as u64);
         row.values
@@ -343,25 +339,15 @@ impl<S: Sink> Writer<S> {
         self.stream.finish()
     }
 
-    /// Makes `last_stack` the stack given, with a location for each address.
+    /// Makes the trail the stack given, with a location for each address.
     fn locate(&mut self, stack: &[u64]) -> Result<(), SinkError> {
-        let shared = stack
-            .iter()
-            .rev()
-            .zip(&self.last_stack)
-            .take_while(|&(&address, &(known, _))| address == known)
-            .count();
-        self.last_stack.truncate(shared);
-        let rest = &stack[..stack.len() - shared];
-        self.last_stack
-            .try_reserve(rest.len())
-            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
-        for &address in rest.iter().rev() {
+        let common = self.trail.keep_common(stack)?;
+        for &address in stack[..stack.len() - common].iter().rev() {
             let id = match self.addresses.get(address) {
                 Some(id) => id,
                 None => self.new_location(address)?,
             };
-            self.last_stack.push((address, id));
+            self.trail.push(address, id);
         }
         Ok(())
     }
@@ -424,7 +410,15 @@ impl<S: Sink> Writer<S> {
     }
 
     /// The index of a text, which is written if it is new. Always valid UTF-8 of bounded length.
+    #[inline]
     fn string(&mut self, text: &[u8]) -> Result<i64, SinkError> {
+        match self.strings.recent(text) {
+            Some(index) => Ok(index),
+            None => self.other_string(text),
+        }
+    }
+
+    fn other_string(&mut self, text: &[u8]) -> Result<i64, SinkError> {
         if text.len() <= MAX_TEXT && core::str::from_utf8(text).is_ok() {
             return self.valid_string(text);
         }
