@@ -33,6 +33,7 @@ pub mod heap;
 mod introspect;
 #[cfg(debug_assertions)]
 pub mod invariants;
+mod limits;
 pub mod lock;
 pub mod made;
 pub mod message;

@@ -17,8 +17,9 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicI8, AtomicU64, Ordering};
 
 use crate::arena::Arena;
-use crate::conf::{Options, UNSET};
+use crate::conf::Options;
 use crate::events::Events;
+use crate::limits::{Limits, OwnLimits};
 use crate::observer::ThreadSlot;
 use crate::pagemap::{NO_MAP, NO_MAP_SHIFT};
 use crate::size::{self, NBINS, NCLASSES, SIZES_CONST};
@@ -56,11 +57,6 @@ static LARGE_TABLE: [u8; LARGE_TABLE_LEN] = make_large_table();
 
 /// Most bytes that the caches of a thread may hold in blocks of whole pages.
 const LARGE_CACHED_BYTES: usize = 1 << 20;
-/// Slots of a class above jemalloc's largest cached one.
-const LARGE_SLOTS: usize = 8;
-/// Most slots that a cache of a slab class grows to, and most bytes in it, where the options are jemalloc's defaults.
-const GROWN_SLOTS: usize = 1024;
-const GROWN_BYTES: usize = 128 << 10;
 /// Most bytes by which the slab classes of a thread grow beyond their first capacity.
 const GROWN_BYTES_ALL: usize = 512 << 10;
 
@@ -126,6 +122,11 @@ pub struct Thread {
     slots: [u16; CLASSES],
     /// Slots that it can have.
     slots_max: [u16; CLASSES],
+    /// Limits that the program has set for this thread; null as long as it has not, and the ones of a thread that had the
+    /// state before are there to be used again.
+    pub(crate) own_limits: *mut OwnLimits,
+    /// Whether they hold.
+    pub(crate) has_own_limits: bool,
     /// The slot whose block was taken out, counted from `bottom`; 0: none.
     mark: [u16; CLASSES],
     /// That block.
@@ -202,6 +203,8 @@ const fn shared(kind: Kind) -> SharedThread {
         fill_next: [0; CLASSES],
         slots: [0; CLASSES],
         slots_max: [0; CLASSES],
+        own_limits: null_mut(),
+        has_own_limits: false,
         mark: [0; CLASSES],
         marked: [null_mut(); CLASSES],
         inflow: [0; CLASSES],
@@ -226,51 +229,12 @@ impl SharedThread {
     }
 }
 
-/// Slots that the cache of `class` has at first under `options`: jemalloc's rule, twice the regions of a slab within
-/// bounds, for the classes that it caches; a few for the larger ones, unless larger caches have been ruled out. Those of
-/// whole pages get theirs one by one, as they are used.
-pub fn capacity(class: usize, options: &Options) -> usize {
-    let bytes = size::class_bytes(class);
-    if bytes > size::CACHED_MAX {
-        return if options.tcache_max < size::CACHED_MAX { 0 } else { LARGE_SLOTS };
-    }
-    if bytes > options.tcache_max {
-        return 0;
-    }
-    if options.tcache_ncached_max[class] != UNSET {
-        return options.tcache_ncached_max[class] as usize;
-    }
-    if class > NBINS {
-        return options.tcache_nslots_large as usize;
-    }
-    let regions = size::regions(class);
-    let mul = options.lg_tcache_nslots_mul;
-    let wanted = if mul >= 0 { regions.checked_shl(mul as u32).unwrap_or(usize::MAX) } else { regions >> -mul.max(-16) };
-    let (low, high) = (options.tcache_nslots_small_min as usize, options.tcache_nslots_small_max as usize);
-    // Even, so that half of it is a whole number.
-    (wanted.clamp(low.min(high).max(2), high.max(2)) + 1) & !1
-}
-
-/// What the cache of `class` may grow to when its thread overflows it again and again: more for slab classes, unless the
-/// options say how many slots a class is to have.
-#[unsafe(link_section = "heapsift_text")]
-fn capacity_max(class: usize, options: &Options) -> usize {
-    let first = capacity(class, options);
-    if class > NBINS || first == 0 {
-        return first;
-    }
-    let default = &Options::DEFAULT;
-    let chosen = options.tcache_nslots_small_min != default.tcache_nslots_small_min
-        || options.tcache_nslots_small_max != default.tcache_nslots_small_max
-        || options.lg_tcache_nslots_mul != default.lg_tcache_nslots_mul
-        || options.tcache_ncached_max[class] != UNSET;
-    if chosen { first } else { first.max((GROWN_BYTES / size::class_bytes(class)).min(GROWN_SLOTS)) }
-}
+/// Where the slots of a state begin, in bytes.
+const OFFSET_OF_SLOTS: usize = core::mem::size_of::<Thread>().next_multiple_of(64);
 
 /// Bytes of a thread state with its caches.
 pub fn state_bytes(options: &Options) -> usize {
-    let slots: usize = (1..=NCLASSES).map(|class| capacity_max(class, options) + 1).sum();
-    core::mem::size_of::<Thread>().next_multiple_of(64) + slots * core::mem::size_of::<*mut u8>()
+    OFFSET_OF_SLOTS + Limits::of(options).slots_needed(options) * core::mem::size_of::<*mut u8>()
 }
 
 impl Thread {
@@ -286,23 +250,54 @@ impl Thread {
         unsafe {
             thread.copy_from_nonoverlapping(EMPTY.as_thread(), 1);
             (*thread).sizes = size::SIZES;
-            let mut slot = memory.add(core::mem::size_of::<Thread>().next_multiple_of(64)).cast::<*mut u8>();
-            for class in 1..=NCLASSES {
-                let slots = capacity_max(class, options);
-                (*thread).bottom[class] = slot;
-                (*thread).slots[class] = capacity(class, options) as u16;
-                (*thread).slots_max[class] = slots as u16;
-                slot = slot.add(slots + 1);
-            }
+            (*thread).lay_out_usual_slots(options);
             (*thread).restart(options, map);
         }
         thread
+    }
+
+    /// Lays the slots out that came with the state, for what the options say.
+    ///
+    /// # Safety
+    /// As [`Thread::lay_out_slots`]; the state has [`state_bytes`] bytes.
+    #[unsafe(link_section = "heapsift_text")]
+    unsafe fn lay_out_usual_slots(&mut self, options: &Options) {
+        let state: *mut u8 = (&raw mut *self).cast();
+        // SAFETY: the slots lie behind the state, by the caller's promise.
+        unsafe { self.lay_out_slots(state.add(OFFSET_OF_SLOTS).cast(), &Limits::of(options), options) };
+    }
+
+    /// Gives each class its slots, all of them empty.
+    ///
+    /// # Safety
+    /// All caches are empty, and no other thread looks at the state. There are as many slots from `slot` on as the limits
+    /// need, and they stay this state's.
+    #[unsafe(link_section = "heapsift_text")]
+    pub(crate) unsafe fn lay_out_slots(&mut self, mut slot: *mut *mut u8, limits: &Limits, options: &Options) {
+        for class in 1..=NCLASSES {
+            let slots = limits.capacity_max(class, options);
+            self.slots[class] = limits.capacity(class, options) as u16;
+            self.slots_max[class] = slots as u16;
+            (self.bottom[class], self.top[class], self.last[class]) = (slot, slot, slot);
+            self.mark[class] = 0;
+            self.fill_next[class] = self.fill_least(class);
+            // SAFETY: one slot below the first, and those of the class, by the caller's promise.
+            unsafe {
+                *slot = NO_BLOCK;
+                slot = slot.add(slots + 1);
+            }
+        }
     }
 
     /// Makes a laid-out state, fresh or of a thread that has ended, ready for another thread: empty, all counters 0.
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn restart(&mut self, options: &Options, map: (*const AtomicI8, usize)) {
         self.kind = Kind::Live;
+        if self.has_own_limits {
+            self.has_own_limits = false;
+            // SAFETY: the thread whose limits these were has ended and has emptied its caches; nobody else has the state.
+            unsafe { self.lay_out_usual_slots(options) };
+        }
         // Only the slow paths fill and check blocks. Where that is wanted, the fast ones find nothing: a table without
         // classes, a map without slabs.
         (self.map, self.map_shift) = map;

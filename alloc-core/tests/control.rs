@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char};
 use std::ptr::{null, null_mut};
 use std::sync::Mutex;
 
-use alloc_core::{Heap, Request, TcacheChoice, ctl};
+use alloc_core::{Heap, Request, TcacheChoice, ctl, size};
 use common::Nobody;
 
 static HEAP: Heap<Nobody> = Heap::new(Nobody);
@@ -410,4 +410,52 @@ fn background_threads_give_pages_back() {
     assert_eq!((write("background_thread", false), read::<bool>("background_thread")), (0, Ok(false)));
     refresh();
     assert_eq!(number("stats.background_thread.num_threads"), 0);
+}
+
+/// Writes a string through its pointer, as `thread.tcache.ncached_max.write` wants it.
+fn settings(text: &std::ffi::CStr) -> i32 {
+    write("thread.tcache.ncached_max.write", text.as_ptr())
+}
+
+#[test]
+fn a_thread_sets_how_much_it_caches() {
+    let slots = |bytes: usize| both::<usize, usize>("thread.tcache.ncached_max.read_sizeclass", bytes);
+    // Blocks of a class that are in the thread's cache, beyond those that were, when so many have been freed.
+    let stay = |bytes: usize, count: usize| {
+        let blocks: Vec<_> = (0..count).map(|_| HEAP.allocate(bytes)).collect();
+        let before = HEAP.stats().tcache_bytes;
+        // SAFETY: allocated just now.
+        blocks.iter().for_each(|&block| unsafe { HEAP.deallocate(block) });
+        HEAP.stats().tcache_bytes.saturating_sub(before) / size::usable_size_for(bytes, 1)
+    };
+    std::thread::spawn(move || {
+        let (max, usual) = (number("thread.tcache.max"), slots(160).unwrap());
+        assert_eq!((max, usual), (32768, 200));
+        assert_eq!(settings(c"8-128:1|160-160:11|4096:1001"), 22);
+        assert_eq!(settings(c"8-128:1|160-160:11|4096-4096:1001"), 0);
+        assert_eq!([slots(8), slots(160), slots(161), slots(4096)], [Ok(1), Ok(11), Ok(128), Ok(1001)]);
+        assert!((1..=11).contains(&stay(160, 30)) && (800..=900).contains(&stay(4096, 900)) && stay(100, 10) <= 1);
+        // The rest is as it was, and stays so when the largest size changes.
+        assert_eq!(both::<usize, usize>("thread.tcache.max", 3000), Ok(max));
+        assert_eq!(number("thread.tcache.max"), 3072);
+        assert_eq!([slots(160), slots(3072), slots(4096), slots(100_000)], [Ok(11), Ok(20), Ok(0), Ok(0)]);
+        assert!(stay(160, 30) <= 11 && (stay(4096, 30), stay(100_000, 3)) == (0, 0));
+        assert_eq!(write("thread.tcache.max", usize::MAX), 0);
+        assert_eq!((number("thread.tcache.max"), slots(4096)), (32768, Ok(1001)));
+        // Half a number is none, and what isn't asked well changes nothing.
+        assert_eq!(write("thread.tcache.max", 1u32), 22);
+        assert_eq!((slots(9 << 20), slots(8 << 20)), (Err(22), Ok(0)));
+        assert_eq!(read::<usize>("thread.tcache.ncached_max.read_sizeclass"), Err(22));
+        assert_eq!((settings(c""), write("thread.tcache.ncached_max.write", std::ptr::null::<u8>())), (0, 22));
+        let long = std::ffi::CString::new(vec![b'1'; 1000]).unwrap();
+        assert_eq!((settings(&long), slots(160)), (22, Ok(11)));
+        assert_eq!(write("thread.tcache.enabled", false), 0);
+        assert_eq!((settings(c"160-160:5"), slots(160)), (2, Ok(0)));
+        assert_eq!(write("thread.tcache.enabled", true), 0);
+        assert_eq!(slots(160), Ok(11));
+    })
+    .join()
+    .unwrap();
+    // Whoever gets the state next has the usual limits.
+    std::thread::spawn(move || assert_eq!((number("thread.tcache.max"), slots(160)), (32768, Ok(200)))).join().unwrap();
 }

@@ -90,6 +90,10 @@ control! {
         fn thread_deallocated_counter() -> *mut u64;
         fn thread_tcache_enabled() -> bool;
         fn set_thread_tcache_enabled(on: bool);
+        fn thread_tcache_max() -> usize;
+        fn set_thread_tcache_max(bytes: usize) -> bool;
+        fn thread_ncached_max(bytes: usize) -> Option<usize>;
+        fn set_thread_ncached_max(settings: &[u8]) -> Option<bool>;
         fn thread_tcache_flush();
         fn thread_idle();
         fn thread_peak() -> u64;

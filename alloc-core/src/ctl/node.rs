@@ -322,6 +322,22 @@ impl<'a> Call<'a> {
         Ok(Some(unsafe { self.new.cast::<T>().read_unaligned() }))
     }
 
+    /// A C string that the caller writes by its pointer, if it does: `Some(None)` for a null pointer, or where no end comes
+    /// within `longest` bytes.
+    pub fn written_text(&self, longest: usize) -> Result<Option<Option<&[u8]>>, Code> {
+        if let Some(AsText { new: Some(text), .. }) = &self.as_text {
+            return Ok(Some(Some(text.to_bytes()).filter(|text| text.len() < longest)));
+        }
+        let Some(pointer) = self.written::<*const u8>()? else { return Ok(None) };
+        if pointer.is_null() {
+            return Ok(Some(None));
+        }
+        // SAFETY: the caller of `mallctl` passes a C string: what comes before its end may be read.
+        let length = (0..longest).find(|&i| unsafe { *pointer.add(i) } == 0);
+        // SAFETY: as above.
+        Ok(Some(length.map(|length| unsafe { core::slice::from_raw_parts(pointer, length) })))
+    }
+
     /// A C `bool` that the caller writes, if it does.
     pub fn written_bool(&self) -> Result<Option<bool>, Code> {
         if let Some(AsText { new: Some(text), .. }) = &self.as_text {

@@ -33,6 +33,39 @@ fn tcache_flush(call: &mut Call<'_>) -> Result<(), Code> {
     Ok(())
 }
 
+fn tcache_max(call: &mut Call<'_>) -> Result<(), Code> {
+    let before = call.heap.thread_tcache_max();
+    call.read(before)?;
+    let Some(wanted) = call.written::<usize>()? else { return Ok(()) };
+    if wanted == before || call.heap.set_thread_tcache_max(wanted) { Ok(()) } else { Err(Code::EAGAIN) }
+}
+
+/// The size goes in and the number comes out.
+fn ncached_max_read_sizeclass(call: &mut Call<'_>) -> Result<(), Code> {
+    let bytes = call.written::<usize>()?.ok_or(Code::EINVAL)?;
+    let slots = call.heap.thread_ncached_max(bytes).ok_or(Code::EINVAL)?;
+    call.read(slots)
+}
+
+fn ncached_max_write(call: &mut Call<'_>) -> Result<(), Code> {
+    /// Longer settings are refused, as in jemalloc.
+    const LONGEST: usize = 1000;
+    call.write_only()?;
+    let Some(settings) = call.written_text(LONGEST)? else { return Ok(()) };
+    if !call.heap.thread_tcache_enabled() {
+        return Err(Code::ENOENT);
+    }
+    let settings = settings.ok_or(Code::EINVAL)?;
+    if settings.is_empty() {
+        return Ok(());
+    }
+    match call.heap.set_thread_ncached_max(settings) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Code::EAGAIN),
+        None => Err(Code::EINVAL),
+    }
+}
+
 pub(super) static NODES: &[Node] = &[
     Node { name: "thread.arena", handler: arena },
     Node {
@@ -64,7 +97,10 @@ pub(super) static NODES: &[Node] = &[
         },
     },
     Node { name: "thread.tcache.enabled", handler: tcache_enabled },
+    Node { name: "thread.tcache.max", handler: tcache_max },
     Node { name: "thread.tcache.flush", handler: tcache_flush },
+    Node { name: "thread.tcache.ncached_max.read_sizeclass", handler: ncached_max_read_sizeclass },
+    Node { name: "thread.tcache.ncached_max.write", handler: ncached_max_write },
     Node {
         name: "thread.peak.read",
         handler: |c| {
