@@ -23,6 +23,8 @@ mod unobserved;
 #[cfg(feature = "profiling")]
 mod buckets;
 #[cfg(feature = "profiling")]
+mod busy;
+#[cfg(feature = "profiling")]
 mod class_stats;
 #[cfg(feature = "profiling")]
 mod clock;
@@ -71,6 +73,8 @@ mod probes;
 pub mod profile;
 #[cfg(feature = "profiling")]
 mod profiler;
+#[cfg(feature = "profiling")]
+mod ranges;
 #[cfg(feature = "profiling")]
 mod recent;
 #[cfg(feature = "profiling")]

@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use alloc_core::lock::{Mutex, Rank};
 use alloc_core::{Stats, ThreadSlot, sys};
 
+use crate::busy::Busy;
 use crate::sampler::word;
 use crate::{HEAP, memory};
 
@@ -44,7 +45,7 @@ pub struct Peak {
     /// The most that the exact sum has been.
     maximum: AtomicU64,
     /// A thread looks for a peak, or a dump of the present one is being written.
-    busy: AtomicBool,
+    busy: Busy,
     summit: Mutex<Summit>,
 }
 
@@ -59,7 +60,7 @@ impl Peak {
             allocated: AtomicI64::new(0),
             trigger: AtomicI64::new(0),
             maximum: AtomicU64::new(0),
-            busy: AtomicBool::new(false),
+            busy: Busy::new(),
             summit: Mutex::new(Rank::Stacks, NONE),
         }
     }
@@ -104,7 +105,7 @@ impl Peak {
 
     /// The last peak, if there was one; no new one begins while the result lives.
     pub fn hold(&self) -> Option<Held<'_>> {
-        while self.busy.swap(true, Ordering::Acquire) {
+        while !self.busy.take() {
             sys::yield_now();
         }
         let held = Held { peak: self, summit: *self.summit.lock() };
@@ -124,9 +125,9 @@ impl Peak {
         let grown = net.wrapping_sub(slot.words[word::TOLD]) as i64;
         slot.words[word::TOLD] = net;
         let total = self.allocated.fetch_add(grown, Ordering::Relaxed) + grown;
-        if total >= self.trigger.load(Ordering::Relaxed) && !self.busy.swap(true, Ordering::Acquire) {
+        if total >= self.trigger.load(Ordering::Relaxed) && self.busy.take() {
             self.look();
-            self.busy.store(false, Ordering::Release);
+            self.busy.give();
         }
     }
 
@@ -154,7 +155,7 @@ impl Peak {
 
     /// In the child of a fork, which goes on from its parent's peak.
     pub fn after_fork(&self) {
-        self.busy.store(false, Ordering::Relaxed);
+        self.busy.give();
         self.summit.after_fork(|summit| *summit = NONE);
     }
 }
@@ -175,6 +176,6 @@ pub struct Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.peak.busy.store(false, Ordering::Release);
+        self.peak.busy.give();
     }
 }

@@ -1,41 +1,17 @@
 //! Memory for the profiler's tables: mapped from the OS directly, in place for ever, touched as it fills.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
-
 use alloc_core::sys;
+
+use crate::ranges::Ranges;
 
 /// Most arrays that are known by [`reserved`]: more than there are tables.
 const RESERVED_MAX: usize = 256;
-/// Where arrays are: first addresses, and bytes.
-static RESERVED: [[AtomicUsize; 2]; RESERVED_MAX] =
-    [const { [const { AtomicUsize::new(0) }; 2] }; RESERVED_MAX];
-
-/// Notes where an array is. Without room, it counts as memory of others.
-fn note(address: usize, bytes: usize) {
-    for [start, length] in &RESERVED {
-        if start.load(Ordering::Relaxed) == 0
-            && start.compare_exchange(0, address, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
-            length.store(bytes, Ordering::Relaxed);
-            return;
-        }
-    }
-}
-
-/// Forgets where an array was.
-fn forget(address: usize) {
-    if let Some([start, length]) = RESERVED.iter().find(|[start, _]| start.load(Ordering::Relaxed) == address) {
-        length.store(0, Ordering::Relaxed);
-        start.store(0, Ordering::Relaxed);
-    }
-}
+/// Where arrays are. Without room, one counts as memory of others.
+static RESERVED: Ranges<RESERVED_MAX> = Ranges::new();
 
 /// The address ranges of all arrays.
 pub fn reserved() -> impl Iterator<Item = (usize, usize)> {
-    RESERVED.iter().filter_map(|[start, length]| {
-        let (start, length) = (start.load(Ordering::Relaxed), length.load(Ordering::Relaxed));
-        (length > 0).then_some((start, start + length))
-    })
+    RESERVED.iter().map(|(start, bytes)| (start, start + bytes))
 }
 
 /// A fixed array of `T` whose elements start out as zeros. Reserved whole, so that it never moves.
@@ -79,7 +55,7 @@ impl<T: Zeroed> Array<T> {
                     // SAFETY: fresh memory of our own; the advice doesn't change its contents.
                     let _ = unsafe { sys::advise(address, bytes, sys::Advice::NoHugePage) };
                 }
-                note(address, bytes);
+                RESERVED.add(address, bytes);
                 self.start = core::ptr::with_exposed_provenance_mut(address);
                 self.length = length;
                 true
@@ -91,7 +67,7 @@ impl<T: Zeroed> Array<T> {
     /// Gives the memory back.
     pub fn release(&mut self) {
         if self.length > 0 {
-            forget(self.start.addr());
+            RESERVED.remove(self.start.addr());
             // SAFETY: mapped by `reserve`; the array forgets it.
             let _ = unsafe { sys::unmap(self.start.addr(), self.length * core::mem::size_of::<T>()) };
             *self = Array::new();

@@ -7,11 +7,11 @@
 //! costs five instructions a frame instead of a hundred.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc_core::sys::{self, Entry};
 
 use super::Method;
+use crate::busy::Busy;
 
 /// Most words of a walk that is kept.
 const WORDS: usize = 80;
@@ -35,7 +35,7 @@ struct Walk {
 }
 
 struct Set {
-    busy: AtomicBool,
+    busy: Busy,
     walks: UnsafeCell<[Walk; WAYS]>,
     /// The place that the next new walk gets.
     next: UnsafeCell<usize>,
@@ -56,7 +56,7 @@ const NO_WALK: Walk = Walk {
 
 static SETS: [Set; 1 << LG_SETS] = [const {
     Set {
-        busy: AtomicBool::new(false),
+        busy: Busy::new(),
         walks: UnsafeCell::new([const { NO_WALK }; WAYS]),
         next: UnsafeCell::new(0),
     }
@@ -107,8 +107,7 @@ impl core::fmt::Debug for Set {
 pub fn recall(start: &Start) -> Recalled {
     const SPREAD: usize = 0x9e37_79b9_7f4a_7c15;
     let set = &SETS[(start.entry.sp >> 3).wrapping_mul(SPREAD) >> (usize::BITS - LG_SETS)];
-    // Acquire: pairs with the Release of whoever was here before.
-    if set.busy.load(Ordering::Relaxed) || set.busy.swap(true, Ordering::Acquire) {
+    if !set.busy.take() {
         return Recalled::New(None);
     }
     // SAFETY: the flag is this thread's now.
@@ -117,7 +116,7 @@ pub fn recall(start: &Start) -> Recalled {
     let known = walks.iter().find(|walk| unsafe { walk.is_taken_from(start) });
     if let Some(walk) = known {
         let number = walk.number;
-        set.busy.store(false, Ordering::Release);
+        set.busy.give();
         return Recalled::Known(number);
     }
     *next = (*next + 1) % WAYS;
@@ -170,8 +169,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Release: pairs with the Acquire in `recall`.
-        self.set.busy.store(false, Ordering::Release);
+        self.set.busy.give();
     }
 }
 
@@ -357,7 +355,7 @@ mod tests {
     #[test]
     fn long_walks_are_not_kept() {
         let mut place = Place { set: &SETS[0], way: 0 };
-        assert!(!SETS[0].busy.swap(true, Ordering::Acquire));
+        assert!(SETS[0].busy.take());
         let start = Start::new(Entry { pc: 1, sp: 1 << 20, bp: 0 }, Method::Auto, 9);
         let mut trail = place.trail(&start);
         (0..WORDS).for_each(|i| trail.word((1 << 20) + i * 8, i));

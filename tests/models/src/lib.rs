@@ -9,15 +9,21 @@
 //! | the mutex on a futex | `alloc-core/src/lock.rs` | `tests/lock.rs` |
 //! | leaves of the page map's tree | `alloc-core/src/pagemap.rs` | `tests/pagemap.rs` |
 //! | the cache of unwind rules | `profiler/src/unwind/rules.rs` | `tests/rules.rs` |
+//! | the flag over walks that are recalled, and over the peak | `profiler/src/busy.rs` | `tests/busy.rs` |
+//! | where the profiler's tables are | `profiler/src/ranges.rs` | `tests/ranges.rs` |
 //!
 //! Other atomics are counters and settings, each of which stands for itself, or have one writer.
 #![allow(dead_code, reason = "a model needs a part of each file")]
 
+#[path = "../../../profiler/src/busy.rs"]
+pub mod busy;
 pub mod extent;
 #[path = "../../../alloc-core/src/lock.rs"]
 pub mod lock;
 #[path = "../../../alloc-core/src/pagemap.rs"]
 pub mod pagemap;
+#[path = "../../../profiler/src/ranges.rs"]
+pub mod ranges;
 #[path = "../../../profiler/src/unwind/rules.rs"]
 mod rules_as_they_are;
 pub mod sync;
