@@ -34,6 +34,8 @@ struct Header {
     period: u64,
     /// Whether what was allocated is known, rather than a copy of what is in use.
     has_allocated: bool,
+    /// What all rows add up to.
+    sums: [u64; 4],
 }
 
 fn header(line: &[u8]) -> Result<Header, Fault> {
@@ -60,6 +62,7 @@ fn header(line: &[u8]) -> Result<Header, Fault> {
     };
     Ok(Header {
         period,
+        sums: [objects, bytes, all_objects, all_bytes],
         has_allocated: (all_objects != objects && all_objects != 0)
             || (all_bytes != bytes && all_bytes != 0),
     })
@@ -85,6 +88,7 @@ pub fn read<S: Source>(lines: &mut Lines<S>, limits: &Limits) -> Result<Profile,
     table.period(header.period as i64)?;
     let mut stack = Vec::new();
     let mut has_map = false;
+    let mut sums = [0u64; 4];
     while let Some(line) = lines.next()? {
         let line = line.trim_ascii();
         if maps::is_start(line) {
@@ -95,7 +99,8 @@ pub fn read<S: Source>(lines: &mut Lines<S>, limits: &Limits) -> Result<Profile,
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
-        row(line, &header, &mut table, &mut stack)?;
+        let counts = row(line, &header, &mut table, &mut stack)?;
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum = sum.saturating_add(count));
     }
     if !lines.ends_in_newline() {
         return Err(fault("stack", "the file ends within a line: it was cut"));
@@ -103,11 +108,15 @@ pub fn read<S: Source>(lines: &mut Lines<S>, limits: &Limits) -> Result<Profile,
     if has_map {
         maps::read(lines, &mut table, FORMAT)?;
         maps::cut_allocator(&mut table);
+    } else if sums.iter().zip(header.sums).any(|(&sum, all)| sum < all) {
+        // Go's have no map: then it is the sums that tell whether any row is missing.
+        return Err(fault("counts", "the rows are less than the header says: the file was cut"));
     }
     Ok(table.profile)
 }
 
-fn row(line: &[u8], header: &Header, table: &mut Table, stack: &mut Vec<u64>) -> Result<(), Fault> {
+/// Adds a row; its four counts.
+fn row(line: &[u8], header: &Header, table: &mut Table, stack: &mut Vec<u64>) -> Result<[u64; 4], Fault> {
     let close = line.iter().position(|&byte| byte == b']');
     let counts = close.and_then(|at| Some((four(&line[..at])?, line[at + 1..].trim_ascii())));
     let Some(([objects, bytes, all_objects, all_bytes], rest)) = counts else {
@@ -137,5 +146,6 @@ fn row(line: &[u8], header: &Header, table: &mut Table, stack: &mut Vec<u64>) ->
     let values = if header.has_allocated { &values[..] } else { &values[2..] };
     let size = bytes.checked_div(objects).or(all_bytes.checked_div(all_objects)).unwrap_or(0);
     let label = table.bytes_label(i64::try_from(size).unwrap_or(i64::MAX))?;
-    table.row(stack, values, &[label])
+    table.row(stack, values, &[label])?;
+    Ok([objects, bytes, all_objects, all_bytes])
 }
