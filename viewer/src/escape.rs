@@ -106,15 +106,19 @@ pub fn json(text: &str) -> String {
     out
 }
 
+/// Most characters of a line in a DOT file.
+const DOT_WIDTH: usize = 1000;
+
 /// For a name or a label of a DOT file, with its quotes: text and line breaks, never one of DOT's own
-/// sequences, which stand for other text.
+/// sequences, which stand for other text. Graphviz takes no text of more than 16 KiB, which some lines of
+/// [`DOT_WIDTH`] characters are not.
 pub fn dot(text: &str) -> String {
     let mut out = String::from("\"");
     for (index, line) in text.split('\n').enumerate() {
         if index > 0 {
             out.push_str("\\n");
         }
-        for c in visible(line).chars() {
+        for c in shorten(&visible(line), DOT_WIDTH).chars() {
             if matches!(c, '"' | '\\') {
                 out.push('\\');
             }

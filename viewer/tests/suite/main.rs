@@ -14,6 +14,7 @@ mod noise;
 mod page;
 mod run;
 mod serve;
+mod sinks;
 mod support;
 mod symbolize;
 mod top;

@@ -13,6 +13,14 @@ use pprof_export::schema::{Function, Label, Line, Location, Mapping, Profile, Sa
 /// Mean bytes between samples of every made profile.
 pub const PERIOD: i64 = 524_288;
 
+/// Says what was measured for a row of `docs/safety.md`, as `heapsift_tests::safety::told` does.
+pub fn holds(row: &str, part: &str, measured: &str) {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../safety");
+    fs::create_dir_all(&directory).unwrap();
+    let words = [row, part, "heapsift", measured, "holds"].join("\t");
+    fs::write(directory.join(format!("{row}-{}-heapsift.said", part.replace(' ', "-"))), words).unwrap();
+}
+
 /// A directory that goes away with the test.
 pub struct Scratch(PathBuf);
 
