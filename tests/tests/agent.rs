@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::Column;
 use heapsift_tests::http::{Answer, exchange, get, get_as};
+use heapsift_tests::safety::holds;
 use heapsift_tests::{Dump, Program, Server, command, redis, tools};
 
 /// A redis-server under the allocator with a socket, profiled from here on.
@@ -124,20 +126,84 @@ fn pprof_and_scrapers_are_served() {
     drop(agent);
 }
 
+/// A process without profiling that waits and can be asked.
+fn waiting(scratch: &Scratch) -> Server {
+    let mut server = Program::new(tools::compile("c/steps.c", &[]))
+        .args(["alloc", "1", "stay"])
+        .env("XDG_RUNTIME_DIR", scratch.path())
+        .under("prof_control:true")
+        .serve();
+    let log = server.log_path();
+    server.wait_until(|| fs::read_to_string(&log).unwrap_or_default().contains("stay"));
+    server
+}
+
+#[test]
+fn the_agent_bears_those_who_dawdle_or_babble() {
+    let scratch = Scratch::new("dawdlers");
+    let server = waiting(&scratch);
+    let (mut agent, address) = agent(&[server.pid()], &[]);
+    let connect = || {
+        let stream = TcpStream::connect(&address).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket");
+        stream
+    };
+    // More than there are places: silent, in the middle of a head, in the middle of a body.
+    let post = "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\n";
+    let starts = ["".to_owned(), "GET /metr".to_owned(), format!("{post}Content-Length: 1000\r\n\r\n0x1")];
+    let slow: Vec<TcpStream> = (0..200)
+        .map(|number| {
+            let mut stream = connect();
+            stream.write_all(starts[number % starts.len()].as_bytes()).expect("room");
+            stream
+        })
+        .collect();
+    assert_eq!(get(&address, "/metrics").status, 200, "they are dropped after a while");
+    drop(slow);
+    let (long, many) = ("x".repeat(100_000), "X: y\r\n".repeat(2000));
+    for (what, request, status) in [
+        ("a long head", format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: {long}\r\n\r\n"), 431),
+        ("many headers", format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"), 431),
+        ("no HTTP", "\x16\x03\x01 hello\r\n\r\n".to_owned(), 400),
+        ("a gigabyte that never comes", format!("{post}Content-Length: 1000000000\r\n\r\n"), 413),
+        ("broken chunks", format!("{post}Transfer-Encoding: chunked\r\n\r\nzz\r\n"), 400),
+        ("a body that doesn't go on", format!("{post}Content-Length: 100\r\n\r\n0x1"), 408),
+    ] {
+        let mut stream = connect();
+        // It may hang up before it has heard all of it.
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = [0; 12];
+        match stream.read_exact(&mut answer) {
+            Ok(()) => assert_eq!(&answer[9..], status.to_string().as_bytes(), "{what}"),
+            // The connection was reset while it was still being written to: there is no answer to be had.
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{what}: {error}"),
+        }
+    }
+    // Bodies that are sent all the same are not taken for ever, whether their length was told or not.
+    let block = format!("100000\r\n{}\r\n", "x".repeat(1 << 20));
+    for head in ["Content-Length: 1000000000", "Transfer-Encoding: chunked"] {
+        let mut stream = connect();
+        stream.write_all(format!("{post}{head}\r\n\r\n").as_bytes()).expect("room");
+        let sent = (0..1000).take_while(|_| stream.write_all(block.as_bytes()).is_ok()).count();
+        assert!(sent < 1000, "all of a gigabyte was taken");
+    }
+    // All of those that ask at once are answered.
+    std::thread::scope(|scope| {
+        for _ in 0..1000 {
+            scope.spawn(|| assert_eq!(get(&address, "/metrics").status, 200));
+        }
+    });
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());
+    assert!(peak.expect("the kernel tells it") < 256 << 10, "{peak:?} KiB");
+    agent.expect_running();
+    holds("W4", &format!("200 dawdlers, 1000 at once, broken and endless requests: others are served, {} MiB", peak.unwrap_or(0) >> 10));
+}
+
 #[test]
 fn strangers_are_refused() {
     let scratch = Scratch::new("strangers");
-    let steps = || {
-        let mut server = Program::new(tools::compile("c/steps.c", &[]))
-            .args(["alloc", "1", "stay"])
-            .env("XDG_RUNTIME_DIR", scratch.path())
-            .under("prof_control:true")
-            .serve();
-        let log = server.log_path();
-        server.wait_until(|| fs::read_to_string(&log).unwrap_or_default().contains("stay"));
-        server
-    };
-    let (first, second) = (steps(), steps());
+    let (first, second) = (waiting(&scratch), waiting(&scratch));
     let (_agent, address) = agent(&[first.pid(), second.pid()], &[]);
     let port = address.rsplit(':').next().expect("a port");
     for (host, status) in [
@@ -175,6 +241,9 @@ fn strangers_are_refused() {
     let with = |line: &str| get_as(&address, "/metrics", "any.name", line).status;
     assert_eq!(with("Authorization: Bearer 0123456789abcdef\r\n"), 200);
     assert_eq!(with("Authorization: Bearer 0123456789abcdeg\r\n"), 401);
+    holds("W1", "other hosts and absolute addresses: 403");
+    holds("W2", "without the token, or with another: 401");
+    holds("W5", "refused without a token; loopback otherwise");
 }
 
 #[test]

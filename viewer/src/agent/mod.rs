@@ -71,10 +71,9 @@ impl Plan {
         }
         let guard = guard::Guard::new(self.token, self.listen)?;
         let agent = Arc::new(Agent { processes, guard });
-        listen::run(self.listen, WORKERS, async |listener, address| {
+        listen::run(self.listen, WORKERS, |address| {
             started(address);
-            let served = axum::serve(listener, routes(agent)).await;
-            served.map_err(|error| Error::Usage(format!("cannot serve: {error}")))
+            routes(agent)
         })
     }
 }
@@ -92,7 +91,7 @@ fn routes(agent: Arc<Agent>) -> Router {
         .route("/{pid}/debug/pprof/", get(pages::index))
         .route("/{pid}/debug/pprof/symbol", get(symbol_of).post(symbol_of))
         .route("/{pid}/debug/pprof/{name}", get(profile_of))
-        .layer(axum::extract::DefaultBodyLimit::max(names::REQUEST_BYTES))
+        .layer(axum::middleware::from_fn(names::whole))
         .layer(axum::middleware::from_fn_with_state(agent.clone(), guard::check))
         .with_state(agent)
 }

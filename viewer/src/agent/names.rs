@@ -2,18 +2,37 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::RawQuery;
-use axum::http::header;
+use axum::body::{Body, to_bytes};
+use axum::extract::{RawQuery, Request};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use pprof_export::schema;
 
 use super::profile::give_names;
-use super::{Process, aside};
+use super::{Process, aside, plain};
 use crate::error::Result;
 
-/// Most bytes of a request.
-pub const REQUEST_BYTES: usize = 16 << 20;
+/// Most bytes of a request's body: some 100 000 addresses.
+const BODY_BYTES: usize = 2 << 20;
+/// For all of it.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// Waits for a request's body before anything is done for it, within limits of length and time.
+pub async fn whole(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES as u64) {
+        return plain(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {BODY_BYTES} bytes\n"));
+    }
+    match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY_BYTES)).await {
+        Ok(Ok(bytes)) => next.run(Request::from_parts(head, Body::from(bytes))).await,
+        Ok(Err(_)) => plain(StatusCode::BAD_REQUEST, format!("the body is broken or longer than {BODY_BYTES} bytes\n")),
+        Err(_) => plain(StatusCode::REQUEST_TIMEOUT, "the body doesn't come\n".to_owned()),
+    }
+}
 
 /// Answers `0x1234+0x5678` by lines of an address and a name each. Without addresses it says that there are names to be had.
 pub async fn answer(process: Arc<Process>, RawQuery(query): RawQuery, body: String) -> Response {

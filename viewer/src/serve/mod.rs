@@ -1,13 +1,12 @@
 //! `serve`: the page of `report` over files, directories in which dumps come and go, and running processes.
 //!
 //! The page itself is always the same; it asks for the list ([`catalog`]) and for what is chosen in it ([`shelf`]), by
-//! numbers. [`guard`] says who may ask, [`http`] how much, [`answer`] what is answered.
+//! numbers. [`guard`] says who may ask, [`listen`] how much, [`answer`] what is answered.
 
 mod answer;
 mod cache;
 mod catalog;
 mod guard;
-mod http;
 mod live;
 mod query;
 mod shelf;
@@ -87,13 +86,12 @@ impl Plan {
         let count = shelf.catalog.scan();
         let is_chosen = self.token.is_some();
         let token = self.token.map_or_else(guard::random_word, Ok)?;
-        listen::run(self.listen, WORKERS, async |listener, address| {
+        listen::run(self.listen, WORKERS, |address| {
             let shown = if is_chosen { "…".to_owned() } else { query::encode(&token) };
             let served =
                 Served { shelf, guard: Guard::new(token, address), work: Arc::new(Semaphore::new(WORKERS)) };
             started(count, &format!("http://{address}/?token={shown}"));
-            http::serve(listener, routes(Arc::new(served))).await;
-            Ok(())
+            routes(Arc::new(served))
         })
     }
 }
