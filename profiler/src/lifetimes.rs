@@ -34,7 +34,8 @@ fn age_class(age_ns: u64) -> usize {
     AGES.iter().position(|&(bound, _)| age_ns < bound).unwrap_or(AGES.len() - 1)
 }
 
-/// The counters: 96 bytes for each bucket of which a block was freed, backed by memory as they are touched.
+/// The counters, backed by memory as they are touched: for each class of age and thread those of all buckets side by side,
+/// since the blocks of most programs are freed in few classes, and the memory of the others is never touched.
 #[derive(Debug)]
 pub struct Lifetimes {
     counters: AtomicPtr<AtomicU32>,
@@ -65,28 +66,29 @@ impl Lifetimes {
         }
     }
 
-    fn of(&self, bucket: BucketId) -> Option<&[AtomicU32; COUNTERS]> {
+    /// The counters of one class of all buckets.
+    fn class(&self, class: usize) -> Option<&[AtomicU32; BUCKETS_MAX]> {
         // Acquire: pairs with the Release in `prepare`.
         let start = self.counters.load(Ordering::Acquire);
-        let at = bucket.0 as usize;
-        if start.is_null() || at >= BUCKETS_MAX {
+        if start.is_null() || class >= COUNTERS {
             return None;
         }
         // SAFETY: inside of the mapping, which is never given back; zeros are values.
-        Some(unsafe { &*start.add(at * COUNTERS).cast() })
+        Some(unsafe { &*start.add(class * BUCKETS_MAX).cast() })
     }
 
     /// Counts a block of `bucket` that was freed at that age.
     pub fn freed(&self, bucket: BucketId, age_ns: u64, same_thread: bool) {
-        if let Some(counters) = self.of(bucket) {
-            counters[age_class(age_ns) * 2 + usize::from(same_thread)].fetch_add(1, Ordering::Relaxed);
+        let class = self.class(age_class(age_ns) * 2 + usize::from(same_thread));
+        if let Some(counter) = class.and_then(|counters| counters.get(bucket.0 as usize)) {
+            counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Forgets the counts of buckets up to number `end`.
     pub fn clear(&self, end: u32) {
-        for bucket in 0..end {
-            for counter in self.of(BucketId(bucket)).into_iter().flatten() {
+        for counters in (0..COUNTERS).filter_map(|class| self.class(class)) {
+            for counter in counters.iter().take(end as usize) {
                 // Not written where it is 0 already: that would only touch memory.
                 if counter.load(Ordering::Relaxed) != 0 {
                     counter.store(0, Ordering::Relaxed);
@@ -122,11 +124,12 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     let period = profiler.settings.interval.load(Ordering::Relaxed);
     let mut found: Vec<Row> = Vec::new();
     let origins = profiler.buckets.origins();
-    for bucket in (1..origins.count()).map(BucketId) {
-        for (counter, count) in profiler.lifetimes.of(bucket).into_iter().flatten().enumerate() {
+    for class in 0..COUNTERS {
+        let counters = profiler.lifetimes.class(class).into_iter().flatten();
+        for (bucket, count) in (0..origins.count()).zip(counters).skip(1) {
             let count = count.load(Ordering::Relaxed);
             if count > 0 {
-                push(&mut found, Row { stack: 0, bucket, counter: counter as u8, count })?;
+                push(&mut found, Row { stack: 0, bucket: BucketId(bucket), counter: class as u8, count })?;
             }
         }
     }
@@ -170,15 +173,21 @@ mod tests {
     fn counts_and_forgets() {
         static LIFETIMES: Lifetimes = Lifetimes::new();
         LIFETIMES.freed(BucketId(1), 5, true);
-        assert!(LIFETIMES.of(BucketId(1)).is_none());
+        assert!(LIFETIMES.class(0).is_none());
         LIFETIMES.prepare();
         for _ in 0..3 {
             LIFETIMES.freed(BucketId(7), 5, true);
         }
         LIFETIMES.freed(BucketId(7), u64::MAX, false);
-        let counts = || LIFETIMES.of(BucketId(7)).unwrap().each_ref().map(|counter| counter.load(Ordering::Relaxed));
-        assert_eq!((counts()[1], counts()[COUNTERS - 2], counts().iter().sum::<u32>()), (3, 1, 4));
+        LIFETIMES.freed(BucketId(BUCKETS_MAX as u32), 5, true);
+        let all = |bucket: usize| {
+            let count = |class| LIFETIMES.class(class).unwrap()[bucket].load(Ordering::Relaxed);
+            std::array::from_fn::<u32, COUNTERS, _>(count)
+        };
+        let counts = all(7);
+        assert_eq!((counts[1], counts[COUNTERS - 2], counts.iter().sum::<u32>()), (3, 1, 4));
+        assert_eq!([0, 6, 8, BUCKETS_MAX - 1].map(all), [[0; COUNTERS]; 4]);
         LIFETIMES.clear(8);
-        assert_eq!(counts(), [0; COUNTERS]);
+        assert_eq!(all(7), [0; COUNTERS]);
     }
 }

@@ -3,6 +3,7 @@
  *   small KIB    allocates that much in blocks of 1 KiB and keeps it
  *   churn KIB    allocates and frees that much in blocks of 1 KiB
  *   stacks N     allocates and keeps one block of 64 bytes from each of N different stacks
+ *   passing N    as stacks, but each block is freed before the next is allocated
  *   free         frees all that is kept
  *   sleep MS     sleeps, also through signals
  *   kill NUMBER  sends itself a signal
@@ -141,6 +142,12 @@ int main(int argc, char **argv)
         } else if (!strcmp(step, "stacks")) {
             for (long n = 1; n <= value; n++)
                 left((unsigned)n);
+            i++;
+        } else if (!strcmp(step, "passing")) {
+            for (long n = 1; n <= value; n++) {
+                left((unsigned)n);
+                free(kept[--kept_count]);
+            }
             i++;
         } else if (!strcmp(step, "free")) {
             while (kept_count)
