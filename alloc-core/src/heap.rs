@@ -303,7 +303,7 @@ impl<O: Observer> Heap<O> {
     unsafe fn deallocate_inner<const TWICE: bool>(&'static self, ptr: *mut u8, slow: impl Fn(*mut u8)) {
         let thread = tls::thread();
         // SAFETY: the slot always holds a live state; the map has a byte for every address of user space (or, with the
-        // shift of an absent map, one byte for all). A positive byte is a class.
+        // shift of an absent map, two bytes for all). A positive byte is a class.
         unsafe {
             let class = sys::load_byte((*thread).map, ptr.addr() >> ((*thread).map_shift & 63));
             if class <= 0 {

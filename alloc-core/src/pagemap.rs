@@ -6,7 +6,7 @@
 //! is in that slab. A large block has its byte at its first page ([`large_byte`]), always with the flag, so that its frees
 //! take a path that clears the byte while the block is in a thread's cache: a second free finds that. 0 is everything
 //! else: no block starts there that the fast path knows.
-//! Where the reservation fails (`ulimit -v`, strict overcommit) the array is one zero byte and the shift is 63: every
+//! Where the reservation fails (`ulimit -v`, strict overcommit) the array is two zero bytes and the shift is 63: every
 //! lookup finds 0, and the slow path asks the tree.
 //!
 //! The tree has a root of 2^17 entries for 1 GiB each, and leaves with a descriptor pointer for each page.
@@ -38,11 +38,16 @@ pub fn large_byte(class: usize, sampled: bool) -> u8 {
     }
 }
 
-/// The shift that sends every address to the one byte of an absent array.
+/// The shift that sends every address to one of the two bytes of an absent array.
 pub const NO_MAP_SHIFT: usize = 63;
 
-/// The byte that stands in for an absent array.
-pub static NO_MAP: AtomicI8 = AtomicI8::new(0);
+/// The bytes that stand in for an absent array: one for addresses that programs can have, one for those of the kernel.
+pub static NO_MAP: [AtomicI8; 2] = [const { AtomicI8::new(0) }; 2];
+
+/// The first of them.
+pub const fn no_map() -> *const AtomicI8 {
+    (&raw const NO_MAP).cast()
+}
 
 type Leaf = [AtomicPtr<Extent>; LEAF_LEN];
 type Root = [AtomicPtr<Leaf>; ROOT_LEN];
@@ -86,7 +91,7 @@ impl PageMap {
     /// A map that knows no page; [`PageMap::boot`] makes it usable.
     pub const fn new() -> Self {
         PageMap {
-            flat: AtomicPtr::new((&raw const NO_MAP).cast_mut()),
+            flat: AtomicPtr::new(no_map().cast_mut()),
             shift: AtomicUsize::new(NO_MAP_SHIFT),
             root: AtomicPtr::new(null_mut()),
             leaves: AtomicUsize::new(0),

@@ -21,7 +21,7 @@ use crate::conf::Options;
 use crate::events::Events;
 use crate::limits::{Limits, OwnLimits};
 use crate::observer::ThreadSlot;
-use crate::pagemap::{NO_MAP, NO_MAP_SHIFT};
+use crate::pagemap::{NO_MAP_SHIFT, no_map};
 use crate::size::{self, NBINS, NCLASSES, SIZES_CONST};
 use crate::wrong::{Kind as Fault, Wrong};
 
@@ -178,7 +178,7 @@ const fn only_first(slot: *mut *mut u8) -> [*mut *mut u8; CLASSES] {
 const fn shared(kind: Kind) -> SharedThread {
     let none = (&raw const NO_SLOT).cast_mut().cast::<*mut u8>();
     SharedThread(UnsafeCell::new(Thread {
-        map: &raw const NO_MAP,
+        map: no_map(),
         map_shift: NO_MAP_SHIFT,
         marks: core::ptr::null(),
         countdown: 0,
@@ -482,7 +482,7 @@ impl Thread {
 
     /// Has all frees take the slow path.
     pub(crate) fn no_fast_frees(&mut self) {
-        (self.map, self.map_shift) = (&raw const NO_MAP, NO_MAP_SHIFT);
+        (self.map, self.map_shift) = (no_map(), NO_MAP_SHIFT);
     }
 
     /// Blocks in the cache of `class`.

@@ -103,6 +103,10 @@ int main(int argc, char **argv)
         free(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     } else if (!strcmp(kind, "small-number")) {
         free(hidden((void *)(uintptr_t)0x10));
+    } else if (!strcmp(kind, "beyond")) {
+        free(hidden((void *)(uintptr_t)0x800000001000));
+    } else if (!strcmp(kind, "kernel")) {
+        free(hidden((void *)(uintptr_t)-4096));
     } else if (!strcmp(kind, "sized")) {
         free_sized(block, size * 3);
     } else if (!strcmp(kind, "sized-and-aligned")) {

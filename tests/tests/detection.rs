@@ -98,6 +98,17 @@ fn what_is_no_block_of_the_heap_is_not_taken() {
     }
 }
 
+/// The fast path reads the page map's byte for the address, and there is none for what no program can have: the call itself
+/// faults or, where something else is mapped in that place, the address is found out when it leaves the cache.
+#[test]
+fn an_address_that_no_program_can_have_ends_the_process() {
+    for kind in ["beyond", "kernel"] {
+        let ended = wrong(kind, SMALL, "");
+        let is_told = ended.status == ABORTED && ended.complaints().contains("which is not a block in use of this heap");
+        assert!(is_told || ended.status == 128 + libc::SIGSEGV, "{kind}: status {}, {}", ended.status, ended.complaints());
+    }
+}
+
 #[test]
 fn an_address_inside_of_a_block_is_not_taken() {
     // An unaligned one is noticed before the next request of that size gets it, others when the cache is emptied.
@@ -143,6 +154,9 @@ fn the_checked_mode_takes_nothing_wrong() {
             expect("write-after-free", size, conf, Later, "write after free at 0x");
             expect("write-after-free", size, conf, Later, &format!("in a free block of {size} bytes at 0x"));
         }
+    }
+    for kind in ["beyond", "kernel"] {
+        expect(kind, SMALL, CHECKED, AtOnce, "which is not a block in use of this heap");
     }
     for kind in ["unaligned", "inside"] {
         expect(kind, SMALL, CHECKED, AtOnce, "which is inside of a block of 64 bytes at 0x");
