@@ -2,7 +2,8 @@
 //!
 //! Each test of a row says what it measured, for this allocator and, where that makes sense, for the same scenario on the
 //! C library's and on Debian's jemalloc. All that a build's tests have said is in `safety-table.md` of the target directory,
-//! written anew by whoever says something.
+//! written anew by whoever says something, and at the end of `tests/run`. Tests of other crates leave what they say in the same
+//! form beside it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -111,6 +112,16 @@ pub fn told(row: &str, part: &str, who: Who, measured: &str, holds: bool) {
     }
     println!("{row} {part}, {}: {measured}", who.name());
     assert!(holds || who != Who::Heapsift, "{row} {part}: {measured}");
+}
+
+/// Writes the table anew from what has been said, by tests of other crates too; what it is now.
+pub fn write_table() -> String {
+    let directory = target_directory().join("safety");
+    fs::create_dir_all(&directory).expect("the target directory can be written");
+    let _guard = Lock::acquire(&directory.join("lock"));
+    let table = table(&directory);
+    fs::write(target_directory().join("safety-table.md"), &table).expect("the target directory can be written");
+    table
 }
 
 /// As [`told`] for what has no peers and no parts: the test has come to its end.

@@ -124,6 +124,15 @@ fn scenarios_have_tests() {
     }
 }
 
+/// Run once more when all others have ended: then all that they have said is in it.
+#[test]
+fn the_table_of_scenarios_is_written() {
+    let table = heapsift_tests::safety::write_table();
+    for row in heapsift_tests::safety::rows() {
+        assert!(table.lines().any(|line| line.starts_with(&format!("| {} | ", row.id))), "{} is not in\n{table}", row.id);
+    }
+}
+
 #[test]
 fn links_lead_somewhere() {
     let mut documents: Vec<PathBuf> = vec![repository(), repository().join("docs")];

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use heapsift_tests::artifacts::{Scratch, repository};
+use heapsift_tests::safety::holds;
 use heapsift_tests::{Program, tools};
 
 /// Runs `c/report.c` and has `python/report.py` look at what it wrote.
@@ -38,6 +39,7 @@ fn json_has_every_key_and_its_numbers_fit() {
     ] {
         check(&python, "json", part, conf);
     }
+    holds("S1", "statistics of 5 configurations, printed under load: nothing negative, the parts fit");
 }
 
 #[test]

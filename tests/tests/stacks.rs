@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::{Column, final_dump, only};
+use heapsift_tests::safety::holds;
 use heapsift_tests::tools::Linkage;
 use heapsift_tests::{Dump, Program, by_length, tools};
 
@@ -30,6 +31,7 @@ fn libraries_come_and_go_under_samples() {
     let program = tools::compile("c/reload.c", &["-pthread", "-ldl"]);
     let one = tools::compile("c/plugin.c", &["-shared", "-fPIC", "-DNAME=plugin_one", "-DPAD=1"]);
     let two = tools::compile("c/plugin.c", &["-shared", "-fPIC", "-DNAME=plugin_two", "-DPAD=9"]);
+    let mut all = 0;
     // Binding all at once or on demand: the loader's locks are taken at other moments.
     for bind_now in [None, Some("1")] {
         let scratch = Scratch::new("reload");
@@ -46,6 +48,7 @@ fn libraries_come_and_go_under_samples() {
         let ended = run.under(final_dump(scratch.path(), "prof_sample:4KiB,prof_interval_ms:500")).run().expect_success();
         let rounds: u64 = ended.text().trim().parse().expect("a number of rounds");
         assert!(rounds > 50, "{rounds} rounds");
+        all += rounds;
         assert_eq!(ended.complaints(), "");
         // What stayed loaded has its name, and what was allocated in it is all there.
         let dump = Dump::symbolized(&only(scratch.path(), 'f'), &scratch.join("named.pb.gz"));
@@ -63,6 +66,7 @@ fn libraries_come_and_go_under_samples() {
             }
         }
     }
+    holds("P1", &format!("{all} rounds: no crash, no hang; what stayed loaded is named"));
 }
 
 #[test]

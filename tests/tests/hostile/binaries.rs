@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use heapsift_tests::artifacts::Scratch;
+use heapsift_tests::safety::holds;
 use heapsift_tests::{Dump, by_length, tools};
 
 use crate::dwarf::{
@@ -307,4 +308,5 @@ fn hostile_binaries() {
     let dwarf = kinds().unit(&everything().raw(&function(2, b"healthy\0", 0x1000, 0x1000).0).raw(&[0, 0]).0);
     std::fs::write(&healthy, dwarf.file()).expect("a scratch file");
     each(&cases.0, |case| check(case, scratch.path(), &healthy));
+    holds("E1", &format!("{} hostile binaries: all within the limits, the other one named beside each", cases.0.len()));
 }

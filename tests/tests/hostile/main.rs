@@ -17,6 +17,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use heapsift_tests::artifacts::Scratch;
+use heapsift_tests::safety::holds;
 use heapsift_tests::{Ended, Program, by_length, command};
 
 /// What a command may take: 2 s of a processor of its own, which the long form gives it. In the short form other tests
@@ -184,4 +185,6 @@ fn hostile_profiles() {
     assert!(cases.len() >= 300, "{}", cases.len());
     let scratch = Scratch::new("hostile");
     each(&cases, |case| check(case, scratch.path()));
+    let text = format!("{} hostile files: all within the limits, each that is refused with its place and field", cases.len());
+    ["B1", "B2"].iter().for_each(|row| holds(row, &text));
 }

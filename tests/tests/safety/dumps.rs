@@ -10,7 +10,7 @@ use heapsift_tests::dump::{Column, dumps};
 use heapsift_tests::safety::{Who, holds, told};
 use heapsift_tests::{Dump, Ended, Program, by_length, is_long, library, tools};
 
-use crate::strace;
+use crate::{peers, strace};
 
 /// A dump of some 25 KiB, in several writes.
 const WORDS: [&str; 6] = ["stacks", "2000", "mark", "dump", "target.heap.pb.gz", "mark"];
@@ -94,6 +94,7 @@ fn d1_killed_at_every_call_of_a_dump() {
             calls.len()
         ),
     );
+    peers::killed(&strace);
 }
 
 /// Runs the steps with a fault at a call of the dump. The program goes on and the file is whole; what it said.
@@ -231,8 +232,8 @@ fn d3_a_limit_on_the_size_of_files() {
         assert_eq!(names(scratch.path()).1, Vec::<String>::new());
         tried += 1;
     }
-    // jemalloc's own dumps are another format: what counts is that the program lives. Its Debian build has no profiler.
     holds("D3", &format!("{tried} limits from 0 bytes on: EFBIG, no SIGXFSZ, the file before it intact"));
+    peers::limited();
 }
 
 /// What a dump says, without the moment and the addresses.
@@ -381,6 +382,7 @@ fn d8_targets_that_are_no_files() {
     assert_eq!(fs::read_dir(at("directory")).expect("there").count(), 0);
     assert_eq!(fs::read_dir(scratch.path()).expect("there").count(), 7, "nothing was left behind");
     holds("D8", &format!("{} kinds of targets refused, none touched; none waits", targets.len()));
+    peers::linked();
 }
 
 /// Somebody swaps the target for a link, and its directory for another, while dumps are written.

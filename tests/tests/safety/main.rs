@@ -6,6 +6,7 @@ mod configuration;
 mod dumps;
 mod forks;
 mod memory;
+mod peers;
 mod profiles;
 mod signals;
 mod soak;
