@@ -141,8 +141,10 @@ fn compressed(cases: &mut Cases) {
 
 fn debug_information(cases: &mut Cases) {
     let named = |entries: Message| kinds().unit(&everything().raw(&entries.0).raw(&[0, 0]).0);
-    cases.add_saying("nested-calls", 200, "nested too deeply", move || {
-        named(function(2, b"deep\0", ALL.0, ALL.1).raw(&[7; 2_000_000])).file()
+    cases.add("nested-calls", move || named(function(2, b"deep\0", ALL.0, ALL.1).raw(&[7; 2_000_000])).file());
+    cases.add_saying("nested-calls-with-code", 2000, "asks for too much work", move || {
+        let one = function(3, &0u32.to_le_bytes(), ALL.0, ALL.1).0;
+        named(function(2, b"deep\0", ALL.0, ALL.1).raw(&one.repeat(50_000))).file()
     });
     cases.add("nested-functions", move || {
         let one = function(2, b"f\0", ALL.0, ALL.1).0;
@@ -191,9 +193,20 @@ fn debug_information(cases: &mut Cases) {
     };
     cases.add_saying("units-that-know-nothing", 2000, "", move || empty_units(20_000).file());
     cases.add("units", move || empty_units(150_000).file());
-    cases.add_saying("abbreviations", 200, "asks for too much work", || {
-        let many = (100..60_000).fold(kinds(), |dwarf, code| dwarf.abbreviation(code, SUBPROGRAM, false, &[(NAME, STRING)]));
-        (0..5000).fold(many, |dwarf, _| dwarf.unit(&everything().raw(&[0]).0)).file()
+    let many_kinds = || {
+        let kind = |dwarf: Dwarf, code| dwarf.abbreviation(code, SUBPROGRAM, false, &[(NAME, STRING)]);
+        let many = (100..60_000).fold(kinds(), kind);
+        (0..5000).fold(many, |dwarf, _| dwarf.unit(&everything().raw(&[0]).0))
+    };
+    cases.add("shared-abbreviations", move || many_kinds().file());
+    // Each unit's begin one later than those of the unit before.
+    cases.add_saying("abbreviations", 200, "asks for too much work", move || {
+        let mut dwarf = many_kinds();
+        let (unit, first) = (dwarf.info.0.len() / 5000, kinds().abbreviations.0.len() + 28 * 7);
+        for n in 0..5000 {
+            patch(&mut dwarf.info.0, n * unit + 6, 4, (first + 8 * n) as u64);
+        }
+        dwarf.file()
     });
     cases.add_saying("text-without-end", 20_000, "", || {
         let mut dwarf = kinds();
@@ -203,7 +216,18 @@ fn debug_information(cases: &mut Cases) {
         dwarf.strings = vec![b'a'; 16 << 20];
         dwarf.unit(&functions.raw(&[0]).0).file()
     });
-    cases.add_saying("long-names", 5000, "names are too long", || {
+    cases.add_saying("long-names", 2000, "names are too long", || {
+        let functions = (0..2000u64).fold(everything(), |entries, n| {
+            entries.raw(&function(9, &(n as u32).to_le_bytes(), 0x1000 + n, 1).0).raw(&[0])
+        });
+        let mut dwarf = kinds();
+        // Repeated, but not so that the result looks like a bomb to whoever reads it.
+        let letters = (0..20_000u64).map(|n| b'a' + (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as u8);
+        let letters: Vec<u8> = letters.collect();
+        dwarf.strings = [letters.repeat(3), vec![0]].concat();
+        dwarf.unit(&functions.raw(&[0]).0).file()
+    });
+    cases.add_saying("long-names-of-calls", 5000, "", || {
         let calls = (0..200u64).fold(everything().raw(&function(9, &[0; 4], ALL.0, ALL.1).0), |entries, n| {
             entries.raw(&function(3, &(n as u32).to_le_bytes(), ALL.0, ALL.1).0)
         });
@@ -242,6 +266,40 @@ fn debug_information(cases: &mut Cases) {
     cases.add_saying("hole", 200, "", Vec::new);
     cases.add_saying("pipe", 200, "", Vec::new);
     cases.add_saying("directory", 200, "", Vec::new);
+}
+
+/// Units whose other halves are elsewhere, or in the file itself.
+fn halves(cases: &mut Cases) {
+    let skeleton = |name: &str, id: u64| {
+        let start = Message::default().varint(10).raw(name.as_bytes()).raw(&[0]).raw(&id.to_le_bytes());
+        start.raw(&ALL.0.to_le_bytes()).raw(&ALL.1.to_le_bytes()).0
+    };
+    let elf = |dwarf: Dwarf| dwarf.elf().section(".debug_addr", vec![0; 16]);
+    cases.add("halves-that-are-missing", move || {
+        elf((0..20_000).fold(kinds(), |dwarf, n| dwarf.unit(&skeleton(&format!("{n}.dwo"), n)))).file()
+    });
+    cases.add_saying("halves-elsewhere", 200, "is split, and there is no ", move || {
+        let names = ["/dev/zero", "/etc/passwd", "/proc/self/mem", "../../../x", ".", "", "/", "a/../../b"];
+        elf(names.iter().zip(0..).fold(kinds(), |dwarf, (name, n)| dwarf.unit(&skeleton(name, n)))).file()
+    });
+    // The file is its own other half.
+    let with_half = move |entries: &Message, cut: usize| {
+        let half = Message::default().varint(11).raw(&7u64.to_le_bytes()).raw(&entries.0).raw(&[0, 0]);
+        let mut half = Dwarf::default().unit(&half.0).info.0;
+        half.truncate(half.len() - cut);
+        elf(kinds().unit(&skeleton("case", 7)))
+            .section(".debug_abbrev.dwo", kinds().abbreviations.raw(&[0]).0)
+            .section(".debug_info.dwo", half)
+            .section(".debug_str.dwo", b"deep\0".to_vec())
+            .file()
+    };
+    cases.add_saying("half-nested", 2000, "asks for too much work", move || {
+        let call = function(3, &0u32.to_le_bytes(), ALL.0, ALL.1).0;
+        with_half(&function(2, b"deep\0", ALL.0, ALL.1).raw(&call.repeat(50_000)), 0)
+    });
+    for cut in [1, 2, 20, 30] {
+        cases.add(&format!("half-cut-{cut}"), move || with_half(&function(2, b"cut\0", ALL.0, ALL.1), cut));
+    }
 }
 
 /// A profile with frames in the hostile binary, and one in a binary that is in order.
@@ -303,6 +361,7 @@ fn hostile_binaries() {
     headers(&mut cases);
     compressed(&mut cases);
     debug_information(&mut cases);
+    halves(&mut cases);
     let scratch = Scratch::new("binaries");
     let healthy = scratch.join("healthy");
     let dwarf = kinds().unit(&everything().raw(&function(2, b"healthy\0", 0x1000, 0x1000).0).raw(&[0, 0]).0);

@@ -14,6 +14,8 @@ pub const HIGH: u64 = 0x12;
 pub const ORIGIN: u64 = 0x31;
 pub const SPECIFICATION: u64 = 0x47;
 pub const RANGES: u64 = 0x55;
+pub const DWO_NAME: u64 = 0x2130;
+pub const DWO_ID: u64 = 0x2131;
 
 pub const ADDRESS: u64 = 0x01;
 pub const DATA8: u64 = 0x07;
@@ -78,7 +80,8 @@ pub fn everything() -> Message {
 
 /// Sections with the kinds that [`everything`] and the cases use: 1 a unit with addresses; 2 a function with name and
 /// addresses; 3 an inlined call with name and addresses; 4 a function that refers to another; 5 a function with ranges; 6 a
-/// unit with lines; 7 nested calls without anything; 8 a call that refers to a function.
+/// unit with lines; 7 nested calls without anything; 8 a call that refers to a function; 9 a
+/// function with a name apart; 10 a unit whose other half is elsewhere, with name, id and addresses; 11 such a half.
 pub fn kinds() -> Dwarf {
     Dwarf::default()
         .abbreviation(1, COMPILE_UNIT, true, &[(LOW, ADDRESS), (HIGH, DATA8)])
@@ -90,6 +93,8 @@ pub fn kinds() -> Dwarf {
         .abbreviation(7, INLINED, true, &[])
         .abbreviation(8, SUBPROGRAM, false, &[(SPECIFICATION, IN_UNIT), (LOW, ADDRESS), (HIGH, DATA8)])
         .abbreviation(9, SUBPROGRAM, true, &[(NAME, STRING_AT), (LOW, ADDRESS), (HIGH, DATA8)])
+        .abbreviation(10, COMPILE_UNIT, false, &[(DWO_NAME, STRING), (DWO_ID, DATA8), (LOW, ADDRESS), (HIGH, DATA8)])
+        .abbreviation(11, COMPILE_UNIT, true, &[(DWO_ID, DATA8)])
 }
 
 /// A function of this kind with its addresses; what names it goes between.

@@ -112,7 +112,7 @@ fn difference(earlier: Input, later: Input, seconds: u64) -> Result<schema::Prof
 /// Looks names up, where the process is.
 pub fn give_names(process: &Process, profile: &mut schema::Profile) {
     let search = find::root_elsewhere(process.pid).into_iter().collect();
-    symbolize::symbolize(profile, &symbolize::Options { search, force: false });
+    symbolize::symbolize(profile, &symbolize::Options { search, ..symbolize::Options::default() });
 }
 
 impl Process {

@@ -9,6 +9,7 @@ use super::{args, tell};
 use crate::error::{Error, Result};
 use crate::input::{self, Input, Merge};
 use crate::model::{BaseUse, Columns, Filters, Profile, TagFilter};
+use crate::symbolize::debuginfod::Servers;
 use crate::{run, symbolize};
 
 /// A profile ready for a report.
@@ -206,7 +207,11 @@ pub fn names(input: &mut Input, names: &args::Names, root: Option<PathBuf>) -> O
         return None;
     }
     let search = names.search.iter().cloned().chain(root).collect();
-    let options = symbolize::Options { search, force: false };
+    let servers = match Servers::new(&names.debuginfod) {
+        Ok(servers) => servers,
+        Err(reason) => return Some(format!("--debuginfod: {reason}")),
+    };
+    let options = symbolize::Options { search, servers, force: false };
     let report = symbolize::symbolize(&mut input.message, &options);
     report.is_incomplete().then(|| report.to_string())
 }

@@ -43,7 +43,7 @@ pub fn normalise(command: &clap::Command, words: Vec<OsString>) -> Vec<OsString>
 
 /// Whether the word before was an option of `run` whose value comes next.
 fn takes_value(before: Option<&OsString>) -> bool {
-    let known = ["-o", "--out", "--sample", "--lib", "--symbolize", "--search"];
+    let known = ["-o", "--out", "--sample", "--lib", "--symbolize", "--search", "--debuginfod"];
     before.is_some_and(|word| known.iter().any(|option| word == option))
 }
 

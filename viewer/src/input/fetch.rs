@@ -54,17 +54,31 @@ pub fn check(url: &str) -> Result<(), String> {
 /// One line: the address is unusable, the server is not there or answers something else than success.
 pub fn get(url: &str) -> Result<impl Read + use<>, String> {
     let (url, seconds) = complete(url)?;
+    ask(&url, ANSWER + Duration::from_secs(seconds.min(86_400)), None)
+}
+
+/// Asks for a file that a server may have to look for, and that must come within this time.
+///
+/// # Errors
+/// One line: the address is unusable, the server is not there or answers something else than success.
+pub fn get_file(url: &str, patience: Duration) -> Result<impl Read + use<>, String> {
+    let (url, _) = complete(url)?;
+    ask(&url, ANSWER, Some(patience))
+}
+
+fn ask(url: &str, answer: Duration, body: Option<Duration>) -> Result<impl Read + use<>, String> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .proxy(None)
         .max_redirects(3)
         .timeout_connect(Some(PATIENCE))
         .timeout_send_request(Some(PATIENCE))
-        .timeout_recv_response(Some(ANSWER + Duration::from_secs(seconds.min(86_400))))
+        .timeout_recv_response(Some(answer))
+        .timeout_recv_body(body)
         .user_agent(concat!("heapsift/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
         .build()
         .into();
-    let mut response = agent.get(&url).call().map_err(|error| format!("cannot fetch: {error}"))?;
+    let mut response = agent.get(url).call().map_err(|error| format!("cannot fetch: {error}"))?;
     let status = response.status();
     if !status.is_success() {
         // Servers of profiles say in the body what is wrong.

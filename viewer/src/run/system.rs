@@ -1,5 +1,5 @@
 //! The system calls behind `run`: start a program that knows its own pid, pass signals on to it, end
-//! as it ended. The crate's only unsafe code.
+//! as it ended. The crate's only unsafe code beside a piece of advice in `symbolize/pieces.rs`.
 //!
 //! # Safety
 //! Everything here is libc on plain values. [`start`] forks and lets the child allocate before it

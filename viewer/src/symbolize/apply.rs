@@ -1,7 +1,6 @@
 //! Frames into a profile's tables: strings and functions once each, flags where they are true.
 
-use std::collections::{HashMap, HashSet};
-
+use hashbrown::{HashMap, HashSet};
 use pprof_export::schema::{Function, Line, Profile};
 
 use super::demangle::demangle;
@@ -16,6 +15,8 @@ pub struct Writer<'a> {
     next_function: u64,
     /// What mangled names became.
     demangled: HashMap<String, i64>,
+    /// By where the texts of frames stand, which stay there while they are kept here: long names are looked at once.
+    by_place: HashMap<(usize, usize), (u64, Frame)>,
 }
 
 impl<'a> Writer<'a> {
@@ -35,7 +36,7 @@ impl<'a> Writer<'a> {
             functions.entry(key).or_insert(function.id);
             next_function = next_function.max(function.id.saturating_add(1));
         }
-        Self { profile, strings, functions, next_function, demangled: HashMap::new() }
+        Self { profile, strings, functions, next_function, demangled: HashMap::new(), by_place: HashMap::new() }
     }
 
     /// Gives a location its frames, innermost first.
@@ -50,12 +51,22 @@ impl<'a> Writer<'a> {
     }
 
     fn function(&mut self, frame: &Frame) -> u64 {
+        let place = (frame.function.as_ptr().addr(), frame.file.as_ptr().addr());
+        if let Some(&(id, _)) = self.by_place.get(&place) {
+            return id;
+        }
+        let id = self.new_function(frame);
+        self.by_place.insert(place, (id, frame.clone()));
+        id
+    }
+
+    fn new_function(&mut self, frame: &Frame) -> u64 {
         let system_name = self.string(&frame.function);
-        let name = match self.demangled.get(&frame.function) {
+        let name = match self.demangled.get(&*frame.function) {
             Some(&name) => name,
             None => {
                 let name = self.string(&demangle(&frame.function));
-                self.demangled.insert(frame.function.clone(), name);
+                self.demangled.insert(frame.function.to_string(), name);
                 name
             }
         };

@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 /// Larger files are refused.
-const MAX_FILE: u64 = 4 << 30;
+pub const MAX_FILE: u64 = 4 << 30;
 /// Bytes of holes that a file may have; more only beside contents.
 const HOLES: u64 = 64 << 20;
 /// Where distributions install debug files.

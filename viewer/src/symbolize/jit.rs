@@ -153,18 +153,18 @@ fn frame(name: &[u8]) -> Frame {
         });
         return match place {
             Some((function, file, line, column)) => {
-                Frame { function: format!("JS:{function}"), file: file.to_owned(), line, column }
+                Frame { function: format!("JS:{function}").into(), file: file.into(), line, column }
             }
-            None => Frame { function: format!("JS:{rest}"), ..Frame::default() },
+            None => Frame { function: format!("JS:{rest}").into(), ..Frame::default() },
         };
     }
     let python =
         name.strip_prefix("py::").and_then(|rest| rest.rsplit_once(':')).filter(|(_, file)| file.contains('/'));
     match python {
         Some((function, file)) => {
-            Frame { function: format!("py::{function}"), file: file.to_owned(), ..Frame::default() }
+            Frame { function: format!("py::{function}").into(), file: file.into(), ..Frame::default() }
         }
-        None => Frame { function: name.to_owned(), ..Frame::default() },
+        None => Frame { function: name.into(), ..Frame::default() },
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
     fn named(text: &[u8], addresses: &[u64]) -> Vec<(usize, String)> {
         let queries: Vec<(usize, u64)> = addresses.iter().copied().enumerate().collect();
         let mut found: Vec<_> =
-            look_up(text, &queries).into_iter().map(|(at, frame)| (at, frame.function)).collect();
+            look_up(text, &queries).into_iter().map(|(at, frame)| (at, frame.function.to_string())).collect();
         found.sort();
         found
     }
@@ -210,8 +210,8 @@ mod tests {
     fn places_are_told_apart_from_names() {
         let frame = |name: &str| frame(name.as_bytes());
         let place = |function: &str, file: &str, line, column| Frame {
-            function: function.to_owned(),
-            file: file.to_owned(),
+            function: function.into(),
+            file: file.into(),
             line,
             column,
         };

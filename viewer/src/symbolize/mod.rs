@@ -3,15 +3,21 @@
 //! Each module is looked for where its mapping says, in the user's directories, and by build id where
 //! distributions put debug files; a file with another build id is refused and named in the [`Report`].
 //! Code in no file is looked up in the perf map that the dump notes ([`jit`]).
-//! Nothing is executed and nothing is fetched. Modules are read in parallel, each on its own thread,
+//! Nothing is executed, and nothing is fetched but from servers that the user names. Modules are read in parallel, each on its own thread,
 //! where a panic over broken debug information costs that module its names and nothing else.
 
 mod apply;
+mod batch;
+pub mod debuginfod;
 mod demangle;
 mod find;
 mod jit;
 mod meter;
 mod module;
+mod pieces;
+mod sections;
+mod split;
+mod symbols;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +35,7 @@ use std::thread;
 
 use pprof_export::schema::Profile;
 
+use debuginfod::Servers;
 use find::Wanted;
 use module::{Answer, Query};
 
@@ -40,6 +47,8 @@ const STACK: usize = 64 << 20;
 pub struct Options {
     /// Directories to look for binaries and debug files in, before the usual ones.
     pub search: Vec<PathBuf>,
+    /// Servers to ask for debug files that are not at hand.
+    pub servers: Servers,
     /// Name locations again that have names.
     pub force: bool,
 }
@@ -126,7 +135,7 @@ impl fmt::Display for Report {
 pub fn symbolize(profile: &mut Profile, options: &Options) -> Report {
     let Plan { jobs, anonymous } = plan(profile, options);
     let mut report = Report { anonymous: anonymous.len(), ..Report::default() };
-    let answers = run(&jobs, &options.search);
+    let answers = run(&jobs, options);
     let compiled = match jit::noted(profile) {
         Some(pid) if !anonymous.is_empty() => jit::answer(pid, &anonymous, &options.search),
         _ => jit::Answer::default(),
@@ -153,7 +162,7 @@ pub fn symbolize(profile: &mut Profile, options: &Options) -> Report {
         }
     }
     if lists_all_files {
-        let nameless = module::Frame { function: ANONYMOUS.to_owned(), ..module::Frame::default() };
+        let nameless = module::Frame { function: ANONYMOUS.into(), ..module::Frame::default() };
         anonymous.iter().for_each(|&(location, _)| writer.set(location, std::slice::from_ref(&nameless)));
     }
     for (location, frame) in &compiled.frames {
@@ -216,15 +225,18 @@ fn plan(profile: &Profile, options: &Options) -> Plan {
 }
 
 /// Answers all jobs, as many at once as there are processors.
-fn run(jobs: &[Job], search: &[PathBuf]) -> Vec<Answer> {
+fn run(jobs: &[Job], options: &Options) -> Vec<Answer> {
     let next = AtomicUsize::new(0);
+    // Where there are fewer modules than processors, each has several.
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = processors.div_ceil(jobs.len().max(1));
     let answers: Vec<OnceLock<Answer>> = jobs.iter().map(|_| OnceLock::new()).collect();
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some((wanted, queries)) = jobs.get(index) else { break };
             let answer = if wanted.is_file() {
-                catch_unwind(AssertUnwindSafe(|| module::answer(wanted, queries, search)))
+                catch_unwind(AssertUnwindSafe(|| module::answer(wanted, queries, options, share)))
                     .unwrap_or_else(|_| failed("reading its debug information failed"))
             } else {
                 failed("not a file")
@@ -232,7 +244,7 @@ fn run(jobs: &[Job], search: &[PathBuf]) -> Vec<Answer> {
             let _ = answers[index].set(answer);
         }
     };
-    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(jobs.len());
+    let workers = processors.min(jobs.len());
     thread::scope(|scope| {
         for _ in 0..workers {
             // Where no thread can be had, the others do its work.

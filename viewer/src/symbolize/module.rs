@@ -5,22 +5,29 @@
 //! [`meter`](super::meter), and a panic in those is caught by the caller.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use addr2line::{LookupContinuation, LookupResult};
 use gimli::RunTimeEndian;
+use hashbrown::{HashMap, HashSet};
 use object::read::elf::{FileHeader, ProgramHeader};
-use object::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef, SymbolKind};
+use object::Object;
 
-use super::demangle::{cut, demangle};
+use super::Options;
+use super::batch::{self, Found};
+use super::demangle::cut;
 use super::find::{self, Wanted};
-use super::meter::{Bounded, Meter, Metered};
+use super::meter::{Budget, Meter, Metered};
+use super::pieces::Pieces;
+use super::sections::{Sections, length_of, sections};
+use super::split::{self, Files, Packed, Split};
+use super::symbols::Symbols;
 
 /// Inlined frames of one address that are kept.
-const MAX_INLINED: usize = 256;
-/// Bytes of sections that were compressed in the file, together; and so many more for each byte of the file.
-const MAX_INFLATED: u64 = 64 << 20;
-const MAX_RATIO: u64 = 32;
+pub const MAX_INLINED: usize = 256;
 /// Bytes of names and paths that a module's frames may have; and so many more for each address.
 const MAX_TEXT: usize = 64 << 20;
 const MAX_TEXT_OF_ADDRESS: usize = 4 << 10;
@@ -30,16 +37,17 @@ const MAX_TIME: Duration = Duration::from_secs(5);
 const MAX_TIME_OF_ADDRESS: Duration = Duration::from_micros(500);
 const MAX_TIME_OF_MIB: Duration = Duration::from_millis(100);
 
-type Parsed<'a> = object::File<'a, &'a ReadCache<Bounded>>;
-type Context<'a> = addr2line::Context<Metered<'a>>;
+/// A file that is read.
+pub type Parsed<'a> = object::File<'a, &'a Pieces>;
+type Context<'a, 'm> = addr2line::Context<Metered<'a, 'm>>;
 
 /// A place in the source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
     /// The function's name for the linker, or its plain name where it has no other.
-    pub function: String,
+    pub function: Arc<str>,
     /// Its source file, or "".
-    pub file: String,
+    pub file: Arc<str>,
     /// The line, 0 if unknown.
     pub line: u32,
     /// The column, 0 if unknown.
@@ -75,16 +83,17 @@ pub struct Answer {
 /// A file that was opened and believed.
 struct Candidate {
     path: PathBuf,
-    cache: ReadCache<Bounded>,
+    cache: Pieces,
 }
 
-/// Names the addresses of one module.
-pub fn answer(wanted: &Wanted, queries: &[Query], search: &[PathBuf]) -> Answer {
+/// Names the addresses of one module, on up to so many threads; on none, one by one.
+pub fn answer(wanted: &Wanted, queries: &[Query], options: &Options, workers: usize) -> Answer {
+    let search = &options.search[..];
     let mut answer = Answer::default();
     let binary = first(wanted, &wanted.binaries(search), None, &mut answer.refused);
     let binary_object = binary.as_ref().and_then(|found| object::File::parse(&found.cache).ok());
     let has_dwarf = binary_object.as_ref().is_some_and(has_debug_info);
-    let mut debug = None;
+    let (mut debug, mut fetched) = (None, None);
     if !has_dwarf {
         let link = binary_object.as_ref().and_then(|object| object.gnu_debuglink().ok()?);
         let name = link.map(|(name, _)| PathBuf::from(String::from_utf8_lossy(name).into_owned()));
@@ -97,84 +106,123 @@ pub fn answer(wanted: &Wanted, queries: &[Query], search: &[PathBuf]) -> Answer 
         }
         let paths = wanted.debug_files(search, name.as_deref());
         debug = first(&wanted, &paths, link.map(|(_, crc)| crc), &mut answer.refused);
+        if debug.is_none() && !wanted.build_id.is_empty() && !options.servers.is_empty() {
+            let check = |path: &Path| match first(&wanted, &[path.to_owned()], None, &mut Vec::new()) {
+                Some(_) => Ok(()),
+                None => Err(format!("what it sends is no file with build id {}", wanted.build_id)),
+            };
+            match options.servers.debug_file(&wanted.build_id, check) {
+                Ok(path) => debug = first(&wanted, &[path], None, &mut answer.refused),
+                Err(reason) => fetched = Some(reason),
+            }
+        }
     }
     let debug_object = debug.as_ref().and_then(|found| object::File::parse(&found.cache).ok());
     let Some(best) = debug_object.as_ref().or(binary_object.as_ref()) else {
-        answer.reason = Some(missing(wanted, &answer.refused));
+        answer.reason = Some(with_fetched(missing(wanted, &answer.refused), fetched));
         return answer;
     };
     answer.file = debug.as_ref().or(binary.as_ref()).map(|found| found.path.clone());
 
     let alt = shared_part(best, answer.file.as_deref(), search);
     let alt_object = alt.as_ref().and_then(|found| object::File::parse(&found.cache).ok());
-    let sections = sections(best, debug.as_ref().or(binary.as_ref()));
-    let alt_sections = alt_object.as_ref().and_then(|object| self::sections(object, alt.as_ref()).ok());
-    let bytes = [sections.as_ref().ok(), alt_sections.as_ref()].into_iter().flatten().map(length).sum();
-    let meter = Meter::new(bytes);
-    let context = match sections.as_ref() {
-        Ok(sections) => context(sections, alt_sections.as_ref(), best.is_little_endian(), &meter),
-        Err(error) => Err(error.clone()),
+    let sections = sections(best, file_length(debug.as_ref().or(binary.as_ref())));
+    let alt_sections = alt_object.as_ref().and_then(|object| self::sections(object, file_length(alt.as_ref())).ok());
+    let bytes = [sections.as_ref().ok(), alt_sections.as_ref()].into_iter().flatten().map(length_of).sum();
+    let budget = Budget::new(bytes);
+    let files = match sections.as_ref() {
+        Ok(sections) => files_of(sections, best.is_little_endian(), &budget),
+        Err(_) => Files::default(),
     };
-    let context = match context {
-        Ok(context) => Some(context),
-        Err(error) => {
-            let error = meter.exceeded().map_or(error, str::to_owned);
-            answer.reason = Some(format!("its debug information cannot be read: {error}"));
-            None
-        }
-    };
-    let mut symbols = symbols(best);
-    if let Some(binary) = &binary_object
-        && symbols.is_empty()
-    {
-        symbols = self::symbols(binary);
+    let places: Vec<&Path> = [&debug, &binary].into_iter().flatten().map(|found| found.path.as_path()).collect();
+    let package = if files.is_empty() { None } else { split::open_package(&places, search) };
+    let package_object = package.as_ref().and_then(|cache| object::File::parse(cache).ok());
+    let package_length = package.as_ref().map_or(0, Pieces::length);
+    let package_sections = package_object.as_ref().and_then(|object| split::package(object, package_length));
+    if package_sections.is_some() {
+        budget.add(package_length);
+    }
+    let place = places.last().copied();
+    let split = Split::new(package_sections.as_ref(), &files, best.is_little_endian(), search, place, &budget);
+    if let Err(error) = &sections {
+        answer.reason = Some(format!("its debug information cannot be read: {error}"));
     }
     let layout = binary.as_ref().map(|found| (&found.cache, true));
     let layout = layout.or(debug.as_ref().map(|found| (&found.cache, false)));
     let segments = layout.map(|(cache, exact)| Segments::read(cache, exact)).unwrap_or_default();
-    let mut text_left = MAX_TEXT.saturating_add(queries.len().saturating_mul(MAX_TEXT_OF_ADDRESS));
-    let (started, most) = (Instant::now(), time(queries.len(), bytes));
-    for query in queries {
-        if started.elapsed() > most {
+    let translated: Vec<Option<u64>> = queries.iter().map(|query| segments.translate(query)).collect();
+    let mut addresses: Vec<u64> = translated.iter().copied().flatten().collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let until = Instant::now() + time(queries.len(), bytes);
+    let source = sections.as_ref().ok().filter(|_| best.is_little_endian() && workers > 0);
+    let found = match source {
+        Some(sections) => {
+            let source = batch::Source { sections, shared: alt_sections.as_ref(), split: &split };
+            batch::frames(source, &budget, &addresses, workers, until)
+        }
+        None => vec![Found::Unsettled; addresses.len()],
+    };
+    // What is left is taken one by one. That is rarely needed, and takes its time to begin.
+    let meter = Meter::new(&budget);
+    let packed = split.packed(&meter);
+    let halves = Halves { split: &split, packed: packed.as_ref(), meter: &meter };
+    let context = OnceCell::new();
+    let one_by_one = |address: u64, texts: &mut Texts, reason: &mut Option<String>| {
+        let context = context.get_or_init(|| {
+            let sections = sections.as_ref().ok()?;
+            let context = context_of(sections, alt_sections.as_ref(), best.is_little_endian(), &meter);
+            let complain = |error| {
+                let error = budget.exceeded().map_or(error, str::to_owned);
+                *reason = Some(format!("its debug information cannot be read: {error}"));
+            };
+            context.map_err(complain).ok()
+        });
+        context.as_ref().map_or(Some(Vec::new()), |context| from_dwarf(context, &halves, address, texts))
+    };
+    let symbols = OnceCell::new();
+    let symbol = |address: u64| {
+        let symbols = symbols.get_or_init(|| {
+            let symbols = Symbols::of(best, &addresses);
+            match &binary_object {
+                Some(binary) if symbols.is_empty() => Symbols::of(binary, &addresses),
+                _ => symbols,
+            }
+        });
+        symbols.find(address)
+    };
+    let mut texts = Texts::for_addresses(queries.len());
+    for (query, address) in queries.iter().zip(translated) {
+        if Instant::now() > until {
             answer.reason = Some("its debug information takes too long to search".to_owned());
             break;
         }
-        let Some(address) = segments.translate(query) else { continue };
-        let mut frames = context.as_ref().map(|c| from_dwarf(c, address)).unwrap_or_default();
-        let outermost = frames.last().map_or("", |frame| frame.function.as_str());
-        // Where line tables are all there is, debug information knows `insert` and the symbol table
-        // knows whose: a function's own symbol is the better name if it alone is mangled.
-        if !is_mangled(outermost)
-            && let Some(name) = symbols.find(address)
-            && (outermost.is_empty() || is_mangled(&name))
-        {
-            answer.by_symbol += usize::from(frames.is_empty());
-            match frames.last_mut() {
-                Some(frame) => frame.function = name,
-                None => frames.push(Frame { function: name, ..Frame::default() }),
-            }
-        }
-        if let Some(frame) = frames.last_mut()
-            && let Some(name) = symbols.find(address).filter(|name| is_fuller(name, &frame.function))
-        {
-            frame.function = name;
-        }
-        frames.retain(|frame| !frame.function.is_empty());
-        let text: usize = frames.iter().map(|frame| frame.function.len() + frame.file.len()).sum();
-        let Some(left) = text_left.checked_sub(text) else {
+        let Some(address) = address else { continue };
+        let position = addresses.binary_search(&address).unwrap_or_default();
+        let frames = match &found[position] {
+            Found::Frames(frames) => frames.iter().map(|frame| texts.frame(frame)).collect(),
+            Found::Unsettled => one_by_one(address, &mut texts, &mut answer.reason),
+        };
+        let named = frames.and_then(|frames| {
+            let has_frames = !frames.is_empty();
+            let frames = with_symbol(frames, || symbol(address), &mut texts)?;
+            answer.by_symbol += usize::from(!has_frames && !frames.is_empty());
+            Some(frames)
+        });
+        let Some(frames) = named else {
             answer.reason = Some("its names are too long".to_owned());
             break;
         };
-        text_left = left;
         if !frames.is_empty() {
             answer.frames.push((query.location, frames));
         }
     }
-    if let Some(limit) = meter.exceeded().filter(|_| answer.reason.is_none()) {
+    if let Some(limit) = budget.exceeded().filter(|_| answer.reason.is_none()) {
         answer.reason = Some(format!("its debug information cannot be read whole: {limit}"));
     }
+    answer.reason = answer.reason.or_else(|| split.complaint());
     if answer.reason.is_none() && !has_debug_info(best) {
-        answer.reason = Some(no_debug_info(wanted, answer.by_symbol > 0));
+        answer.reason = Some(with_fetched(no_debug_info(wanted, answer.by_symbol > 0), fetched));
     } else if answer.reason.is_none() && answer.by_symbol > 0 {
         answer.reason = Some(format!("{} addresses have a symbol's name only", answer.by_symbol));
     } else if answer.reason.is_none() && answer.frames.len() < queries.len() {
@@ -183,16 +231,79 @@ pub fn answer(wanted: &Wanted, queries: &[Query], search: &[PathBuf]) -> Answer 
     answer
 }
 
-fn is_mangled(name: &str) -> bool {
-    name.starts_with("_Z") || name.starts_with("_R")
+/// Texts of a module's frames, each once, until they are too long together.
+struct Texts {
+    known: HashSet<Arc<str>>,
+    /// The same by where they stand in sections and in frames, and how long they are: long names are looked at once.
+    by_place: HashMap<(usize, usize), Arc<str>>,
+    left: usize,
 }
 
-/// Whether a symbol tells more than the name that debug information has for the same function: "line tables only",
-/// as Rust's release builds like them, say `insert` where the symbol says `cache::store::insert`.
-fn is_fuller(symbol: &str, name: &str) -> bool {
-    let is_mangled = |name: &str| name.starts_with("_Z") || name.starts_with("_R");
-    let plain = name.split('<').next().unwrap_or(name);
-    is_mangled(symbol) && !is_mangled(name) && !plain.is_empty() && demangle(symbol).contains(plain)
+impl Texts {
+    fn for_addresses(count: usize) -> Self {
+        let left = MAX_TEXT.saturating_add(count.saturating_mul(MAX_TEXT_OF_ADDRESS));
+        Self { known: HashSet::new(), by_place: HashMap::new(), left }
+    }
+
+    /// The text; nothing past the limit.
+    fn keep(&mut self, text: &str) -> Option<Arc<str>> {
+        if let Some(known) = self.known.get(text) {
+            return Some(Arc::clone(known));
+        }
+        self.left = self.left.checked_sub(text.len())?;
+        let text: Arc<str> = Arc::from(text);
+        self.known.insert(Arc::clone(&text));
+        Some(text)
+    }
+
+    /// The text of bytes that stay where they are.
+    fn keep_bytes(&mut self, bytes: &[u8]) -> Option<Arc<str>> {
+        let place = (bytes.as_ptr().addr(), bytes.len());
+        if let Some(known) = self.by_place.get(&place) {
+            return Some(Arc::clone(known));
+        }
+        let text = self.keep(cut(&String::from_utf8_lossy(bytes)))?;
+        self.by_place.insert(place, Arc::clone(&text));
+        Some(text)
+    }
+
+    /// A frame of those that stay where they are.
+    fn frame(&mut self, frame: &batch::Frame<'_>) -> Option<Frame> {
+        Some(Frame {
+            function: self.keep_bytes(frame.function)?,
+            file: self.keep_bytes(frame.file.as_deref().unwrap_or_default().as_bytes())?,
+            line: frame.line,
+            column: frame.column,
+        })
+    }
+}
+
+/// The frames of an address, with what its symbol knows better; without those that have no name. Nothing where the names
+/// have become too long.
+fn with_symbol(
+    mut frames: Vec<Frame>,
+    symbol: impl Fn() -> Option<String>,
+    texts: &mut Texts,
+) -> Option<Vec<Frame>> {
+    let outermost = frames.last().map_or("", |frame| &*frame.function);
+    // Where line tables are all there is, debug information knows `insert` and the symbol table
+    // knows whose: a function's own symbol is the better name if it alone is mangled.
+    if !is_mangled(outermost)
+        && let Some(name) = symbol()
+        && (outermost.is_empty() || is_mangled(&name))
+    {
+        let function = texts.keep(&name)?;
+        match frames.last_mut() {
+            Some(frame) => frame.function = function,
+            None => frames.push(Frame { function, ..Frame::default() }),
+        }
+    }
+    frames.retain(|frame| !frame.function.is_empty());
+    Some(frames)
+}
+
+fn is_mangled(name: &str) -> bool {
+    name.starts_with("_Z") || name.starts_with("_R")
 }
 
 fn missing(wanted: &Wanted, refused: &[String]) -> String {
@@ -209,6 +320,11 @@ fn no_debug_info(wanted: &Wanted, symbols: bool) -> String {
     format!("no debug file{id}{}{rest}", wanted.build_id)
 }
 
+/// A reason, and what servers have said that were asked.
+fn with_fetched(reason: String, fetched: Option<String>) -> String {
+    fetched.map_or(reason.clone(), |fetched| format!("{reason}; {fetched}"))
+}
+
 /// The first of the files that is an ELF file and the right one.
 fn first(
     wanted: &Wanted,
@@ -219,7 +335,7 @@ fn first(
     for path in paths {
         let Ok(mut file) = find::open(path) else { continue };
         let sum = crc.and_then(|_| find::checksum(&mut file).ok());
-        let cache = ReadCache::new(Bounded::new(file));
+        let cache = Pieces::new(file);
         let verdict = match object::File::parse(&cache) {
             Err(_) => continue,
             Ok(object) => match build_id(&object) {
@@ -260,55 +376,62 @@ fn shared_part(object: &Parsed<'_>, file: Option<&Path>, search: &[PathBuf]) -> 
     first(&wanted, &find::shared_parts(file?, &name, &id, search), None, &mut Vec::new())
 }
 
-type Sections<'a> = gimli::DwarfSections<Cow<'a, [u8]>>;
-
-/// The sections of debug information, inflated where they are compressed.
-fn sections<'a>(object: &Parsed<'a>, file: Option<&Candidate>) -> Result<Sections<'a>, String> {
-    let length = file.and_then(|found| found.cache.len().ok()).unwrap_or(0);
-    let mut left = MAX_INFLATED.saturating_add(length.saturating_mul(MAX_RATIO));
-    gimli::DwarfSections::load(|id| {
-        let Some(section) = object.section_by_name(id.name()) else { return Ok(Cow::Borrowed(&[][..])) };
-        let data = section.compressed_data().map_err(|error| error.to_string())?;
-        if data.format != object::CompressionFormat::None {
-            let reason = || format!("{} is too large when inflated: {} bytes", id.name(), data.uncompressed_size);
-            left = left.checked_sub(data.uncompressed_size).ok_or_else(reason)?;
-        }
-        data.decompress().map_err(|error| error.to_string())
-    })
-}
-
-/// Bytes of all sections.
-fn length(sections: &Sections<'_>) -> u64 {
-    let mut bytes = 0;
-    // An empty section is made of each; what counts is the way there.
-    let _ = sections.borrow(|section| {
-        bytes += section.len() as u64;
-        gimli::EndianSlice::new(&[], RunTimeEndian::Little)
-    });
-    bytes
-}
-
 /// How long the search for so many addresses in so many bytes may take.
 fn time(addresses: usize, bytes: u64) -> Duration {
     let times = |unit: Duration, count: u64| unit.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
     MAX_TIME + times(MAX_TIME_OF_ADDRESS, addresses as u64) + times(MAX_TIME_OF_MIB, bytes >> 20)
 }
 
-fn context<'a, 'f>(
-    sections: &'a Sections<'f>,
-    shared: Option<&'a Sections<'f>>,
+fn context_of<'a, 'm>(
+    sections: &'a Sections<'_>,
+    shared: Option<&'a Sections<'_>>,
     little: bool,
-    meter: &'a Meter,
-) -> Result<Context<'a>, String> {
+    meter: &'m Meter<'m>,
+) -> Result<Context<'a, 'm>, String> {
     let endian = if little { RunTimeEndian::Little } else { RunTimeEndian::Big };
-    let reader = |section: &'a Cow<'f, [u8]>| Metered::new(section, endian, meter);
+    let reader = |section: &'a Cow<'_, [u8]>| Metered::new(section, endian, meter);
     Context::from_dwarf(sections.borrow_with_sup(shared, reader)).map_err(|error| error.to_string())
 }
 
-/// The frames of an address, innermost first; none where the debug information is silent or broken.
-fn from_dwarf(context: &Context<'_>, address: u64) -> Vec<Frame> {
+fn file_length(file: Option<&Candidate>) -> u64 {
+    file.map_or(0, |found| found.cache.length())
+}
+
+/// The files that other halves of units lie in.
+fn files_of(sections: &Sections<'_>, little: bool, budget: &Budget) -> Files {
+    let meter = Meter::new(budget);
+    let endian = if little { RunTimeEndian::Little } else { RunTimeEndian::Big };
+    Files::of(&sections.borrow(|section| Metered::new(section, endian, &meter)))
+}
+
+/// The other halves of units, for this thread.
+struct Halves<'s, 'a, 'm> {
+    split: &'s Split<'a>,
+    packed: Option<&'s Packed<'a, 'm>>,
+    meter: &'m Meter<'m>,
+}
+
+/// The frames of an address, innermost first; none where the debug information is silent or broken. Nothing where the names
+/// have become too long.
+fn from_dwarf<'a, 'm>(
+    context: &Context<'a, 'm>,
+    halves: &Halves<'_, 'a, 'm>,
+    address: u64,
+    texts: &mut Texts,
+) -> Option<Vec<Frame>> {
     let mut frames = Vec::new();
-    let Ok(mut found) = context.find_frames(address).skip_all_loads() else { return frames };
+    let mut lookup = context.find_frames(address);
+    let found = loop {
+        match lookup {
+            LookupResult::Output(found) => break found,
+            LookupResult::Load { load, continuation } => {
+                let place = (load.comp_dir, load.path);
+                let half = halves.split.half(&load.parent, halves.packed, load.dwo_id, place, halves.meter);
+                lookup = continuation.resume(half.map(Arc::new));
+            }
+        }
+    };
+    let Ok(mut found) = found else { return Some(frames) };
     while let Ok(Some(frame)) = found.next() {
         if frames.len() == MAX_INLINED {
             break;
@@ -316,60 +439,13 @@ fn from_dwarf(context: &Context<'_>, address: u64) -> Vec<Frame> {
         let function = frame.function.as_ref().and_then(|function| function.raw_name().ok());
         let place = frame.location.as_ref();
         frames.push(Frame {
-            function: function.map(|name| cut(&name).to_owned()).unwrap_or_default(),
-            file: place.and_then(|place| place.file).map(|file| cut(file).to_owned()).unwrap_or_default(),
+            function: texts.keep(cut(&function.unwrap_or_default()))?,
+            file: texts.keep(place.and_then(|place| place.file).map(cut).unwrap_or_default())?,
             line: place.and_then(|place| place.line).unwrap_or(0),
             column: place.and_then(|place| place.column).unwrap_or(0),
         });
     }
-    frames
-}
-
-/// Functions of the ELF symbol table by address.
-struct Symbols<'a, 'b> {
-    object: &'b Parsed<'a>,
-    /// Start, length (0: unknown), index, whether in the dynamic table; sorted.
-    sorted: Vec<(u64, u64, object::SymbolIndex, bool)>,
-}
-
-fn symbols<'a, 'b>(object: &'b Parsed<'a>) -> Symbols<'a, 'b> {
-    let mut sorted = Vec::new();
-    for (dynamic, table) in [(false, object.symbols()), (true, object.dynamic_symbols())] {
-        for symbol in table {
-            if symbol.kind() == SymbolKind::Text && !symbol.is_undefined() {
-                sorted.push((symbol.address(), symbol.size(), symbol.index(), dynamic));
-            }
-        }
-        if !sorted.is_empty() {
-            break;
-        }
-    }
-    sorted.sort_unstable_by_key(|&(start, size, index, _)| (start, size, index.0));
-    Symbols { object, sorted }
-}
-
-impl Symbols<'_, '_> {
-    fn is_empty(&self) -> bool {
-        self.sorted.is_empty()
-    }
-
-    /// The symbol that covers the address; one without length reaches to the next.
-    fn find(&self, address: u64) -> Option<String> {
-        let after = self.sorted.partition_point(|symbol| symbol.0 <= address);
-        let &(start, size, index, dynamic) = self.sorted[..after].last()?;
-        if size != 0 && address - start >= size {
-            return None;
-        }
-        let table = if dynamic {
-            self.object.dynamic_symbol_table()?
-        } else {
-            self.object.symbol_table()?
-        };
-        let symbol = object::ObjectSymbolTable::symbol_by_index(&table, index).ok()?;
-        let name = symbol.name().ok().filter(|name| !name.is_empty())?;
-        // The version of a versioned symbol is no part of its name.
-        Some(cut(name.split('@').next().unwrap_or(name)).to_owned())
-    }
+    Some(frames)
 }
 
 /// How a file's loadable pieces lie in its own address space.
@@ -382,7 +458,7 @@ struct Segments {
 }
 
 impl Segments {
-    fn read(cache: &ReadCache<Bounded>, exact: bool) -> Self {
+    fn read(cache: &Pieces, exact: bool) -> Self {
         let mut all = Vec::new();
         if let Ok(object) = object::read::elf::ElfFile64::<object::Endianness, _>::parse(cache) {
             let endian = object.endian();

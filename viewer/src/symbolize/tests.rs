@@ -1,6 +1,9 @@
 //! A compiled C++ program, named by us and by binutils' addr2line: the same frames.
 //!
-//! Needs `g++`, `addr2line`, `nm`, `objcopy` and `strip`, and says so where they are missing; uses `dwz` where it is there.
+//! Needs `g++`, `addr2line`, `nm`, `objcopy` and `strip`, and says so where they are missing; uses `dwz`, clang, `dwp`
+//! and `llvm-dwp` where they are there.
+
+mod split;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +11,8 @@ use std::process::Command;
 
 use pprof_export::schema::{Location, Mapping, Profile};
 
+use super::find::Wanted;
+use super::module::{self, Frame, Query};
 use super::{Options, Report, symbolize};
 
 const SOURCE: &str = r#"
@@ -170,7 +175,7 @@ fn debug_files_apart() {
     }
     let stripped = dir.join("stripped");
     tool("strip", &["-o", stripped.to_str().unwrap(), from]).unwrap();
-    let search = Options { search: vec![dir.join("search")], force: false };
+    let search = Options { search: vec![dir.join("search")], ..Options::default() };
 
     let (report, frames) = names(&stripped, &search, &before);
     assert_eq!(report.modules[0].file.as_deref(), Some(debug.as_path()));
@@ -198,6 +203,80 @@ fn debug_files_apart() {
     // The build id asked for is not that of the file.
     let (report, _) = names(&linked, &Options::default(), &before);
     assert!(report.to_string().contains("it has no build id"), "{report}");
+}
+
+/// Asks for addresses of a program in its own address space: all at once, and one by one.
+fn both_ways(program: &Path, addresses: &[u64]) -> Vec<(u64, Vec<Frame>, Vec<Frame>)> {
+    let query = |(location, &address)| Query { location, address, mapping: (0, u64::MAX, 0) };
+    let queries: Vec<Query> = addresses.iter().enumerate().map(query).collect();
+    let answer = |workers| {
+        let answer = module::answer(&Wanted::new(program.to_str().unwrap(), ""), &queries, &Options::default(), workers);
+        let mut frames = vec![Vec::new(); addresses.len()];
+        answer.frames.into_iter().for_each(|(location, of)| frames[location] = of);
+        frames
+    };
+    let (at_once, one_by_one) = (answer(2), answer(0));
+    addresses.iter().copied().zip(at_once).zip(one_by_one).map(|((address, a), b)| (address, a, b)).collect()
+}
+
+/// Addresses in the functions of a program, every so many bytes, and beside them.
+fn addresses(program: &Path, step: usize) -> Vec<u64> {
+    let symbols = tool("nm", &["-S", "--defined-only", program.to_str().unwrap()]).unwrap();
+    let number = |word: &str| u64::from_str_radix(word, 16).ok();
+    let function = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [start, size, "t" | "T" | "w" | "W", _] = words[..] else { return None };
+        Some((number(start)?, number(size)?))
+    };
+    let mut found: Vec<(u64, u64)> = symbols.lines().filter_map(function).collect();
+    found.sort_unstable();
+    let inside = found.iter().flat_map(|&(start, size)| (start.saturating_sub(1)..=start + size).step_by(step));
+    let mut all: Vec<u64> = inside.chain([0, 1, u64::MAX - 1]).collect();
+    all.dedup();
+    all
+}
+
+#[test]
+fn all_at_once_is_one_by_one() {
+    let Some((scratch, program)) = compiled("both") else { return };
+    let (source, other) = (scratch.0.join("a.cc"), scratch.0.join("other"));
+    let mut programs = 0;
+    for compiler in ["g++", "clang++"] {
+        for options in [&["-gdwarf-2"][..], &["-gdwarf-4"], &["-gdwarf-5"], &["-gdwarf-5", "-gdwarf64"], &["-g1"]] {
+            for more in [&["-O0"][..], &["-O2", "-ffunction-sections"]] {
+                let ends = ["-o", other.to_str().unwrap(), source.to_str().unwrap()];
+                let output = Command::new(compiler).args(options).args(more).args(ends).output();
+                if !output.is_ok_and(|output| output.status.success()) {
+                    println!("left out: no {compiler} that knows {options:?}");
+                    continue;
+                }
+                for (address, at_once, one_by_one) in both_ways(&other, &addresses(&other, 3)) {
+                    assert_eq!(at_once, one_by_one, "{compiler} {options:?} {more:?}: {address:#x}");
+                }
+                programs += 1;
+            }
+        }
+    }
+    assert!(programs > 0 && program.exists());
+}
+
+#[test]
+fn so_it_is_in_a_program_of_many_units() {
+    // This test itself, with all that it is made of.
+    let program = std::env::current_exe().unwrap();
+    if tool("nm", &["--version"]).is_none() {
+        println!("skipped: binutils are not installed");
+        return;
+    }
+    // What the linker threw away seems to lie at the lowest addresses, all of it.
+    let all: Vec<u64> = addresses(&program, 1 << 20).into_iter().filter(|&address| address > 0xfff).collect();
+    let some: Vec<u64> = all.iter().copied().step_by(all.len() / 1000).map(|address| address.saturating_add(9)).collect();
+    let mut inlined = 0;
+    for (address, at_once, one_by_one) in both_ways(&program, &some) {
+        inlined += usize::from(at_once.len() > 1);
+        assert_eq!(at_once, one_by_one, "{address:#x}");
+    }
+    assert!(inlined > 50, "{inlined}");
 }
 
 #[test]

@@ -479,6 +479,10 @@ pub struct Symbolize {
     /// Look for binaries and debug files here as well; may be given several times.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub search: Vec<PathBuf>,
+    /// Fetch debug files that are not at hand from this debuginfod server, by build id; `env` stands for those in
+    /// $DEBUGINFOD_URLS. Nothing is fetched unless this is given; it may be several times.
+    #[arg(long, value_name = "URL", value_parser = shared::server, value_hint = ValueHint::Url)]
+    pub debuginfod: Vec<String>,
     /// Write to this file; `-` is standard output.
     #[arg(
         short,

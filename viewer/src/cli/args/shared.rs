@@ -8,6 +8,7 @@ use pprof_export::reader;
 
 use crate::graph::Granularity;
 use crate::model::BaseUse;
+use crate::symbolize::debuginfod::Servers;
 
 /// How much of a file is believed.
 #[derive(Clone, Debug, Default, Args)]
@@ -68,6 +69,15 @@ pub struct Names {
     /// Look for binaries and debug files here as well; may be given several times.
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub search: Vec<PathBuf>,
+    /// Fetch debug files that are not at hand from this debuginfod server, by build id; `env` stands for those in
+    /// $DEBUGINFOD_URLS. Nothing is fetched unless this is given; it may be several times.
+    #[arg(long, value_name = "URL", value_parser = server, value_hint = clap::ValueHint::Url)]
+    pub debuginfod: Vec<String>,
+}
+
+/// `http://host:port`, or `env`: a server of debug files.
+pub fn server(word: &str) -> Result<String, String> {
+    Servers::new(&[word.to_owned()]).map(|_| word.to_owned())
 }
 
 /// Whether to look names up.
