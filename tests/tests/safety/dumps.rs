@@ -307,7 +307,9 @@ fn d5_dumps_at_once_and_at_the_end() {
             slowest = slowest.max(ended.elapsed);
             let (whole, others) = names(scratch.path());
             whole.iter().for_each(|name| drop(Dump::read(&scratch.join(name))));
-            let allowed = usize::from(mode == "abort");
+            // The end of the process may find the thread that dumps without pause in the middle of one; the next dump would
+            // sweep what is left of it.
+            let allowed = usize::from(matches!(mode, "abort" | "exit"));
             assert!(others.len() <= allowed, "{mode}: {others:?}");
             assert_eq!(dumps(scratch.path(), 'f').len(), usize::from(mode != "abort"), "{mode}: {whole:?}");
             if mode == "together" {
