@@ -203,7 +203,8 @@ impl Inner {
     /// Puts one region back; an error where `address` is none, or one that is free.
     ///
     /// # Safety
-    /// `address` lies in `slab`, an active one of this bin, which has slabs of `shape`, and nobody uses it any more.
+    /// `address` lies in `slab`, an active one of this bin and its generation, which has slabs of `shape`; nobody uses it
+    /// any more.
     #[inline]
     unsafe fn put(
         &mut self,
@@ -214,9 +215,6 @@ impl Inner {
     ) -> Result<(), Wrong> {
         // SAFETY: the bin's lock protects the slab.
         unsafe {
-            if (*slab).generation != self.generation {
-                self.adopt(slab);
-            }
             let region = match shape.region_of(slab, address) {
                 Ok(region) => region,
                 Err(kind) => return Err(Wrong::new(address, kind)),
@@ -425,36 +423,51 @@ impl Bin {
         let mut wrong = None;
         let shape = Shape::of(class);
         let extents = shared.map.extents();
-        // The slabs of the next blocks: their descriptors come from memory while others are at work.
+        // SAFETY: the caller passes `count` blocks.
+        let blocks = unsafe { core::slice::from_raw_parts_mut(blocks, count) };
+        // The slabs of the next blocks: their descriptors come from memory while others are at work. Null: not looked up.
         let mut slabs = [null_mut::<Extent>(); AHEAD];
-        let slab_of = |i: usize| {
-            // SAFETY: the caller passes `count` blocks, of which this is one.
-            let slab = extents.of(unsafe { (*blocks.add(i)).addr() });
+        let slab_of = |block: *mut u8| {
+            let slab = extents.of(block.addr());
             sys::prefetch_for_write(slab);
             slab
         };
-        (0..count.min(AHEAD)).for_each(|i| slabs[i] = slab_of(i));
+        slabs.iter_mut().zip(blocks.iter()).for_each(|(slab, &block)| *slab = slab_of(block));
         let mut inner = self.inner.lock();
+        // The slab of the last block that came from this arena: blocks that were allocated together are often freed together.
+        let (mut slab, mut start, mut bytes) = (null_mut::<Extent>(), 0, 0);
         for i in 0..count {
-            let slab = slabs[i % AHEAD];
-            if i + AHEAD < count {
-                slabs[i % AHEAD] = slab_of(i + AHEAD);
-            }
-            // SAFETY: the caller passes `count` blocks. Slabs are registered by page; that this is one is asked before it is
-            // believed. Descriptors are never unmapped, and these fields are atomic.
+            let block = blocks[i];
+            let mut found = slabs[i % AHEAD];
+            slabs[i % AHEAD] = match blocks.get(i + AHEAD) {
+                Some(&ahead) if ahead.addr().wrapping_sub(start) >= bytes => slab_of(ahead),
+                _ => null_mut(),
+            };
+            // SAFETY: slabs are registered by page; that this is one is asked before it is believed. Descriptors are never
+            // unmapped, and these fields are atomic.
             unsafe {
-                let block = *blocks.add(i);
-                if slab.is_null() || (*slab).class() != class || (*slab).state() != State::Active {
-                    // The slab that it was in is gone.
-                    wrong = Some(Wrong::new(block.addr(), Kind::Free(shape.bytes)));
-                } else if (*slab).arena() == arena {
-                    match inner.put(&shape, slab, block.addr(), empty) {
-                        Ok(()) => back += 1,
-                        Err(found) => wrong = Some(found),
+                if block.addr().wrapping_sub(start) >= bytes {
+                    if found.is_null() {
+                        found = extents.of(block.addr());
                     }
-                } else {
-                    *blocks.add(left) = block;
-                    left += 1;
+                    if found.is_null() || (*found).class() != class || (*found).state() != State::Active {
+                        // The slab that it was in is gone.
+                        wrong = Some(Wrong::new(block.addr(), Kind::Free(shape.bytes)));
+                        continue;
+                    }
+                    if (*found).arena() != arena {
+                        blocks[left] = block;
+                        left += 1;
+                        continue;
+                    }
+                    (slab, start, bytes) = (found, (*found).address(), (*found).bytes());
+                    if (*slab).generation != inner.generation {
+                        inner.adopt(slab);
+                    }
+                }
+                match inner.put(&shape, slab, block.addr(), empty) {
+                    Ok(()) => back += 1,
+                    Err(found) => wrong = Some(found),
                 }
             }
         }
