@@ -1,8 +1,9 @@
 //! Frames of many addresses of one binary at once: each unit that holds some is walked once, and of its functions only
 //! those with an address in them are looked into.
 //!
-//! What this reader does not understand (what it finds broken, foremost) it leaves to the other one, which takes addresses one by one. Threads share the units; each reads them through sections of
-//! its own, and what it reads is charged to the module's [`Budget`].
+//! What this reader does not understand (what it finds broken, foremost) it leaves to the other one, which takes addresses
+//! one by one. Threads share the units; each reads them through sections of its own, and what it reads is charged to the
+//! module's [`Budget`].
 
 mod entries;
 mod lines;
