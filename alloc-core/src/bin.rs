@@ -219,9 +219,9 @@ impl Inner {
                 Ok(region) => region,
                 Err(kind) => return Err(Wrong::new(address, kind)),
             };
-            // The body is looked at as a bitmap: the slab is active.
-            let word = (&raw mut (*slab).body).cast::<u64>().add(region / 64);
-            *word |= 1 << (region % 64);
+            // The bitmap has a bit for each of MAX_REGIONS, and the region is one of them.
+            let free = &mut (*slab).body.free;
+            *free.get_unchecked_mut(region / 64) |= 1 << (region % 64);
             let free = (*slab).free_regions + 1;
             (*slab).free_regions = free;
             // All others are in the heap: a slab is, unless it is the current one or has no free region.
@@ -276,7 +276,7 @@ impl Shape {
     #[inline]
     unsafe fn region_of(&self, slab: *const Extent, address: usize) -> Result<usize, Kind> {
         // SAFETY: the caller says so.
-        let (start, free) = unsafe { ((*slab).address(), (&raw const (*slab).body).cast::<u64>()) };
+        let (start, free) = unsafe { ((*slab).address(), &(*slab).body.free) };
         let region = size::region_index(self.class, address - start);
         let block = start + region * self.bytes;
         // A slab may have a rest behind its last region.
@@ -287,7 +287,7 @@ impl Shape {
             return Err(Kind::Inside(block, self.bytes));
         }
         // SAFETY: the bitmap has a bit for each of MAX_REGIONS.
-        let word = unsafe { *free.add(region / 64) };
+        let word = unsafe { free.get_unchecked(region / 64) };
         if word >> (region % 64) & 1 != 0 { Err(Kind::Free(self.bytes)) } else { Ok(region) }
     }
 }

@@ -149,6 +149,7 @@ impl<O: Observer> Heap<O> {
             (*own).limits = limits;
             (*thread).has_own_limits = true;
             (*thread).lay_out_slots((*own).slots, &limits, options);
+            (*thread).empty();
             let caching = (*thread).caching;
             (*thread).set_caching(caching);
         }

@@ -68,16 +68,20 @@ pub(crate) struct Extents<'a> {
 }
 
 impl Extents<'_> {
+    /// The place of the descriptor for the page that holds `address`; `None` where there is no leaf for it.
+    #[inline]
+    fn place(&self, address: usize) -> Option<&AtomicPtr<Extent>> {
+        // Acquire: pairs with the Release in `prepare`.
+        let leaf = self.root.get(address >> LG_LEAF_SPAN)?.load(Ordering::Acquire);
+        // SAFETY: leaves are never unmapped.
+        unsafe { leaf.as_ref() }.map(|leaf| &leaf[(address >> LG_PAGE) & (LEAF_LEN - 1)])
+    }
+
     /// The descriptor registered for the page that holds `address`; null when there is none.
     #[inline]
     pub(crate) fn of(&self, address: usize) -> *mut Extent {
-        // Acquire: pairs with the Release in `prepare`.
-        let leaf = self.root.get(address >> LG_LEAF_SPAN).map_or(null_mut(), |slot| slot.load(Ordering::Acquire));
-        if leaf.is_null() {
-            return null_mut();
-        }
-        // SAFETY: leaves are never unmapped. Relaxed: as in `PageMap::extent`.
-        unsafe { (&*leaf)[(address >> LG_PAGE) & (LEAF_LEN - 1)].load(Ordering::Relaxed) }
+        // Relaxed: see `set_class`; a racing neighbour lookup checks the descriptor under the lock that protects it.
+        self.place(address).map_or(null_mut(), |place| place.load(Ordering::Relaxed))
     }
 }
 
@@ -164,17 +168,6 @@ impl PageMap {
         self.flat_byte(address).map_or(0, |byte| byte.load(Ordering::Relaxed).cast_unsigned())
     }
 
-    #[inline]
-    fn leaf(&self, address: usize) -> *mut Leaf {
-        if address >> ADDRESS_BITS != 0 {
-            return null_mut();
-        }
-        self.slot(address >> LG_LEAF_SPAN).map_or(null_mut(), |slot| {
-            // Acquire: pairs with the Release in `prepare`.
-            slot.load(Ordering::Acquire)
-        })
-    }
-
     /// The place of leaf `index` in the root; `None` where there is no root, or no such leaf.
     #[inline]
     fn slot(&self, index: usize) -> Option<&AtomicPtr<Leaf>> {
@@ -188,13 +181,7 @@ impl PageMap {
     /// that aren't slabs are not registered.
     #[inline]
     pub fn extent(&self, address: usize) -> *mut Extent {
-        let leaf = self.leaf(address);
-        if leaf.is_null() {
-            return null_mut();
-        }
-        // SAFETY: leaves are never unmapped. Relaxed: see `set_class`; a racing neighbour lookup checks the
-        // descriptor under the lock that protects it.
-        unsafe { (&*leaf)[(address >> LG_PAGE) & (LEAF_LEN - 1)].load(Ordering::Relaxed) }
+        self.extents().of(address)
     }
 
     /// The tree, for many lookups one after the other.
@@ -239,11 +226,11 @@ impl PageMap {
     /// Registers `extent` (null: nothing) for the page at `address`, which [`PageMap::prepare`] has seen.
     #[inline]
     pub fn set_extent(&self, address: usize, extent: *mut Extent) {
-        let leaf = self.leaf(address);
-        debug_assert!(!leaf.is_null());
-        if !leaf.is_null() {
-            // SAFETY: leaves are never unmapped.
-            unsafe { (&*leaf)[(address >> LG_PAGE) & (LEAF_LEN - 1)].store(extent, Ordering::Relaxed) };
+        let extents = self.extents();
+        let place = extents.place(address);
+        debug_assert!(place.is_some());
+        if let Some(place) = place {
+            place.store(extent, Ordering::Relaxed);
         }
     }
 }

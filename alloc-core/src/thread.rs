@@ -267,7 +267,7 @@ impl Thread {
         unsafe { self.lay_out_slots(state.add(OFFSET_OF_SLOTS).cast(), &Limits::of(options), options) };
     }
 
-    /// Gives each class its slots, all of them empty.
+    /// Gives each class its slots; [`Thread::empty`] makes caches of them.
     ///
     /// # Safety
     /// All caches are empty, and no other thread looks at the state. There are as many slots from `slot` on as the limits
@@ -278,14 +278,9 @@ impl Thread {
             let slots = limits.capacity_max(class, options);
             self.slots[class] = limits.capacity(class, options) as u16;
             self.slots_max[class] = slots as u16;
-            (self.bottom[class], self.top[class], self.last[class]) = (slot, slot, slot);
-            self.mark[class] = 0;
-            self.fill_next[class] = self.fill_least(class);
+            self.bottom[class] = slot;
             // SAFETY: one slot below the first, and those of the class, by the caller's promise.
-            unsafe {
-                *slot = NO_BLOCK;
-                slot = slot.add(slots + 1);
-            }
+            slot = unsafe { slot.add(slots + 1) };
         }
     }
 
@@ -320,6 +315,12 @@ impl Thread {
         self.events = Events::NONE;
         self.slot = ThreadSlot { uid: 0, words: [0; 7] };
         self.arena = None;
+        self.empty();
+        self.set_caching(options.tcache && !options.safety_check);
+    }
+
+    /// Makes each cache one that has never held a block. [`Thread::set_caching`] says how many it may hold.
+    pub(crate) fn empty(&mut self) {
         for class in 1..=NCLASSES {
             // SAFETY: the slot below the first is part of the state.
             unsafe { *self.bottom[class] = NO_BLOCK };
@@ -327,7 +328,6 @@ impl Thread {
             self.mark[class] = 0;
             self.fill_next[class] = self.fill_least(class);
         }
-        self.set_caching(options.tcache && !options.safety_check);
     }
 
     /// Switches the cache, which must be empty, on or off.

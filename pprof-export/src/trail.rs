@@ -2,7 +2,7 @@
 //! their frames with the one before, and only those that differ are looked up and encoded anew.
 
 use crate::address_table::OutOfMemory;
-use crate::wire::varint_len;
+use crate::wire::{varint_len, write_varint};
 use alloc::vec::Vec;
 
 /// Most bytes of an id.
@@ -54,16 +54,10 @@ impl Trail {
 
     /// Adds the frame above the last one. [`Trail::keep_common`] has made room for it.
     #[inline]
-    pub fn push(&mut self, address: u64, mut id: u64) {
-        let length = varint_len(id);
-        let end = self.bytes.len() - self.used;
-        let out = &mut self.bytes[end - length..end];
-        for byte in &mut out[..length - 1] {
-            *byte = id as u8 | 0x80;
-            id >>= 7;
-        }
-        out[length - 1] = id as u8;
-        self.used += length;
+    pub fn push(&mut self, address: u64, id: u64) {
+        self.used += varint_len(id);
+        let start = self.bytes.len() - self.used;
+        write_varint(&mut self.bytes[start..], id);
         self.frames.push((address, self.used as u32));
     }
 

@@ -16,6 +16,19 @@ pub const fn varint_len(value: u64) -> usize {
     ((64 - (value | 1).leading_zeros() as usize) * 9 + 64) / 64
 }
 
+/// Writes a varint to the front of `out`, which has room for it; returns its length.
+#[inline]
+pub fn write_varint(out: &mut [u8], mut value: u64) -> usize {
+    let mut length = 0;
+    while value >= 0x80 {
+        out[length] = value as u8 | 0x80;
+        value >>= 7;
+        length += 1;
+    }
+    out[length] = value as u8;
+    length + 1
+}
+
 /// Appends a varint.
 #[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -58,6 +71,9 @@ mod tests {
                 let mut out = Vec::new();
                 put_varint(&mut out, value);
                 assert_eq!(out.len(), varint_len(value), "{value:#x}");
+                let mut room = [0; 10];
+                let length = write_varint(&mut room, value);
+                assert_eq!(room[..length], out);
             }
         }
         let mut out = Vec::new();

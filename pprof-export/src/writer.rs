@@ -30,7 +30,7 @@ pub use crate::records::{
     DROP_FRAMES, HEAP_TYPES, Header, Label, LabelValue, Mapping, Row, ValueType, VirtualFrame,
 };
 use crate::trail::Trail;
-use crate::wire::{BYTES, put_int, put_tag, put_uint, put_varint, varint_len};
+use crate::wire::{BYTES, put_int, put_tag, put_uint, put_varint, varint_len, write_varint};
 use alloc::vec::Vec;
 
 /// Where the bytes go: a file, a socket, a vector.
@@ -460,14 +460,8 @@ impl<S: Sink> Writer<S> {
     fn put_head(&mut self, number: u32, length: usize) -> Result<(), SinkError> {
         let mut head = [0u8; 16];
         let mut at = 0;
-        for mut value in [u64::from(number << 3 | BYTES), length as u64] {
-            while value >= 0x80 {
-                head[at] = value as u8 | 0x80;
-                value >>= 7;
-                at += 1;
-            }
-            head[at] = value as u8;
-            at += 1;
+        for value in [u64::from(number << 3 | BYTES), length as u64] {
+            at += write_varint(&mut head[at..], value);
         }
         self.stream.write(&head[..at])
     }

@@ -32,3 +32,4 @@ pub mod series;
 pub mod serve;
 pub mod stats;
 pub mod symbolize;
+mod threads;

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::input::{self, Input, Merge};
 use crate::model::{BaseUse, Columns, Filters, Profile, TagFilter};
 use crate::symbolize::debuginfod::Servers;
+use crate::threads::on_threads;
 use crate::{run, symbolize};
 
 /// A profile ready for a report.
@@ -125,10 +126,11 @@ impl<'a> Request<'a> {
 /// Reads files and names their frames, two at a time where there are several.
 pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
     let next = Mutex::new(paths.iter().enumerate());
-    let read: Mutex<Vec<(usize, Result<Input>)>> = Mutex::new(Vec::with_capacity(paths.len()));
     let limits = names.reading.limits();
-    let work = || {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
+    let read = on_threads(workers, || {
         let take = || next.lock().ok().and_then(|mut next| next.next());
+        let mut read = Vec::new();
         while let Some((at, path)) = take() {
             let input = input::read_within(path, &limits).map(|mut input| {
                 if input.path != *path {
@@ -137,20 +139,11 @@ pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
                 name_frames(&mut input, names);
                 input
             });
-            if let Ok(mut read) = read.lock() {
-                read.push((at, input));
-            }
+            read.push((at, input));
         }
-    };
-    std::thread::scope(|scope| {
-        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
-        for _ in 1..workers {
-            // Where no thread can be had, this one does all the work.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, work);
-        }
-        work();
+        read
     });
-    let mut read = read.into_inner().unwrap_or_default();
+    let mut read: Vec<_> = read.into_iter().flatten().collect();
     read.sort_by_key(|(at, _)| *at);
     read.into_iter().map(|(_, input)| input).collect()
 }

@@ -3,8 +3,8 @@
 //! Each module is looked for where its mapping says, in the user's directories, and by build id where
 //! distributions put debug files; a file with another build id is refused and named in the [`Report`].
 //! Code in no file is looked up in the perf map that the dump notes ([`jit`]).
-//! Nothing is executed, and nothing is fetched but from servers that the user names. Modules are read in parallel, each on its own thread,
-//! where a panic over broken debug information costs that module its names and nothing else.
+//! Nothing is executed, and nothing is fetched but from servers that the user names. Modules are read in parallel, each on
+//! its own thread, where a panic over broken debug information costs that module its names and nothing else.
 
 mod apply;
 mod batch;

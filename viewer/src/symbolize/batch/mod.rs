@@ -13,8 +13,7 @@ mod units;
 mod walk;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::Arc;
 use std::time::Instant;
 
 use gimli::UnitRef;
@@ -23,6 +22,7 @@ use super::meter::{Budget, Meter};
 use super::module::MAX_INLINED;
 use super::sections::Sections;
 use super::split::Split;
+use crate::threads::on_threads;
 use entries::Kinds;
 use lines::Lines;
 use names::Names;
@@ -142,26 +142,6 @@ pub fn frames<'a>(
         found[address as usize] = answer;
     }
     found
-}
-
-/// Runs the same on so many threads, this one among them; what each made of it.
-fn on_threads<T: Send>(workers: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
-    let done = Mutex::new(Vec::new());
-    let keep = || {
-        let made = work();
-        // A panic elsewhere ends everything anyhow.
-        if let Ok(mut done) = done.lock() {
-            done.push(made);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..workers {
-            // Where no thread can be had, this one does all the work.
-            let _ = thread::Builder::new().spawn_scoped(scope, keep);
-        }
-        keep();
-    });
-    done.into_inner().unwrap_or_default()
 }
 
 /// Positions of the sorted addresses in a unit's sorted ranges.
