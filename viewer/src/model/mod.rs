@@ -274,7 +274,8 @@ impl Profile {
     }
 
     /// The name of a column's index given as pprof gives it: a name, a number, or nothing for the
-    /// default. `inuse_space` also finds a column that is just `space`.
+    /// default. `inuse_space` also finds a column that is just `space`, and the other way round: of gperftools' text
+    /// pprof makes columns of the short names, we make those of all heap profiles.
     pub fn column(&self, asked: Option<&str>) -> Result<usize, String> {
         let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
             return Ok(self.default_type);
@@ -285,7 +286,9 @@ impl Profile {
             return Ok(index);
         }
         let short = asked.strip_prefix("inuse_").unwrap_or(asked);
-        self.sample_types.iter().position(|t| t.kind == asked || t.kind == short).ok_or_else(|| {
+        let position = |matches: &dyn Fn(&str) -> bool| self.sample_types.iter().position(|t| matches(&t.kind));
+        let found = position(&|kind| kind == asked || kind == short);
+        found.or_else(|| position(&|kind| kind.strip_prefix("inuse_") == Some(asked))).ok_or_else(|| {
             let known: Vec<&str> = self.sample_types.iter().map(|t| t.kind.as_str()).collect();
             format!("there is no sample type {asked}; it has {}", known.join(", "))
         })
