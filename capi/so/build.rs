@@ -6,6 +6,10 @@ fn main() {
     for arg in ["-Wl,-z,now", "-Wl,-z,relro", "-Wl,-z,nodelete", "-Wl,-soname,libheapsift.so"] {
         println!("cargo:rustc-cdylib-link-arg={arg}");
     }
+    // What every process runs, side by side: tools/warm-functions.
+    println!("cargo:rerun-if-changed=warm.ld");
+    let place = std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where this package is");
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-T,{place}/warm.ld");
     // The compiler's unwinder comes in with Rust's standard library. Linked statically it costs nothing until it is
     // used; as a library it would be one more file to open and relocate in every process that starts.
     println!("cargo:rustc-link-lib=static:-bundle=gcc_eh");

@@ -113,7 +113,7 @@ fn a_tiny_process_stays_tiny() {
     for conf in ["prof:false", "prof:true"] {
         let ours = measure(Some(conf));
         println!("{conf}: {ours} KiB, glibc: {plain} KiB");
-        let allowed = if conf == "prof:false" { 1024.0 } else { 2048.0 };
-        assert!(ours - plain <= allowed, "{conf}: {ours} KiB, glibc: {plain} KiB");
+        // Of code and tables it is what capi/so/warm.ld puts side by side, and hardly more.
+        assert!(ours - plain <= 1024.0, "{conf}: {ours} KiB, glibc: {plain} KiB");
     }
 }
