@@ -119,7 +119,7 @@ fn checked(message: &[u8], limits: &Limits) -> Result<(Profile, Rows), Error> {
     reader.budget.charge(found.number * (size_of::<(u32, u32)>() + width * size_of::<i64>()), 0)?;
     reader.rows.values.reserve_exact(found.number * width);
     reader.rows.frames.reserve(found.bytes.min(message.len()) / 4);
-    let mut cursor = Cursor { bytes: &message[found.from..], offset: found.from as u64 };
+    let mut cursor = Cursor::from(message, found.from);
     while let Some(field) = cursor.next("profile")? {
         if field.number == 2 {
             reader.row(field.bytes("sample")?)?;
@@ -227,7 +227,7 @@ struct RowReader<'a> {
 
 impl RowReader<'_> {
     fn row(&mut self, mut cursor: Cursor<'_>) -> Result<(), Error> {
-        let at = cursor.offset;
+        let at = cursor.offset();
         let row = self.rows.ends.len();
         let (frames, labels) = (self.rows.frames.len(), self.rows.labels.len());
         let mut is_cut = false;
@@ -291,14 +291,13 @@ impl RowReader<'_> {
         // Each integer ends with a byte below 0x80.
         let there = packed.bytes.iter().filter(|&&byte| byte < 0x80).count();
         budget.charge(there.min(room) * size_of::<u32>(), field.offset)?;
-        for index in 0.. {
-            if packed.bytes.is_empty() {
-                break;
-            }
-            let position = position(packed.varint(NAME)?)?;
-            if index < room {
-                rows.frames.push(position);
-            }
+        rows.frames.reserve(there.min(room));
+        for _ in 0..there.min(room) {
+            rows.frames.push(position(packed.long_varint(NAME)?)?);
+        }
+        // What is cut, and a last integer without an end, is looked at nevertheless.
+        while !packed.bytes.is_empty() {
+            position(packed.long_varint(NAME)?)?;
         }
         Ok(there > room)
     }
@@ -391,6 +390,8 @@ fn location(mut cursor: Cursor<'_>, budget: &mut Budget<'_>) -> Result<Location,
                 let line = line(field.bytes("location.line")?)?;
                 if item.line.is_empty() {
                     budget.charge(block(4 * size_of::<Line>()), field.offset)?;
+                    // Most have one line.
+                    item.line.reserve_exact(1);
                 }
                 budget.push(&mut item.line, line, field.offset)?;
             }
