@@ -38,11 +38,11 @@ impl Graph {
         let mut edges = Edges::default();
         let lookup = &self.lookup;
         let nodes: Vec<u32> = lookup
-            .slots
+            .nodes
             .iter()
-            .map(|slot| match kept {
-                Some(kept) if !kept[slot.node as usize] => DROPPED,
-                _ => slot.node,
+            .map(|&node| match kept {
+                Some(kept) if !kept[node as usize] => DROPPED,
+                _ => node,
             })
             .collect();
         let cancelled = self.options.cancels.then(|| cancelled_rows(profile, columns.column, self.options.divisor));

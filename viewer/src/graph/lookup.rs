@@ -6,20 +6,13 @@ use super::name::clean_path;
 use super::{Granularity, Key, NO_STACK};
 use crate::model::{Profile, Str};
 
-/// One line of one location: the node it belongs to, and what the stacks through it hold, whatever their
-/// sign, to find a node's heaviest place.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    pub node: u32,
-    pub size: u64,
-}
-
-/// The nodes of each location, innermost first, and what they were made from.
+/// The nodes of each location, and what they were made from. One line of one location is a *slot*.
 #[derive(Debug)]
 pub(super) struct Lookup {
     /// Start of a location's slots, one more than there are locations; empty if every location has one.
     starts: Vec<u32>,
-    pub slots: Vec<Slot>,
+    /// The node of each slot; those of a location innermost first.
+    pub nodes: Vec<u32>,
     pub keys: Vec<Key>,
     /// Whether any node is inlined somewhere.
     pub has_inlined: bool,
@@ -35,7 +28,7 @@ impl Lookup {
         let mut by_name = vec![ABSENT; profile.strings.len()];
         let mut lookup = Self {
             starts: Vec::new(),
-            slots: Vec::with_capacity(profile.locations.len()),
+            nodes: Vec::with_capacity(profile.locations.len()),
             keys: Vec::new(),
             has_inlined: false,
             no_stack: 0,
@@ -62,13 +55,13 @@ impl Lookup {
         let mut files: HashMap<Str, Str> = HashMap::new();
         for location in locations.iter() {
             if !is_simple {
-                lookup.starts.push(lookup.slots.len() as u32);
+                lookup.starts.push(lookup.nodes.len() as u32);
             }
             let object = location.mapping.map_or(Str::EMPTY, |m| mappings[m as usize].file);
             let address = if granularity == Granularity::Addresses { location.address } else { 0 };
             if location.lines.is_empty() {
                 let node = find(Key { address, object, ..Key::default() }, &mut lookup);
-                lookup.slots.push(Slot { node, size: 0 });
+                lookup.nodes.push(node);
             }
             for line in &location.lines {
                 let function = &functions[line.function as usize];
@@ -96,11 +89,11 @@ impl Lookup {
                     key.start_line = function.start_line;
                 }
                 let node = find(key, &mut lookup);
-                lookup.slots.push(Slot { node, size: 0 });
+                lookup.nodes.push(node);
             }
         }
         if !is_simple {
-            lookup.starts.push(lookup.slots.len() as u32);
+            lookup.starts.push(lookup.nodes.len() as u32);
             lookup.has_inlined = locations.iter().any(|location| location.lines.len() > 1);
         }
         let name = strings.intern(NO_STACK);

@@ -27,11 +27,11 @@ impl Graph {
                 }
                 None if by_cum && !stack.is_empty() => {
                     for &location in stack {
-                        for slot in &lookup.slots[lookup.range(location)] {
-                            let last = &mut last_row[slot.node as usize];
+                        for &node in &lookup.nodes[lookup.range(location)] {
+                            let last = &mut last_row[node as usize];
                             if *last != row as u32 {
                                 *last = row as u32;
-                                take(row, slot.node);
+                                take(row, node);
                             }
                         }
                     }
@@ -39,7 +39,7 @@ impl Graph {
                 }
                 None => stack.first().map(|&location| lookup.range(location).start),
             };
-            take(row, leaf.map_or(lookup.no_stack, |at| lookup.slots[at].node));
+            take(row, leaf.map_or(lookup.no_stack, |at| lookup.nodes[at]));
         }
     }
 }

@@ -6,13 +6,16 @@
 //! binary. A *site* is this tool's own addition: the innermost frame that is neither the language's
 //! library nor a wrapper of malloc, with flat sums attributed to it.
 //!
-//! Sums are made in one pass over the rows ([`sums`]); calls between nodes, where a report needs them, in a
-//! second one over the nodes that it shows ([`edges`]).
+//! Sums are made in one pass over the rows ([`sums`]); the source lines that hold most, where a node has several, in a
+//! second one ([`places`]); calls between nodes, where a report needs them, in another one over the nodes that it shows
+//! ([`edges`]).
 
 mod edges;
 mod lookup;
 mod members;
 mod name;
+mod places;
+mod running;
 mod site;
 mod sums;
 mod trim;

@@ -1,34 +1,27 @@
 //! The pass over all rows that sums them up by node.
 
-use hashbrown::HashMap;
-
 use super::lookup::Lookup;
+use super::places;
+use super::running::{Running, Share};
 use super::{Granularity, Graph, Inlined, Node, Options, Sides, SiteRule};
 use crate::model::{Columns, PartCache, Profile, Str};
 use crate::stats::Estimate;
 
-/// A sum while it is made, with the last row that was added to it.
-#[derive(Clone, Copy)]
-struct Sum {
-    estimate: Estimate,
-    row: u32,
-}
-
 /// The sums of one side: by node, of stacks through it and of stacks that end in it.
 struct SideSums {
-    cum: Vec<Sum>,
-    flat: Vec<Estimate>,
+    cum: Running,
+    flat: Running,
 }
 
 impl SideSums {
     fn new(nodes: usize, nothing: Estimate) -> Self {
-        Self { cum: vec![Sum { estimate: nothing, row: u32::MAX }; nodes], flat: vec![nothing; nodes] }
+        Self { cum: Running::new(nodes, nothing), flat: Running::new(nodes, nothing) }
     }
 }
 
 /// Sums the column `columns` of `profile`.
 pub(super) fn sum(profile: &mut Profile, columns: &Columns, options: Options) -> Graph {
-    let mut lookup = Lookup::new(profile, options.granularity, options.with_objects);
+    let lookup = Lookup::new(profile, options.granularity, options.with_objects);
     let nothing = Estimate::nothing(columns.weight_of_nothing());
     let nodes = lookup.keys.len();
     let mut sides = [SideSums::new(nodes, nothing), SideSums::new(0, nothing)];
@@ -37,7 +30,6 @@ pub(super) fn sum(profile: &mut Profile, columns: &Columns, options: Options) ->
     }
     let mut totals = [nothing; 2];
     let mut divisors = options.divisor.map(|_| Divisors::new(nodes));
-    let mut flat_sizes = vec![0u64; lookup.slots.len()];
     let rule = (options.granularity == Granularity::Sites).then(|| SiteRule::new(profile));
     let mut parts = PartCache::default();
 
@@ -51,45 +43,24 @@ pub(super) fn sum(profile: &mut Profile, columns: &Columns, options: Options) ->
         let part = part.as_ref();
         let is_new = Graph::is_new(profile, row);
         let side = usize::from(!is_new);
-        let size = value.unsigned_abs();
         totals[side].add(value, part);
+        let share = Share::new(row, value, part);
         let SideSums { cum, flat } = &mut sides[side];
         let stack = profile.stack(row);
         let leaf = match &rule {
-            Some(rule) => rule.site_of(profile, stack).map(|(location, line)| {
-                let at = lookup.range(location).start + line;
-                lookup.slots[at].size = lookup.slots[at].size.saturating_add(size);
-                cum[lookup.slots[at].node as usize].estimate.add(value, part);
-                at
-            }),
+            Some(rule) => rule.site_of(profile, stack).map(|(location, line)| lookup.range(location).start + line),
             None => {
-                let mut leaf = None;
-                for &location in stack.iter().rev() {
-                    let range = lookup.range(location);
-                    leaf = Some(range.start);
-                    for slot in lookup.slots[range].iter_mut().rev() {
-                        slot.size = slot.size.saturating_add(size);
-                        let sum = &mut cum[slot.node as usize];
-                        if sum.row != row as u32 {
-                            sum.row = row as u32;
-                            sum.estimate.add(value, part);
-                        }
-                    }
+                for &location in stack {
+                    lookup.nodes[lookup.range(location)].iter().for_each(|&node| cum.add(node, &share));
                 }
-                leaf
+                stack.first().map(|&location| lookup.range(location).start)
             }
         };
-        let node = match leaf {
-            Some(at) => {
-                flat_sizes[at] = flat_sizes[at].saturating_add(size);
-                lookup.slots[at].node
-            }
-            None => {
-                cum[lookup.no_stack as usize].estimate.add(value, part);
-                lookup.no_stack
-            }
-        };
-        flat[node as usize].add(value, part);
+        let node = leaf.map_or(lookup.no_stack, |at| lookup.nodes[at]);
+        if rule.is_some() || leaf.is_none() {
+            cum.add(node, &share);
+        }
+        flat.add(node, &share);
         if let Some(divisors) = &mut divisors {
             let divisor = if is_new { divisor } else { divisor.saturating_neg() };
             divisors.add(profile, &lookup, row, divisor, node, rule.is_some() || leaf.is_none());
@@ -98,28 +69,25 @@ pub(super) fn sum(profile: &mut Profile, columns: &Columns, options: Options) ->
 
     let [new, base] = &sides;
     let node = |index: usize| {
-        let of = |sums: &[Estimate], other: &[Estimate], divisor: i128| Sides {
-            new: sums[index],
-            base: other.get(index).copied().unwrap_or(nothing),
-            divisor,
-        };
-        let base_cum = base.cum.get(index).map_or(nothing, |sum| sum.estimate);
         let (flat_divisor, cum_divisor) =
             divisors.as_ref().map_or((0, 0), |d| (d.flat[index], d.cum[index].0));
+        let of = |new: &Running, base: &Running, divisor: i128| Sides {
+            new: new.estimate(index),
+            base: base.estimate(index),
+            divisor,
+        };
         Node {
             index: index as u32,
             key: lookup.keys[index],
             flat: of(&new.flat, &base.flat, flat_divisor),
-            cum: Sides { new: new.cum[index].estimate, base: base_cum, divisor: cum_divisor },
+            cum: of(&new.cum, &base.cum, cum_divisor),
             place: (Str::EMPTY, 0),
             inlined: Inlined::No,
         }
     };
     let net = |index: usize| {
-        let base_of = |sum: Option<i128>| sum.unwrap_or(0);
-        let flat = new.flat[index].value.saturating_sub(base_of(base.flat.get(index).map(|sum| sum.value)));
-        let cum = &new.cum[index].estimate.value;
-        (flat, cum.saturating_sub(base_of(base.cum.get(index).map(|sum| sum.estimate.value))))
+        let of = |new: &Running, base: &Running| new.value(index).saturating_sub(base.value(index));
+        (of(&new.flat, &base.flat), of(&new.cum, &base.cum))
     };
     let is_left_out =
         |(flat, cum): (i128, i128)| options.drop_negative && (flat < 0 || (flat == 0 && cum < 0));
@@ -144,7 +112,7 @@ pub(super) fn sum(profile: &mut Profile, columns: &Columns, options: Options) ->
             list.push(node);
         }
     }
-    find_places(profile, &lookup, &flat_sizes, &mut list);
+    places::find(profile, columns, rule.as_ref(), &lookup, &mut list);
     let [new, base] = totals;
     let divisor = divisors.map_or(0, |divisors| divisors.total);
     Graph { nodes: list, total: Sides { new, base, divisor }, dropped, flat_sum, lookup, options }
@@ -189,46 +157,7 @@ impl Divisors {
             return add(leaf);
         }
         for &location in profile.stack(row) {
-            lookup.slots[lookup.range(location)].iter().for_each(|slot| add(slot.node));
-        }
-    }
-}
-
-/// Finds for each node the file and line that hold most of it, the flat part first.
-fn find_places(profile: &Profile, lookup: &Lookup, flat: &[u64], nodes: &mut [Node]) {
-    const ABSENT: u32 = u32::MAX;
-    let mut numbers = vec![ABSENT; lookup.keys.len()];
-    nodes.iter().enumerate().for_each(|(at, node)| numbers[node.index as usize] = at as u32);
-    // By file and line rather than by address: a line with many small calls is one place.
-    let mut sums: HashMap<(u32, Str, i64), (u64, u64)> = HashMap::new();
-    for_each_place(profile, lookup, |slot, node, (file, line)| {
-        let at = numbers[node as usize];
-        if at != ABSENT {
-            let sum = sums.entry((at, file, line)).or_default();
-            sum.0 = sum.0.saturating_add(flat[slot]);
-            sum.1 = sum.1.saturating_add(lookup.slots[slot].size);
-        }
-    });
-    let mut best = vec![(0, 0); nodes.len()];
-    for ((at, file, line), sum) in sums {
-        let (best, place) = (&mut best[at as usize], &mut nodes[at as usize].place);
-        // Equal sums: the smaller line, so that the answer does not hang on the table's order.
-        if sum > *best || (sum == *best && (line, file) < (place.1, place.0)) {
-            (*best, *place) = (sum, (file, line));
-        }
-    }
-}
-
-/// Each slot that holds something: its number, its node, and its file and line.
-fn for_each_place(profile: &Profile, lookup: &Lookup, mut take: impl FnMut(usize, u32, (Str, i64))) {
-    for (index, location) in profile.locations.iter().enumerate() {
-        let start = lookup.range(index as u32).start;
-        for (depth, line) in location.lines.iter().enumerate() {
-            let slot = &lookup.slots[start + depth];
-            if slot.size > 0 {
-                let file = profile.functions[line.function as usize].file;
-                take(start + depth, slot.node, (file, line.line));
-            }
+            lookup.nodes[lookup.range(location)].iter().for_each(|&node| add(node));
         }
     }
 }

@@ -1,0 +1,135 @@
+//! Which source line holds most of a node. Of most nodes there is one line only; rows are looked at once more for the others.
+
+use hashbrown::HashMap;
+
+use super::lookup::Lookup;
+use super::{Node, SiteRule};
+use crate::model::{Columns, Line, Profile, Str};
+
+const ABSENT: u32 = u32::MAX;
+
+/// Finds for each node the file and line that hold most of it, the flat part first. All nodes have a value in the column.
+pub(super) fn find(
+    profile: &Profile,
+    columns: &Columns,
+    rule: Option<&SiteRule>,
+    lookup: &Lookup,
+    nodes: &mut [Node],
+) {
+    let mut numbers = vec![ABSENT; lookup.keys.len()];
+    nodes.iter().enumerate().for_each(|(at, node)| numbers[node.index as usize] = at as u32);
+    let mut states = vec![State::Unseen; nodes.len()];
+    for_each_place(profile, lookup, &numbers, |_, at, place| states[at as usize].see(place));
+    // A function may have the name of rows without frames, and these have no place.
+    if let Some(state) = states.get_mut(numbers[lookup.no_stack as usize] as usize) {
+        state.see(None);
+    }
+    for (node, state) in nodes.iter_mut().zip(&states) {
+        if let State::One(Some(place)) = *state {
+            node.place = place;
+        }
+    }
+    numbers.iter_mut().for_each(|at| {
+        if states.get(*at as usize) != Some(&State::Several) {
+            *at = ABSENT;
+        }
+    });
+    if states.contains(&State::Several) {
+        find_heaviest(profile, columns, rule, lookup, &numbers, nodes);
+    }
+}
+
+/// What is known of a node's places.
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Unseen,
+    One(Option<(Str, i64)>),
+    Several,
+}
+
+impl State {
+    fn see(&mut self, place: Option<(Str, i64)>) {
+        *self = match *self {
+            Self::Unseen => Self::One(place),
+            Self::One(seen) if seen == place => return,
+            _ => Self::Several,
+        };
+    }
+}
+
+/// The same for nodes of several places: those that have a number, by which they stand in `nodes`.
+fn find_heaviest(
+    profile: &Profile,
+    columns: &Columns,
+    rule: Option<&SiteRule>,
+    lookup: &Lookup,
+    numbers: &[u32],
+    nodes: &mut [Node],
+) {
+    // By file and line rather than by address: a line with many small calls is one place.
+    let mut places: HashMap<(u32, Str, i64), u32> = HashMap::new();
+    let mut of_slot = vec![ABSENT; lookup.nodes.len()];
+    for_each_place(profile, lookup, numbers, |slot, at, place| {
+        if let Some((file, line)) = place {
+            let new = places.len() as u32;
+            of_slot[slot] = *places.entry((at, file, line)).or_insert(new);
+        }
+    });
+    // What stacks that end there hold, and what those through it hold, whatever their sign.
+    let mut sums = vec![(0u64, 0u64); places.len()];
+    for row in 0..profile.row_count() {
+        let size = profile.values(row)[columns.column].unsigned_abs();
+        if size == 0 {
+            continue;
+        }
+        let mut add = |slot: usize, is_leaf: bool| {
+            let Some(sum) = sums.get_mut(of_slot[slot] as usize) else { return };
+            sum.1 = sum.1.saturating_add(size);
+            if is_leaf {
+                sum.0 = sum.0.saturating_add(size);
+            }
+        };
+        let stack = profile.stack(row);
+        if let Some(rule) = rule {
+            if let Some((location, line)) = rule.site_of(profile, stack) {
+                add(lookup.range(location).start + line, true);
+            }
+            continue;
+        }
+        for (depth, &location) in stack.iter().enumerate() {
+            let range = lookup.range(location);
+            let leaf = if depth == 0 { range.start } else { usize::MAX };
+            range.for_each(|slot| add(slot, slot == leaf));
+        }
+    }
+    let mut best = vec![(0, 0); nodes.len()];
+    for ((at, file, line), number) in places {
+        let (sum, best, place) =
+            (sums[number as usize], &mut best[at as usize], &mut nodes[at as usize].place);
+        if sum.1 == 0 {
+            continue;
+        }
+        // Equal sums: the smaller line, so that the answer does not hang on the table's order.
+        if sum > *best || (sum == *best && (line, file) < (place.1, place.0)) {
+            (*best, *place) = (sum, (file, line));
+        }
+    }
+}
+
+/// Each slot whose node has a number: its own number, the node's, and its file and line; `None` where it has no line.
+fn for_each_place(
+    profile: &Profile,
+    lookup: &Lookup,
+    numbers: &[u32],
+    mut take: impl FnMut(usize, u32, Option<(Str, i64)>),
+) {
+    for (index, location) in profile.locations.iter().enumerate() {
+        for (depth, slot) in lookup.range(index as u32).enumerate() {
+            let at = numbers[lookup.nodes[slot] as usize];
+            if at != ABSENT {
+                let place = |line: &Line| (profile.functions[line.function as usize].file, line.line);
+                take(slot, at, location.lines.get(depth).map(place));
+            }
+        }
+    }
+}
