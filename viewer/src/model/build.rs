@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
+use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use pprof_export::reader::{Parts, Positions, Rows};
 use pprof_export::schema;
@@ -42,12 +43,10 @@ const UNSEEN: u32 = u32::MAX;
 /// What has been taken over of one message, by position in its tables.
 struct Taken<'a> {
     message: &'a schema::Profile,
-    strings: Vec<u32>,
+    strings: Vec<Str>,
     mappings: Vec<u32>,
     functions: Vec<u32>,
     locations: Vec<u32>,
-    /// Handles of the strings, which `strings` counts.
-    handles: Vec<Str>,
     mapping_positions: Positions,
     function_positions: Positions,
     /// By position of the mapping: what to add to an address.
@@ -58,11 +57,10 @@ impl<'a> Taken<'a> {
     fn nothing_of(message: &'a schema::Profile) -> Self {
         let unseen = |length: usize| vec![UNSEEN; length];
         Self {
-            strings: unseen(message.string_table.len()),
+            strings: vec![Str::NONE; message.string_table.len()],
             mappings: unseen(message.mapping.len()),
             functions: unseen(message.function.len()),
             locations: unseen(message.location.len()),
-            handles: Vec::with_capacity(message.string_table.len()),
             mapping_positions: Positions::new(message.mapping.iter().map(|m| m.id)),
             function_positions: Positions::new(message.function.iter().map(|f| f.id)),
             moved: vec![0; message.mapping.len()],
@@ -84,8 +82,7 @@ impl Builder {
     pub fn add(&mut self, message: &schema::Profile, rows: Rows, side: Side) -> Result<(), String> {
         let columns = self.header(message, side)?;
         let mut taken = Taken::nothing_of(message);
-        self.profile.strings.reserve(message.string_table.len());
-        self.profile.locations.reserve(message.location.len());
+        self.reserve(message);
         if !message.mapping.is_empty() && self.profile.mappings.is_empty() {
             self.mapping(&mut taken, 0)?;
         }
@@ -95,6 +92,22 @@ impl Builder {
         self.rows(&mut taken, rows.into_parts(), side, source, &columns)?;
         self.profile.sources[source as usize].is_moved = taken.moved.iter().any(|&moved| moved != 0);
         Ok(())
+    }
+
+    /// Makes room for the tables of a message, all of which is used as a rule. Those of more messages are the same ones
+    /// for the most part.
+    fn reserve(&mut self, message: &schema::Profile) {
+        let Self { profile, functions, locations, .. } = self;
+        if !profile.sources.is_empty() {
+            return;
+        }
+        let bytes = message.string_table.iter().map(String::len).sum();
+        profile.strings.reserve(message.string_table.len(), bytes);
+        profile.functions.reserve_exact(message.function.len());
+        profile.locations.reserve_exact(message.location.len());
+        // The tables are empty still, so nothing is hashed.
+        functions.reserve(message.function.len(), |_| 0);
+        locations.reserve(message.location.len(), |_| 0);
     }
 
     /// Rows so far.
@@ -309,18 +322,18 @@ impl Builder {
             let Location { mapping, address, lines, is_folded } = location;
             hasher.hash_one((address.wrapping_sub(start), mapping, lines, is_folded))
         };
-        let hash = hash_of(&location, start);
-        let known = locations.find(hash, |&other| profile.locations[other as usize] == location);
-        let index = match known {
-            Some(&known) => known,
-            None => {
+        let is_same = |&other: &u32| profile.locations[other as usize] == location;
+        let hash_again = |&other: &u32| {
+            let other = &profile.locations[other as usize];
+            let start = other.mapping.map_or(0, |m| profile.mappings[m as usize].start);
+            hash_of(other, start)
+        };
+        let index = match locations.entry(hash_of(&location, start), is_same, hash_again) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(place) => {
                 let new = index(profile.locations.len())?;
+                place.insert(new);
                 profile.locations.push(location);
-                locations.insert_unique(hash, new, |&other| {
-                    let other = &profile.locations[other as usize];
-                    let start = other.mapping.map_or(0, |m| profile.mappings[m as usize].start);
-                    hash_of(other, start)
-                });
                 new
             }
         };
@@ -372,15 +385,14 @@ impl Builder {
             start_line: item.start_line,
         };
         let Self { functions, hasher, profile, .. } = self;
-        let hash = hasher.hash_one(&function);
-        let known = functions.find(hash, |&other| profile.functions[other as usize] == function);
-        let index = match known {
-            Some(&known) => known,
-            None => {
+        let is_same = |&other: &u32| profile.functions[other as usize] == function;
+        let hash_again = |&other: &u32| hasher.hash_one(&profile.functions[other as usize]);
+        let index = match functions.entry(hasher.hash_one(&function), is_same, hash_again) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(place) => {
                 let new = index(profile.functions.len())?;
+                place.insert(new);
                 profile.functions.push(function);
-                functions
-                    .insert_unique(hash, new, |&other| hasher.hash_one(&profile.functions[other as usize]));
                 new
             }
         };
@@ -390,12 +402,11 @@ impl Builder {
 
     fn string(&mut self, taken: &mut Taken<'_>, string: i64) -> Result<Str, String> {
         let position = usize::try_from(string).unwrap_or(usize::MAX);
-        if let Some(&seen) = taken.strings.get(position).filter(|&&seen| seen != UNSEEN) {
-            return Ok(taken.handles[seen as usize]);
+        if let Some(&seen) = taken.strings.get(position).filter(|&&seen| seen != Str::NONE) {
+            return Ok(seen);
         }
         let handle = self.profile.strings.intern(text(taken.message, string)?);
-        taken.strings[position] = index(taken.handles.len())?;
-        taken.handles.push(handle);
+        taken.strings[position] = handle;
         Ok(handle)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::hash::BuildHasher;
 
+use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// A handle of a text; 0 is the empty one.
@@ -11,6 +12,9 @@ pub struct Str(u32);
 impl Str {
     /// The empty text.
     pub const EMPTY: Self = Self(0);
+
+    /// No text at all.
+    pub(super) const NONE: Self = Self(u32::MAX);
 
     /// Whether this is the empty text.
     pub fn is_empty(self) -> bool {
@@ -57,9 +61,10 @@ impl Strings {
         self.all.len() + self.ends.len() * (size_of::<usize>() + 2 * size_of::<u32>())
     }
 
-    /// Makes room for `more` texts.
-    pub fn reserve(&mut self, more: usize) {
+    /// Makes room for `more` texts of so many bytes in all.
+    pub fn reserve(&mut self, more: usize, bytes: usize) {
         let Self { all, ends, known, hasher } = self;
+        all.reserve(bytes);
         ends.reserve(more);
         known.reserve(more, |&handle| hasher.hash_one(&all[span(ends, handle)]));
     }
@@ -70,16 +75,18 @@ impl Strings {
             return Str::EMPTY;
         }
         let Self { all, ends, known, hasher } = self;
-        let hash = hasher.hash_one(text);
-        if let Some(&handle) = known.find(hash, |&handle| &all[span(ends, handle)] == text) {
-            return Str(handle);
+        let is_same = |&handle: &u32| &all[span(ends, handle)] == text;
+        match known.entry(hasher.hash_one(text), is_same, |&handle| hasher.hash_one(&all[span(ends, handle)])) {
+            Entry::Occupied(handle) => Str(*handle.get()),
+            Entry::Vacant(place) => {
+                // The reader bounds the number of strings far below 2^32.
+                let handle = ends.len() as u32;
+                all.push_str(text);
+                ends.push(all.len());
+                place.insert(handle);
+                Str(handle)
+            }
         }
-        // The reader bounds the number of strings far below 2^32.
-        let handle = ends.len() as u32;
-        all.push_str(text);
-        ends.push(all.len());
-        known.insert_unique(hash, handle, |&handle| hasher.hash_one(&all[span(ends, handle)]));
-        Str(handle)
     }
 
     /// The handle of `text` if it is known.
