@@ -5,8 +5,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use alloc_core::lock::{Counts, Mutex, Rank};
 
+use pprof_export::writer::SinkError;
+
 use crate::stacks::StackId;
-use crate::table::{Array, Index, Zeroed, hash};
+use crate::table::{Array, Index, Zeroed, hash, prefetch};
 
 /// The number of a bucket, from 1. It keeps its stack, size and interval for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +91,11 @@ impl Origins {
         self.length as u32
     }
 
+    /// Asks for the memory of a bucket's origin.
+    pub fn prefetch(&self, id: BucketId) {
+        prefetch(self.start.as_ptr().wrapping_add(id.0 as usize));
+    }
+
     /// The origin of a bucket's samples.
     pub fn get(&self, id: BucketId) -> Origin {
         let at = id.0 as usize;
@@ -149,7 +156,12 @@ impl Buckets {
 
     /// Hands out the buckets with samples, copied in pieces, so that a sampling thread never waits long: their numbers,
     /// and their samples so far or, with a `peak`, until that one.
-    pub fn snapshot(&self, peak: Option<u32>, mut take: impl FnMut(BucketId, u64)) {
+    /// The first error of `take` ends it.
+    pub fn snapshot(
+        &self,
+        peak: Option<u32>,
+        mut take: impl FnMut(BucketId, u64) -> Result<(), SinkError>,
+    ) -> Result<(), SinkError> {
         const PIECE: usize = 128;
         let mut piece = [0u64; PIECE];
         let mut at = 1;
@@ -165,11 +177,11 @@ impl Buckets {
                 n
             };
             if n == 0 {
-                return;
+                return Ok(());
             }
             for (i, &count) in piece[..n].iter().enumerate() {
                 if count > 0 {
-                    take(BucketId((at + i) as u32), count);
+                    take(BucketId((at + i) as u32), count)?;
                 }
             }
             at += n;
@@ -259,24 +271,30 @@ mod tests {
         Origin { usable: 64, period: 4096, stack: StackId(stack) }
     }
 
+    fn all(buckets: &Buckets, peak: Option<u32>) -> Vec<(u32, u64)> {
+        let mut counts = Vec::new();
+        let result = buckets.snapshot(peak, |id, count| {
+            counts.push((id.0, count));
+            Ok(())
+        });
+        assert_eq!(result, Ok(()));
+        counts
+    }
+
     #[test]
     fn buckets_count() {
         static BUCKETS: Buckets = Buckets::new();
         for i in 0..10_000 {
             BUCKETS.add(origin(i % 1000), 0);
         }
-        let (mut n, mut sum) = (0, 0);
         let origins = BUCKETS.origins();
-        BUCKETS.snapshot(None, |id, count| {
-            assert_eq!(origins.get(id), origin(n));
-            n += 1;
-            sum += count;
-        });
-        assert_eq!((n, sum), (1000, 10_000));
+        let counts = all(&BUCKETS, None);
+        assert!((0..).zip(&counts).all(|(n, &(id, count))| origins.get(BucketId(id)) == origin(n) && count == 10));
+        assert_eq!(counts.len(), 1000);
         assert_eq!(origins.get(BucketId(0)), Origin::default());
         assert_eq!(origins.get(BucketId(1001)), Origin::default());
         BUCKETS.clear();
-        BUCKETS.snapshot(None, |_, _| panic!("nothing is left"));
+        assert!(all(&BUCKETS, None).is_empty());
         // Numbers stay.
         assert_eq!(BUCKETS.add(origin(7), 0), Some(BucketId(8)));
     }
@@ -284,11 +302,7 @@ mod tests {
     #[test]
     fn counts_at_a_peak_stay() {
         let buckets = Buckets::new();
-        let at = |peak| {
-            let mut counts = Vec::new();
-            buckets.snapshot(peak, |id, count| counts.push((id.0, count)));
-            counts
-        };
+        let at = |peak| all(&buckets, peak);
         for stack in [1, 1, 2] {
             buckets.add(origin(stack), 0);
         }
@@ -311,18 +325,18 @@ mod tests {
     #[test]
     fn full_buckets_go_to_stack_0() {
         static BUCKETS: Buckets = Buckets::new();
-        let all = (BUCKETS_MAX + 1000) as u32;
-        for i in 1..all {
+        let end = (BUCKETS_MAX + 1000) as u32;
+        for i in 1..end {
             let id = BUCKETS.add(origin(i), 0).unwrap();
             let stack = BUCKETS.origins().get(id).stack;
             assert_eq!(stack.0, if (i as usize) < BUCKETS_MAX - BUCKETS_BACK { i } else { 0 });
         }
         let (mut sum, mut lost) = (0, 0);
         let origins = BUCKETS.origins();
-        BUCKETS.snapshot(None, |id, count| {
+        for (id, count) in all(&BUCKETS, None) {
             sum += count;
-            lost += if origins.get(id).stack.0 == 0 { count } else { 0 };
-        });
-        assert_eq!((sum, lost), (u64::from(all) - 1, BUCKETS.dropped()));
+            lost += if origins.get(BucketId(id)).stack.0 == 0 { count } else { 0 };
+        }
+        assert_eq!((sum, lost), (u64::from(end) - 1, BUCKETS.dropped()));
     }
 }

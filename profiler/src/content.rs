@@ -85,16 +85,13 @@ fn write_rows<S: Sink>(
 ) -> Result<(), SinkError> {
     let (mut allocated, mut in_use) = (Estimator::new(), Estimator::new());
     let mut frames = Frames::default();
-    let mut current = None;
     // The last name that was looked up: most rows have the same.
     let (mut named, mut name) = (None, Name::default());
-    for row in &snapshot.rows {
-        if current != Some(row.stack) {
-            current = Some(row.stack);
-            allocated.next_stack();
-            in_use.next_stack();
-            frames.set(&snapshot.stacks[row.stack as usize], writer)?;
-        }
+    snapshot.for_each(|stack, rows| {
+        allocated.next_stack();
+        in_use.next_stack();
+        frames.set(stack, writer)?;
+        for row in rows {
         let origin = snapshot.origins.get(row.bucket);
         let mut labels = Labels::new(&origin, file_period);
         let values = if row.epoch == 0 {
@@ -117,8 +114,9 @@ fn write_rows<S: Sink>(
         };
         let Frames { addresses, root } = &frames;
         writer.sample(&Sample { stack: addresses, root: *root, values: &values, labels: labels.as_slice() })?;
-    }
-    Ok(())
+        }
+        Ok(())
+    })
 }
 
 /// The heap's own numbers, and what the kernel says of the process.

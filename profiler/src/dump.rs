@@ -280,19 +280,18 @@ fn tell_leaks(profiler: &'static Profiler) -> bool {
     let Ok(snapshot) = Snapshot::take(profiler, Moment::Now, profiler.next_epoch()) else { return false };
     let (mut objects, mut bytes, mut contexts) = (0u64, 0u64, 0u64);
     let mut estimator = Estimator::new();
-    let mut current = None;
-    for row in snapshot.rows.iter().filter(|row| row.epoch != 0) {
-        if current != Some(row.stack) {
-            current = Some(row.stack);
-            contexts += 1;
-            estimator.next_stack();
+    let all = snapshot.for_each(|_, rows| {
+        estimator.next_stack();
+        contexts += u64::from(rows.iter().any(|row| row.epoch != 0));
+        for row in rows.iter().filter(|row| row.epoch != 0) {
+            let origin = snapshot.origins.get(row.bucket);
+            let (row_objects, row_bytes) = estimator.estimate(row.count, origin.usable, origin.period);
+            objects = objects.saturating_add(row_objects as u64);
+            bytes = bytes.saturating_add(row_bytes as u64);
         }
-        let origin = snapshot.origins.get(row.bucket);
-        let (row_objects, row_bytes) = estimator.estimate(row.count, origin.usable, origin.period);
-        objects = objects.saturating_add(row_objects as u64);
-        bytes = bytes.saturating_add(row_bytes as u64);
-    }
-    if contexts == 0 {
+        Ok(())
+    });
+    if all.is_err() || contexts == 0 {
         return false;
     }
     let s = |n: u64| if n == 1 { &b""[..] } else { b"s" };

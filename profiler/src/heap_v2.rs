@@ -32,7 +32,7 @@ use crate::text::Text;
 use crate::{HEAP, maps};
 
 /// Samples of one origin and thread; thread 0: all that there ever were of the origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
     stack: u32,
     thread: u32,

@@ -66,6 +66,8 @@ mod naming;
 #[cfg(feature = "profiling")]
 mod nodes;
 #[cfg(feature = "profiling")]
+mod order;
+#[cfg(feature = "profiling")]
 mod peak;
 #[cfg(feature = "profiling")]
 mod probes;

@@ -198,6 +198,16 @@ pub enum Moment {
     Peak(u32),
 }
 
+impl Moment {
+    /// The number of the peak, if it is one.
+    pub fn peak(self) -> Option<u32> {
+        match self {
+            Moment::Now => None,
+            Moment::Peak(number) => Some(number),
+        }
+    }
+}
+
 impl Records {
     /// None.
     pub const fn new() -> Self {
@@ -245,27 +255,33 @@ impl Records {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Hands out all records of a moment, shard by shard: they are copied while the shard is locked, handed out
-    /// afterwards.
-    pub fn snapshot(
+    /// Hands out what `pick` takes of the records of a moment, shard by shard: it is copied while the shard is locked, handed
+    /// out afterwards.
+    pub fn snapshot<T: Copy + Default>(
         &self,
         moment: Moment,
-        mut take: impl FnMut(&Record) -> Result<(), SinkError>,
+        pick: impl Fn(&Record) -> Option<T>,
+        take: impl FnMut(&T) -> Result<(), SinkError>,
     ) -> Result<(), SinkError> {
-        let mut copy: Vec<Record> = Vec::new();
+        let (mut copy, mut take): (Vec<T>, _) = (Vec::new(), take);
         for shard in &self.shards {
             loop {
-                // Room is made without the lock; a few more may come before it is taken again.
+                // Room is made, and its pages are touched, without the lock; a few more may come before it is taken again.
                 let most = |shard: &Shard| shard.used + if moment == Moment::Now { 0 } else { shard.gone_used };
                 let wanted = most(&shard.lock());
                 copy.clear();
-                copy.try_reserve(wanted + wanted / 8 + 16).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+                let room = wanted + wanted / 8 + 16;
+                if room > copy.capacity() {
+                    copy.try_reserve_exact(room).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+                    copy.resize(copy.capacity(), T::default());
+                    copy.clear();
+                }
                 let held = shard.lock();
                 let room = copy.capacity();
                 if most(&held) <= room {
                     match moment {
-                        Moment::Now => copy.extend(held.live().take(room)),
-                        Moment::Peak(peak) => copy.extend(held.at_peak(peak).take(room)),
+                        Moment::Now => copy.extend(held.live().filter_map(&pick).take(room)),
+                        Moment::Peak(peak) => copy.extend(held.at_peak(peak).filter_map(&pick).take(room)),
                     }
                     break;
                 }
@@ -331,7 +347,8 @@ mod tests {
 
     fn all(records: &Records, moment: Moment) -> Vec<Record> {
         let mut found = Vec::new();
-        let result = records.snapshot(moment, |record| {
+        let all = |record: &Record| Some(*record);
+        let result = records.snapshot(moment, all, |record| {
             found.push(*record);
             Ok(())
         });

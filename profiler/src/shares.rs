@@ -11,7 +11,7 @@ use pprof_export::writer::SinkError;
 use crate::HEAP;
 use crate::buckets::{BucketId, Origins};
 use crate::profiler::Profiler;
-use crate::records::Moment;
+use crate::records::{Moment, Record};
 use crate::snapshot::{order_stacks, push};
 use crate::stacks::Stack;
 
@@ -79,11 +79,11 @@ pub fn gather(profiler: &'static Profiler, totals: &[ClassTotal; NBINS + 1]) -> 
 /// All live samples, in the order in which they are found.
 fn collect(profiler: &'static Profiler) -> Result<Vec<Share>, SinkError> {
     let mut shares = Vec::new();
-    profiler.records.snapshot(Moment::Now, |record| {
-        let mut share = Share { bucket: record.bucket, percent: 100, count: 1, ..Share::default() };
-        share.unasked = record.unasked.into();
+    let pick = |&Record { address, bucket, unasked, .. }: &Record| Some((address, bucket, unasked));
+    profiler.records.snapshot(Moment::Now, pick, |&(address, bucket, unasked)| {
+        let mut share = Share { bucket, percent: 100, count: 1, unasked: unasked.into(), ..Share::default() };
         // A block that is freed meanwhile may be anything by now; what can't be is left out.
-        let slab = HEAP.utilization(core::ptr::with_exposed_provenance(record.address as usize));
+        let slab = HEAP.utilization(core::ptr::with_exposed_provenance(address as usize));
         if slab.blocks > 1 && slab.free > 0 && slab.free < slab.blocks {
             let used = slab.blocks - slab.free;
             share.percent = (used * 100 / slab.blocks) as u8;

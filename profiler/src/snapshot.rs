@@ -1,19 +1,21 @@
-//! The profile at one moment, as rows in the order in which a dump writes them.
+//! The profile at one moment, and its rows in the order in which a dump writes them.
+//!
+//! Rows are lists of what belongs to a bucket, and of buckets that belong to a stack, so that only stacks need be sorted.
 
 use alloc::vec::Vec;
 
 use pprof_export::writer::SinkError;
 
 use crate::buckets::{BucketId, Origins};
+use crate::order::{self, Placed};
 use crate::profiler::Profiler;
 use crate::records::{Moment, Record};
-use crate::stacks::{Stack, StackId};
+use crate::stacks::{Stack, StackId, View};
+use crate::table::prefetch;
 
 /// Samples of one origin, thread, labels and age; or, with epoch 0, all that there ever were of that origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
-    /// Place of the stack in [`Snapshot::stacks`].
-    pub stack: u32,
     /// The dump interval in which the blocks were born; 0: the row counts allocations, not blocks in use.
     pub epoch: u32,
     /// Size and sample interval.
@@ -26,13 +28,40 @@ pub struct Row {
     pub count: u64,
 }
 
-/// Rows and their stacks.
+/// Samples of a bucket whose blocks live, of one thread, labels and age (as far as those are put together while they are
+/// found).
+#[derive(Clone, Copy, Debug, Default)]
+struct Live {
+    epoch: u32,
+    name: u16,
+    labels: u16,
+    count: u32,
+    /// Plus 1: the place of the bucket's next; 0: this is the last one.
+    next: u32,
+}
+
+/// What there is of a bucket.
+#[derive(Clone, Copy, Debug, Default)]
+struct OfBucket {
+    /// Samples there ever were.
+    ever: u64,
+    /// Plus 1: the place of the first whose blocks live; 0: there is none.
+    live: u32,
+    /// The next bucket of the same stack; 0: this is the last one.
+    next: u32,
+}
+
+/// Rows, found by stack.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Sorted by frames, root first.
-    pub stacks: Vec<Stack<'static>>,
-    /// Sorted by stack.
-    pub rows: Vec<Row>,
+    /// The stacks of all rows, sorted by frames, root first.
+    order: Vec<Placed>,
+    /// By number of the stack: the first bucket of it with samples; 0: none has any.
+    firsts: Vec<u32>,
+    /// By number.
+    buckets: Vec<OfBucket>,
+    live: Vec<Live>,
+    view: View,
     /// What the rows' buckets stand for.
     pub origins: Origins,
 }
@@ -49,7 +78,7 @@ pub fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), SinkError> {
 /// Copies what `profiler` has of a moment, one piece after the other; nobody's allocation waits for more than one piece:
 /// `live` makes rows of the blocks in use that were born no later than dump interval `epoch`, `ever` of the counts of all
 /// that was allocated.
-pub fn collect<T>(
+pub fn collect<T: Copy + Default>(
     profiler: &'static Profiler,
     moment: Moment,
     epoch: u32,
@@ -59,44 +88,139 @@ pub fn collect<T>(
     let mut rows: Vec<T> = Vec::new();
     // Live blocks first: a sample is counted before it gets a record, so that no stack has more blocks in use than it ever
     // allocated.
-    profiler.records.snapshot(moment, |record: &Record| {
-        if record.epoch > epoch { Ok(()) } else { push(&mut rows, live(record)) }
-    })?;
-    let mut failed = Ok(());
-    let peak = match moment {
-        Moment::Now => None,
-        Moment::Peak(number) => Some(number),
-    };
-    profiler.buckets.snapshot(peak, |bucket, count| {
-        if failed.is_ok() {
-            failed = push(&mut rows, ever(bucket, count));
-        }
-    });
-    failed.map(|()| rows)
+    let pick = |record: &Record| (record.epoch <= epoch).then(|| live(record));
+    profiler.records.snapshot(moment, pick, |&row| push(&mut rows, row))?;
+    profiler.buckets.snapshot(moment.peak(), |bucket, count| push(&mut rows, ever(bucket, count)))?;
+    Ok(rows)
 }
 
 impl Snapshot {
-    /// What `profiler` has of a moment, as by [`collect`]. Blocks in use that were born after dump interval `epoch` are left
-    /// out, so that those that are in form one moment.
+    /// What `profiler` has of a moment, one piece after the other; nobody's allocation waits for more than one piece. Blocks in
+    /// use that were born after dump interval `epoch` are left out, so that those that are in form one moment.
     pub fn take(profiler: &'static Profiler, moment: Moment, epoch: u32) -> Result<Self, SinkError> {
-        let live = |&Record { bucket, epoch, name, labels, .. }: &Record| {
-            Row { stack: 0, epoch: epoch.max(1), bucket, name, labels, count: 1 }
+        let mut buckets: Vec<OfBucket> = Vec::new();
+        let mut live: Vec<Live> = Vec::new();
+        reach(&mut buckets, profiler.buckets.count() as usize)?;
+        // Live blocks first, as in `collect`.
+        let pick = |record: &Record| {
+            let Record { bucket, epoch: birth, name, labels, .. } = *record;
+            (birth <= epoch).then_some((bucket, Live { epoch: birth.max(1), name, labels, count: 1, next: 0 }))
         };
-        let ever = |bucket, count| Row { stack: 0, epoch: 0, bucket, name: 0, labels: 0, count };
-        let mut rows = collect(profiler, moment, epoch, live, ever)?;
-        // After the rows, so that it has all their buckets.
+        profiler.records.snapshot(moment, pick, |&(bucket, found)| {
+            reach(&mut buckets, bucket.0 as usize + 1)?;
+            add_live(&mut buckets[bucket.0 as usize].live, &mut live, found)
+        })?;
+        profiler.buckets.snapshot(moment.peak(), |bucket, count| {
+            reach(&mut buckets, bucket.0 as usize + 1)?;
+            buckets[bucket.0 as usize].ever = count;
+            Ok(())
+        })?;
+        // After the rows, so that they have all buckets and stacks of theirs.
         let origins = profiler.buckets.origins();
-        let stacks = order_stacks(profiler, &mut rows, |row| origins.get(row.bucket).stack, |row, at| row.stack = at)?;
-        rows.sort_unstable();
-        rows.dedup_by(|row, kept| {
-            let same = Row { count: 0, ..*row } == Row { count: 0, ..*kept };
-            if same {
-                kept.count += row.count;
+        let view = profiler.stacks.view();
+        let mut firsts = Vec::new();
+        firsts.try_reserve_exact(view.count()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        firsts.resize(view.count(), 0);
+        let mut stacks = 0;
+        for (id, bucket) in (0..).zip(&mut buckets) {
+            if bucket.ever > 0 || bucket.live > 0 {
+                let first: &mut u32 = &mut firsts[origins.get(BucketId(id)).stack.0 as usize];
+                stacks += usize::from(*first == 0);
+                bucket.next = core::mem::replace(first, id);
             }
-            same
-        });
-        Ok(Snapshot { stacks, rows, origins })
+        }
+        let mut order = Vec::new();
+        order.try_reserve_exact(stacks).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        let numbered = (0..).map(StackId).zip(&firsts).filter(|&(_, &first)| first != 0);
+        order.extend(numbered.map(|(id, _)| Placed::new(&view, id)));
+        order::sort(&view, &mut order);
+        Ok(Snapshot { order, firsts, buckets, live, view, origins })
     }
+
+    /// Hands out the stacks, sorted by frames, root first, each with its rows: first what was ever allocated, then what is in
+    /// use by age.
+    pub fn for_each(
+        &self,
+        mut each: impl FnMut(&Stack<'static>, &[Row]) -> Result<(), SinkError>,
+    ) -> Result<(), SinkError> {
+        /// So many stacks ahead, memory is asked for what will be looked at.
+        const AHEAD: usize = 6;
+        let mut rows: Vec<Row> = Vec::new();
+        for (at, stack) in self.order.iter().enumerate() {
+            if let Some(later) = self.order.get(at + AHEAD) {
+                self.fetch(later);
+            }
+            rows.clear();
+            self.rows_of(stack.id, &mut rows)?;
+            rows.sort_unstable();
+            rows.dedup_by(|row, kept| {
+                let same = Row { count: 0, ..*row } == Row { count: 0, ..*kept };
+                if same {
+                    kept.count += row.count;
+                }
+                same
+            });
+            each(&self.view.stack(stack.span), &rows)?;
+        }
+        Ok(())
+    }
+
+    fn rows_of(&self, stack: StackId, rows: &mut Vec<Row>) -> Result<(), SinkError> {
+        let mut id = self.firsts[stack.0 as usize];
+        while id != 0 {
+            let of_bucket = &self.buckets[id as usize];
+            let bucket = BucketId(id);
+            if of_bucket.ever > 0 {
+                push(rows, Row { epoch: 0, bucket, name: 0, labels: 0, count: of_bucket.ever })?;
+            }
+            let mut next = of_bucket.live;
+            while let Some(at) = next.checked_sub(1) {
+                let live = &self.live[at as usize];
+                let Live { epoch, name, labels, count, .. } = *live;
+                push(rows, Row { epoch, bucket, name, labels, count: count.into() })?;
+                next = live.next;
+            }
+            id = of_bucket.next;
+        }
+        Ok(())
+    }
+
+    /// Asks for what will be looked at of a stack.
+    fn fetch(&self, stack: &Placed) {
+        const LINE: usize = 64 / core::mem::size_of::<usize>();
+        let frames = self.view.frames(stack.span);
+        frames.iter().step_by(LINE).chain(frames.last()).for_each(|frame| prefetch(frame));
+        let first = self.firsts[stack.id.0 as usize];
+        prefetch(&self.buckets[first as usize]);
+        self.origins.prefetch(BucketId(first));
+    }
+}
+
+/// Gives buckets below `count` a place.
+fn reach(buckets: &mut Vec<OfBucket>, count: usize) -> Result<(), SinkError> {
+    if count > buckets.len() {
+        buckets.try_reserve(count - buckets.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        buckets.resize(count, OfBucket::default());
+    }
+    Ok(())
+}
+
+/// Adds a live sample to those of its bucket, of which `first` says where they are.
+fn add_live(first: &mut u32, live: &mut Vec<Live>, found: Live) -> Result<(), SinkError> {
+    /// So many are compared with it; the others are put together when rows are handed out.
+    const COMPARED: usize = 4;
+    let mut next = *first;
+    for _ in 0..COMPARED {
+        let Some(at) = next.checked_sub(1) else { break };
+        let known = &mut live[at as usize];
+        if (known.epoch, known.name, known.labels) == (found.epoch, found.name, found.labels) {
+            known.count = known.count.saturating_add(1);
+            return Ok(());
+        }
+        next = known.next;
+    }
+    let place = u32::try_from(live.len() + 1).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+    push(live, Live { next: core::mem::replace(first, place), ..found })
 }
 
 /// The stacks of `rows`, sorted root first; each row is told the place of its own among them.
@@ -107,82 +231,30 @@ pub fn order_stacks<T>(
     place_at: impl Fn(&mut T, u32),
 ) -> Result<Vec<Stack<'static>>, SinkError> {
     const UNSEEN: u32 = u32::MAX;
-    let most = rows.iter().map(|row| stack_of(row).0).max().map_or(0, |id| id as usize + 1);
+    let view = profiler.stacks.view();
     let mut place = Vec::new();
-    place.try_reserve_exact(most).map_err(|_| SinkError::OUT_OF_MEMORY)?;
-    place.resize(most, UNSEEN);
-    let mut stacks: Vec<(Stack<'static>, u32)> = Vec::new();
+    place.try_reserve_exact(view.count()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+    place.resize(view.count(), UNSEEN);
+    let mut order: Vec<Placed> = Vec::new();
     for row in rows.iter() {
         let id = stack_of(row);
         if place[id.0 as usize] == UNSEEN {
             place[id.0 as usize] = 0;
-            push(&mut stacks, (profiler.stacks.get(id), id.0))?;
+            push(&mut order, Placed::new(&view, id))?;
         }
     }
-    sort_from(&mut stacks, 0, 0);
-    for (at, (_, id)) in stacks.iter().enumerate() {
-        place[*id as usize] = at as u32;
+    order::sort(&view, &mut order);
+    for (at, stack) in (0..).zip(&order) {
+        place[stack.id.0 as usize] = at;
     }
     for row in rows {
         let at = place[stack_of(row).0 as usize];
         place_at(row, at);
     }
     let mut sorted = Vec::new();
-    sorted.try_reserve_exact(stacks.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
-    sorted.extend(stacks.into_iter().map(|(stack, _)| stack));
+    sorted.try_reserve_exact(order.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+    sorted.extend(order.iter().map(|stack| view.stack(stack.span)));
     Ok(sorted)
-}
-
-/// A frame by its distance from the root; none beyond the leaf.
-fn frame_at(stack: &(Stack<'_>, u32), depth: usize) -> Option<usize> {
-    stack.0.frames.len().checked_sub(depth + 1).map(|at| stack.0.frames[at])
-}
-
-/// Sorts stacks that agree in their `depth` outermost frames: root first, then by number. A quicksort by one frame after
-/// the other, since most stacks share most of their frames, which needn't be compared again and again.
-fn sort_from(mut stacks: &mut [(Stack<'_>, u32)], mut depth: usize, level: u32) {
-    /// Fewer stacks are compared as they are, and so are those that divide badly.
-    const FEW: usize = 12;
-    const LEVEL_MAX: u32 = 48;
-    loop {
-        if stacks.len() <= FEW || level > LEVEL_MAX {
-            let rest = |stack: &Stack<'_>| stack.frames.len().saturating_sub(depth);
-            stacks.sort_unstable_by(|(a, a_id), (b, b_id)| {
-                let (a, b) = (&a.frames[..rest(a)], &b.frames[..rest(b)]);
-                a.iter().rev().cmp(b.iter().rev()).then(a_id.cmp(b_id))
-            });
-            return;
-        }
-        let of = |at: usize| frame_at(&stacks[at], depth);
-        let (a, b, c) = (of(0), of(stacks.len() / 2), of(stacks.len() - 1));
-        let pivot = a.max(b).min(a.min(b).max(c));
-        // Less before `low`, greater from `high` on, equal in between.
-        let (mut low, mut at, mut high) = (0, 0, stacks.len());
-        while at < high {
-            match frame_at(&stacks[at], depth).cmp(&pivot) {
-                core::cmp::Ordering::Less => {
-                    stacks.swap(low, at);
-                    low += 1;
-                    at += 1;
-                }
-                core::cmp::Ordering::Equal => at += 1,
-                core::cmp::Ordering::Greater => {
-                    high -= 1;
-                    stacks.swap(at, high);
-                }
-            }
-        }
-        let (less, rest) = stacks.split_at_mut(low);
-        let (equal, greater) = rest.split_at_mut(high - low);
-        sort_from(less, depth, level + 1);
-        sort_from(greater, depth, level + 1);
-        if pivot.is_none() {
-            equal.sort_unstable_by_key(|&(_, id)| id);
-            return;
-        }
-        stacks = equal;
-        depth += 1;
-    }
 }
 
 #[cfg(test)]
@@ -190,31 +262,6 @@ mod tests {
     use super::*;
     use crate::buckets::Origin;
     use crate::unwind::End;
-
-    #[test]
-    fn stacks_are_sorted_root_first() {
-        let mut state = 1u64;
-        let mut random = |below: u64| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 33) % below
-        };
-        for count in [0, 1, 5, 13, 300, 5000] {
-            let frames: Vec<Vec<usize>> =
-                (0..count).map(|_| (0..random(12)).map(|_| random(3) as usize).collect()).collect();
-            let mut stacks: Vec<(Stack<'_>, u32)> = frames
-                .iter()
-                .enumerate()
-                .map(|(id, frames)| (Stack { frames, end: End::Complete }, id as u32))
-                .collect();
-            let shown = |stacks: &[(Stack<'_>, u32)]| -> Vec<(Vec<usize>, u32)> {
-                stacks.iter().map(|(stack, id)| (stack.frames.iter().rev().copied().collect(), *id)).collect()
-            };
-            let mut wanted = shown(&stacks);
-            wanted.sort();
-            sort_from(&mut stacks, 0, 0);
-            assert_eq!(shown(&stacks), wanted);
-        }
-    }
 
     #[test]
     fn rows_are_grouped_and_sorted() {
@@ -229,10 +276,15 @@ mod tests {
             assert!(PROFILER.records.insert(&record));
         }
         let snapshot = Snapshot::take(&PROFILER, Moment::Now, 2).unwrap();
-        let stacks: Vec<_> = snapshot.stacks.iter().map(|stack| stack.frames).collect();
+        let (mut stacks, mut rows) = (Vec::new(), Vec::new());
+        let each = |stack: &Stack<'static>, of_stack: &[Row]| {
+            let usable = |row: &Row| snapshot.origins.get(row.bucket).usable;
+            rows.extend(of_stack.iter().map(|r| (stacks.len(), r.epoch, usable(r), r.count)));
+            stacks.push(stack.frames);
+            Ok(())
+        };
+        assert_eq!(snapshot.for_each(each), Ok(()));
         assert_eq!(stacks, [&[11, 20, 1], &[10, 30, 1]]);
-        let usable = |row: &Row| snapshot.origins.get(row.bucket).usable;
-        let rows: Vec<_> = snapshot.rows.iter().map(|r| (r.stack, r.epoch, usable(r), r.count)).collect();
         // The block of epoch 3 was born after the dump began; its allocation is counted.
         assert_eq!(
             rows,

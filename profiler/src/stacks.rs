@@ -24,9 +24,12 @@ struct Entry {
     hash: u64,
     first: u32,
     depth: u16,
-    /// 0 complete, 1 truncated, 2 lost.
+    /// [`COMPLETE`], [`TRUNCATED`] or [`LOST`].
     end: u16,
 }
+const COMPLETE: u16 = 0;
+const TRUNCATED: u16 = 1;
+const LOST: u16 = 2;
 // SAFETY: integers.
 unsafe impl Zeroed for Entry {}
 
@@ -56,6 +59,59 @@ pub struct Stack<'a> {
     pub end: End,
 }
 
+/// The stacks that there were at one moment, read without the lock.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    frames: &'static [usize],
+    entries: &'static [Entry],
+}
+
+/// Where the frames of a stack are in a [`View`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    first: u32,
+    /// How many frames there are.
+    pub depth: u16,
+    end: u16,
+}
+
+impl View {
+    /// How many stacks there are, number 0 included, which is there even without memory for the table.
+    pub fn count(&self) -> usize {
+        self.entries.len().max(1)
+    }
+
+    /// Where the frames of a stack are; nowhere for a number that isn't one.
+    pub fn span(&self, id: StackId) -> Span {
+        match self.entries.get(id.0 as usize) {
+            Some(&Entry { first, depth, end, .. }) if id.0 != 0 => Span { first, depth, end },
+            _ => Span { end: LOST, ..Span::default() },
+        }
+    }
+
+    /// The return addresses of a stack, leaf first.
+    #[inline]
+    pub fn frames(&self, span: Span) -> &'static [usize] {
+        &self.frames[span.first as usize..][..usize::from(span.depth)]
+    }
+
+    /// A stack as it was captured.
+    #[inline]
+    pub fn stack(&self, span: Span) -> Stack<'static> {
+        let end = match span.end {
+            COMPLETE => End::Complete,
+            TRUNCATED => End::Truncated,
+            _ => End::Lost,
+        };
+        Stack { frames: self.frames(span), end }
+    }
+
+    /// The stack of a number.
+    pub fn get(&self, id: StackId) -> Stack<'static> {
+        self.stack(self.span(id))
+    }
+}
+
 impl Stacks {
     /// A table without memory.
     pub const fn new() -> Self {
@@ -77,9 +133,9 @@ impl Stacks {
     /// The number of a stack, which is made if it is new.
     pub fn intern(&self, frames: &[usize], end: End) -> StackId {
         let end = match end {
-            End::Complete => 0u16,
-            End::Truncated => 1,
-            End::Lost => 2,
+            End::Complete => COMPLETE,
+            End::Truncated => TRUNCATED,
+            End::Lost => LOST,
         };
         let seed = u64::from(end) << 32 | frames.len() as u64;
         let wanted = frames.iter().fold(hash(seed), |state, &frame| hash(state.rotate_left(5) ^ frame as u64));
@@ -102,26 +158,20 @@ impl Stacks {
         self.inner.lock().count
     }
 
-    /// The stack of a number that [`Stacks::intern`] has given.
-    pub fn get(&'static self, id: StackId) -> Stack<'static> {
-        let nothing = Stack { frames: &[], end: End::Lost };
-        if id.0 == 0 {
-            return nothing;
-        }
+    /// All stacks so far.
+    pub fn view(&'static self) -> View {
         let inner = self.inner.lock();
-        if id.0 as usize >= inner.count {
-            return nothing;
-        }
-        let entry = inner.entries.as_slice()[id.0 as usize];
-        let frames = &inner.frames.as_slice()[entry.first as usize..][..entry.depth as usize];
+        let (frames, entries) = (&inner.frames.as_slice()[..inner.frames_used], &inner.entries.as_slice()[..inner.count]);
         // SAFETY: frames keep their place and never change once their stack has a number; the table is static.
         let frames: &'static [usize] = unsafe { core::slice::from_raw_parts(frames.as_ptr(), frames.len()) };
-        let end = match entry.end {
-            0 => End::Complete,
-            1 => End::Truncated,
-            _ => End::Lost,
-        };
-        Stack { frames, end }
+        // SAFETY: so do entries.
+        let entries: &'static [Entry] = unsafe { core::slice::from_raw_parts(entries.as_ptr(), entries.len()) };
+        View { frames, entries }
+    }
+
+    /// The stack of a number that [`Stacks::intern`] has given.
+    pub fn get(&'static self, id: StackId) -> Stack<'static> {
+        self.view().get(id)
     }
 
     /// What the lock has seen.
@@ -162,9 +212,9 @@ impl Inner {
             return None;
         }
         let id = self.count;
-        self.frames.as_mut_slice()[self.frames_used..][..frames.len()].copy_from_slice(frames);
-        self.entries.as_mut_slice()[id] =
-            Entry { hash: wanted, first: self.frames_used as u32, depth: frames.len() as u16, end };
+        self.frames.place(self.frames_used, frames);
+        let entry = Entry { hash: wanted, first: self.frames_used as u32, depth: frames.len() as u16, end };
+        self.entries.place(id, &[entry]);
         let entries = &self.entries;
         if !self.index.insert(id as u32, |id| entries.as_slice()[id as usize].hash) {
             return None;
@@ -210,6 +260,13 @@ mod tests {
         for (i, id) in many.iter().enumerate() {
             assert_eq!(STACKS.get(*id).frames, &[i, i * 7]);
         }
+    }
+
+    #[test]
+    fn stack_0_needs_no_table() {
+        static STACKS: Stacks = Stacks::new();
+        let view = STACKS.view();
+        assert_eq!((view.count(), view.get(StackId(0)).frames.len(), view.get(StackId(9)).frames.len()), (1, 0, 0));
     }
 
     #[test]

@@ -91,12 +91,27 @@ impl<T: Zeroed> Array<T> {
         // SAFETY: as above, and borrowed mutably.
         unsafe { core::slice::from_raw_parts_mut(self.start, self.length) }
     }
+
+    /// Writes elements from number `at` on. Nothing else is touched, so that finished elements may be read meanwhile.
+    pub fn place(&mut self, at: usize, items: &[T]) {
+        assert!(at <= self.length && items.len() <= self.length - at);
+        // SAFETY: inside of the array; `items` is borrowed, and the array's owner isn't.
+        unsafe { self.start.add(at).copy_from_nonoverlapping(items.as_ptr(), items.len()) };
+    }
 }
 
 impl<T: Zeroed> Default for Array<T> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Asks for the memory of an item, of which something will be read soon.
+#[inline]
+pub fn prefetch<T>(item: *const T) {
+    use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: nothing is read, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(item.cast()) };
 }
 
 /// A hash that spreads well in its upper bits.

@@ -10,7 +10,7 @@ use pprof_export::writer::{Header, Sink, SinkError, ValueType};
 use crate::HEAP;
 use crate::buckets::BucketId;
 use crate::content;
-use crate::records::Moment;
+use crate::records::{Moment, Record};
 use crate::rows;
 use crate::snapshot::{order_stacks, push};
 
@@ -21,7 +21,7 @@ const TYPES: [ValueType<'static>; 2] = [
 ];
 
 /// Live samples of one origin with the same waste.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
     stack: u32,
     bucket: BucketId,
@@ -35,12 +35,11 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     let stats = content::allocator_stats()?;
     let period = profiler.settings.interval.load(Ordering::Relaxed);
     let mut wasteful: Vec<Row> = Vec::new();
-    profiler.records.snapshot(Moment::Now, |record| {
-        if record.unasked == 0 {
-            return Ok(());
-        }
-        push(&mut wasteful, Row { stack: 0, bucket: record.bucket, unasked: record.unasked, count: 1 })
-    })?;
+    let pick = |record: &Record| {
+        let Record { bucket, unasked, .. } = *record;
+        (unasked > 0).then_some(Row { stack: 0, bucket, unasked, count: 1 })
+    };
+    profiler.records.snapshot(Moment::Now, pick, |&row| push(&mut wasteful, row))?;
     let origins = profiler.buckets.origins();
     let stacks = order_stacks(profiler, &mut wasteful, |row| origins.get(row.bucket).stack, |row, at| row.stack = at)?;
     wasteful.sort_unstable();
