@@ -16,7 +16,7 @@ use crate::busy::Busy;
 /// Most words of a walk that is kept.
 const WORDS: usize = 80;
 /// Sets of places, and places in each: walks that start at one stack pointer share a set.
-const LG_SETS: u32 = 5;
+const LG_SETS: u32 = 4;
 const WAYS: usize = 4;
 
 /// A walk that was taken.

@@ -65,7 +65,7 @@ impl Rule {
 }
 
 /// log2 of the bytes of code whose addresses share an OS page of the table.
-const LG_REGION: u32 = 11;
+const LG_REGION: u32 = 13;
 /// log2 of the entries in an OS page.
 const LG_PAGE_ENTRIES: u32 = 8;
 
