@@ -1,10 +1,13 @@
-//! Files by HTTP: one plain GET, for `/debug/pprof/heap` of a running process and for debug files.
+//! Files by HTTP: one GET, for `/debug/pprof/heap` of a running process and for debug files.
 //!
-//! There is no TLS: what is fetched is on this machine or behind a tunnel, and nothing is fetched that
-//! the user did not name. The body is read by the caller, who limits it.
+//! Nothing is fetched that the user did not name. Of `https` addresses the system's certificate authorities decide, or those
+//! in the file `$SSL_CERT_FILE`. The body is read by the caller, who limits it.
 
+use std::fmt;
 use std::io::Read;
 use std::time::Duration;
+
+use ureq::tls::{RootCerts, TlsConfig};
 
 /// How long a server may take to accept, and to go on with what it has begun.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,10 +23,9 @@ pub fn is_url(word: &str) -> bool {
 
 /// The address with a path, and how many seconds it asks the server to measure.
 fn complete(url: &str) -> Result<(String, u64), String> {
-    let Some(rest) = url.strip_prefix("http://") else {
-        return Err(
-            "only http:// is fetched; fetch the file with another program, or use a tunnel".to_owned(),
-        );
+    let scheme = ["http://", "https://"].into_iter().find(|scheme| url.starts_with(scheme));
+    let Some((scheme, rest)) = scheme.map(|scheme| url.split_at(scheme.len())) else {
+        return Err("an address begins with http:// or https://".to_owned());
     };
     if rest.is_empty() || rest.starts_with('/') {
         return Err("there is no host in this address".to_owned());
@@ -37,7 +39,7 @@ fn complete(url: &str) -> Result<(String, u64), String> {
     };
     let query = path.split_once('?').map_or("", |(_, query)| query);
     let seconds = query.split('&').find_map(|pair| pair.strip_prefix("seconds=")?.parse().ok());
-    Ok((format!("http://{host}{path}"), seconds.unwrap_or(0)))
+    Ok((format!("{scheme}{host}{path}"), seconds.unwrap_or(0)))
 }
 
 /// Whether an address is one that can be asked.
@@ -48,27 +50,42 @@ pub fn check(url: &str) -> Result<(), String> {
     complete(url).map(drop)
 }
 
+/// Why there is nothing to read, in one line.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Whether the server is there and answered.
+    pub answered: bool,
+    reason: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
 /// Asks for the body of an address.
 ///
 /// # Errors
 /// One line: the address is unusable, the server is not there or answers something else than success.
 pub fn get(url: &str) -> Result<impl Read + use<>, String> {
     let (url, seconds) = complete(url)?;
-    ask(&url, ANSWER + Duration::from_secs(seconds.min(86_400)), None)
+    ask(&url, ANSWER + Duration::from_secs(seconds.min(86_400)), None).map_err(|refusal| refusal.reason)
 }
 
 /// Asks for a file that a server may have to look for, and that must come within this time.
 ///
 /// # Errors
-/// One line: the address is unusable, the server is not there or answers something else than success.
-pub fn get_file(url: &str, patience: Duration) -> Result<impl Read + use<>, String> {
-    let (url, _) = complete(url)?;
+/// The address is unusable, the server is not there or answers something else than success.
+pub fn get_file(url: &str, patience: Duration) -> Result<impl Read + use<>, Refusal> {
+    let (url, _) = complete(url).map_err(|reason| Refusal { answered: false, reason })?;
     ask(&url, ANSWER, Some(patience))
 }
 
-fn ask(url: &str, answer: Duration, body: Option<Duration>) -> Result<impl Read + use<>, String> {
+fn ask(url: &str, answer: Duration, body: Option<Duration>) -> Result<impl Read + use<>, Refusal> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .proxy(None)
+        .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
         .max_redirects(3)
         .timeout_connect(Some(PATIENCE))
         .timeout_send_request(Some(PATIENCE))
@@ -78,7 +95,8 @@ fn ask(url: &str, answer: Duration, body: Option<Duration>) -> Result<impl Read 
         .http_status_as_error(false)
         .build()
         .into();
-    let mut response = agent.get(url).call().map_err(|error| format!("cannot fetch: {error}"))?;
+    let unreachable = |error| Refusal { answered: false, reason: format!("cannot fetch: {error}") };
+    let mut response = agent.get(url).call().map_err(unreachable)?;
     let status = response.status();
     if !status.is_success() {
         // Servers of profiles say in the body what is wrong.
@@ -86,7 +104,8 @@ fn ask(url: &str, answer: Duration, body: Option<Duration>) -> Result<impl Read 
         let _ = response.body_mut().as_reader().take(200).read_to_end(&mut reason);
         let reason = String::from_utf8_lossy(&reason);
         let line = reason.lines().next().unwrap_or_default();
-        return Err(format!("the server answers {status}: {line}").trim_end_matches([':', ' ']).to_owned());
+        let reason = format!("the server answers {status}: {line}").trim_end_matches([':', ' ']).to_owned();
+        return Err(Refusal { answered: true, reason });
     }
     // The reader's own limit is the caller's concern.
     Ok(response.into_body().into_with_config().limit(u64::MAX).reader())
@@ -106,7 +125,8 @@ mod tests {
             ("http://h:1/debug/pprof/heap?seconds=5".to_owned(), 5)
         );
         assert_eq!(path("http://h/x?a=b&seconds=7").1, 7);
-        assert!(complete("https://h/").unwrap_err().contains("only http://"));
+        assert_eq!(path("https://h/x?seconds=7"), ("https://h/x?seconds=7".to_owned(), 7));
+        assert!(complete("ftp://h/").is_err());
         assert!(complete("http:///x").is_err());
     }
 }

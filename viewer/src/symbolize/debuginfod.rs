@@ -1,13 +1,14 @@
 //! Debug files from debuginfod servers, which answer with the file of a build id.
 //!
 //! Nothing is asked of any server that the user has not named. What comes is kept by its build id, once it has been seen to
-//! have that, and not asked for again.
+//! have that, and not asked for again. A server that is not there is not asked again either, in one run of the program.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::find::MAX_FILE;
@@ -21,9 +22,16 @@ pub const ENVIRONMENT: &str = "env";
 /// Servers that may be asked, and where to keep what they send.
 #[derive(Clone, Debug, Default)]
 pub struct Servers {
-    urls: Vec<String>,
+    list: Vec<Arc<Server>>,
     /// The directory; nothing where the environment names none.
     cache: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Server {
+    url: String,
+    /// It could not be asked: it may have taken its time to say so, and there are as many files as modules.
+    is_lost: AtomicBool,
 }
 
 impl Servers {
@@ -52,12 +60,14 @@ impl Servers {
         }
         let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let cache = of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache")));
-        Ok(Self { urls, cache: cache.map(|cache| cache.join("heapsift/debuginfod")) })
+        let server = |url| Arc::new(Server { url, is_lost: AtomicBool::new(false) });
+        let list = urls.into_iter().map(server).collect();
+        Ok(Self { list, cache: cache.map(|cache| cache.join("heapsift/debuginfod")) })
     }
 
     /// Whether none may be asked.
     pub fn is_empty(&self) -> bool {
-        self.urls.is_empty()
+        self.list.is_empty()
     }
 
     /// The debug file with a build id, which must be hexadecimal, out of the cache or from the first server that has it.
@@ -79,9 +89,14 @@ impl Servers {
         let cannot = |error: io::Error| format!("cannot keep debug files in {}: {error}", cache.display());
         DirBuilder::new().recursive(true).mode(0o700).create(cache).map_err(cannot)?;
         let mut reasons = Vec::new();
-        for url in &self.urls {
+        for server in &self.list {
+            let url = &server.url;
+            if server.is_lost.load(Ordering::Relaxed) {
+                reasons.push(format!("{url}: not asked again"));
+                continue;
+            }
             let partial = Partial::new(cache).map_err(cannot)?;
-            let fetched = partial.fetch(url, build_id).and_then(|()| check(&partial.path));
+            let fetched = partial.fetch(server, build_id).and_then(|()| check(&partial.path));
             match fetched {
                 Ok(()) => {
                     fs::rename(&partial.path, &kept).map_err(cannot)?;
@@ -116,9 +131,12 @@ impl Partial {
     }
 
     /// Writes what a server answers for a build id.
-    fn fetch(&self, url: &str, build_id: &str) -> Result<(), String> {
-        let url = format!("{}/buildid/{build_id}/debuginfo", url.trim_end_matches('/'));
-        let mut body = fetch::get_file(&url, PATIENCE)?;
+    fn fetch(&self, server: &Server, build_id: &str) -> Result<(), String> {
+        let url = format!("{}/buildid/{build_id}/debuginfo", server.url.trim_end_matches('/'));
+        let mut body = fetch::get_file(&url, PATIENCE).map_err(|refusal| {
+            server.is_lost.fetch_or(!refusal.answered, Ordering::Relaxed);
+            refusal.to_string()
+        })?;
         let (started, mut left) = (Instant::now(), MAX_FILE);
         let mut buffer = vec![0; 256 << 10];
         loop {
