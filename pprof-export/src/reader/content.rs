@@ -254,6 +254,11 @@ impl<S: Source> Window<S> {
         }
     }
 
+    /// A window that the content's start has come into already.
+    pub(super) fn holding(buffer: Vec<u8>, source: S) -> Self {
+        Self { buffer, ..Self::new(source) }
+    }
+
     /// What is in the window.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..]

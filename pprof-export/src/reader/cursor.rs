@@ -92,7 +92,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next field; `None` at the end. `message` is what the field is part of.
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self, message: &'static str) -> Result<Option<Field<'a>>, Error> {
         let offset = self.offset();
         // All fields of ours but one have a tag of one byte.

@@ -1,13 +1,13 @@
-//! From bytes to the message: protobuf by hand, every error with its place, all memory counted.
+//! From bytes to the message: protobuf by hand, every error with its place, all memory counted. Rows are [`super::row`]'s.
 //!
 //! Integers in repeated fields are accepted packed and one by one, fields in any order, and unknown ones
 //! are skipped, as protobuf's rules say. Text that is not UTF-8 is repaired, since google/pprof accepts
 //! it.
 
 use super::cursor::{Cursor, Field, Value};
-use super::{Error, Limits, Positions, Rows, check};
-use crate::schema::{AllocatorStats, ClassTotal, Function, Label, Line, Location, Mapping, Profile, ValueType};
-use alloc::format;
+use super::row::{self, Known, RowReader};
+use super::{Error, Limits, Rows, check};
+use crate::schema::{AllocatorStats, ClassTotal, Function, Line, Location, Mapping, Profile, ValueType};
 use alloc::string::String;
 use alloc::vec::Vec;
 use std::collections::HashSet;
@@ -22,14 +22,18 @@ fn block(bytes: usize) -> usize {
 }
 
 /// What the file may still use.
-struct Budget<'l> {
-    limits: &'l Limits,
+pub(super) struct Budget<'l> {
+    pub limits: &'l Limits,
     bytes_left: u64,
 }
 
-impl Budget<'_> {
+impl<'l> Budget<'l> {
+    pub fn new(limits: &'l Limits) -> Self {
+        Self { limits, bytes_left: limits.memory_bytes }
+    }
+
     #[inline]
-    fn charge(&mut self, bytes: usize, offset: u64) -> Result<(), Error> {
+    pub fn charge(&mut self, bytes: usize, offset: u64) -> Result<(), Error> {
         match self.bytes_left.checked_sub(bytes as u64) {
             Some(left) => {
                 self.bytes_left = left;
@@ -44,7 +48,7 @@ impl Budget<'_> {
 
     /// Appends an element of a repeated message.
     #[inline]
-    fn push<T>(&mut self, to: &mut Vec<T>, item: T, offset: u64) -> Result<(), Error> {
+    pub fn push<T>(&mut self, to: &mut Vec<T>, item: T, offset: u64) -> Result<(), Error> {
         self.charge(size_of::<T>(), offset)?;
         to.push(item);
         Ok(())
@@ -102,7 +106,7 @@ pub fn message(message: &[u8], limits: &Limits) -> Result<(Profile, Rows), Error
 }
 
 fn checked(message: &[u8], limits: &Limits) -> Result<(Profile, Rows), Error> {
-    let mut budget = Budget { limits, bytes_left: limits.memory_bytes };
+    let mut budget = Budget::new(limits);
     // It is there already, and stays to the end.
     budget.charge(message.len(), 0)?;
     let (mut profile, found) = tables(message, &mut budget)?;
@@ -111,12 +115,11 @@ fn checked(message: &[u8], limits: &Limits) -> Result<(Profile, Rows), Error> {
     if width == 0 {
         return Err(check::invalid("sample_type", 0, "is missing: there is nothing that samples could count"));
     }
-    let context =
-        Context { locations: &locations, cut: profile.location.len(), strings: profile.string_table.len() };
-    let mut reader = RowReader { budget, context, rows: Rows { width, ..Rows::default() }, is_cut: false };
+    let known = Known { locations: &locations, strings: profile.string_table.len() };
+    let mut reader = RowReader::new(budget, known, profile.location.len() as u32, width);
     reader.rows.ends.reserve_exact(found.number);
     // All rows are as wide, so this is what they need; frames are counted from their bytes, not believed.
-    reader.budget.charge(found.number * (size_of::<(u32, u32)>() + width * size_of::<i64>()), 0)?;
+    reader.budget.charge(found.number * row::fixed_bytes(width), 0)?;
     reader.rows.values.reserve_exact(found.number * width);
     reader.rows.frames.reserve(found.bytes.min(message.len()) / 4);
     let mut cursor = Cursor::from(message, found.from);
@@ -147,50 +150,60 @@ fn tables(message: &[u8], budget: &mut Budget<'_>) -> Result<(Profile, Found), E
     let mut cursor = Cursor::new(message);
     while let Some(field) = cursor.next("profile")? {
         let at = field.offset;
-        match field.number {
-            1 => budget.push(
-                &mut profile.sample_type,
-                value_type(field.bytes("sample_type")?, "sample_type")?,
-                at,
-            )?,
-            2 => {
-                if found.number as u64 >= budget.limits.samples {
-                    let limit = budget.limits.samples;
-                    return Err(Error::Limit { what: "samples", flag: "samples", limit, offset: at });
-                }
-                found.from = found.from.min(at as usize);
-                found.number += 1;
-                found.bytes += field.bytes("sample")?.bytes.len();
-            }
-            3 => budget.push(&mut profile.mapping, mapping(field.bytes("mapping")?)?, at)?,
-            4 => {
-                let location = location(field.bytes("location")?, budget)?;
-                budget.push(&mut profile.location, location, at)?;
-            }
-            5 => budget.push(&mut profile.function, function(field.bytes("function")?)?, at)?,
-            6 => {
-                if profile.string_table.len() as u64 >= budget.limits.strings {
-                    let limit = budget.limits.strings;
-                    return Err(Error::Limit { what: "strings", flag: "strings", limit, offset: at });
-                }
-                let text = text(field.bytes("string_table")?.bytes, budget.limits.name_bytes);
-                budget.charge(block(text.len()), at)?;
-                budget.push(&mut profile.string_table, text, at)?;
-            }
-            7 => profile.drop_frames = field.int("drop_frames")?,
-            8 => profile.keep_frames = field.int("keep_frames")?,
-            9 => profile.time_nanos = field.int("time_nanos")?,
-            10 => profile.duration_nanos = field.int("duration_nanos")?,
-            11 => profile.period_type = Some(value_type(field.bytes("period_type")?, "period_type")?),
-            12 => profile.period = field.int("period")?,
-            13 => budget.integers(&mut profile.comment, &field, "comment")?,
-            14 => profile.default_sample_type = field.int("default_sample_type")?,
-            15 => profile.doc_url = field.int("doc_url")?,
-            1000 => profile.allocator_stats = Some(allocator_stats(field.bytes("allocator_stats")?)?),
-            _ => {}
+        if field.number != 2 {
+            table(&mut profile, &field, budget)?;
+            continue;
         }
+        if found.number as u64 >= budget.limits.samples {
+            return Err(too_many_samples(budget.limits, at));
+        }
+        found.from = found.from.min(at as usize);
+        found.number += 1;
+        found.bytes += field.bytes("sample")?.bytes.len();
     }
     Ok((profile, found))
+}
+
+pub(super) fn too_many_samples(limits: &Limits, offset: u64) -> Error {
+    Error::Limit { what: "samples", flag: "samples", limit: limits.samples, offset }
+}
+
+/// Takes a field over that is no row.
+pub(super) fn table(profile: &mut Profile, field: &Field<'_>, budget: &mut Budget<'_>) -> Result<(), Error> {
+    let at = field.offset;
+    match field.number {
+        1 => {
+            let item = value_type(field.bytes("sample_type")?, "sample_type")?;
+            budget.push(&mut profile.sample_type, item, at)?;
+        }
+        3 => budget.push(&mut profile.mapping, mapping(field.bytes("mapping")?)?, at)?,
+        4 => {
+            let location = location(field.bytes("location")?, budget)?;
+            budget.push(&mut profile.location, location, at)?;
+        }
+        5 => budget.push(&mut profile.function, function(field.bytes("function")?)?, at)?,
+        6 => {
+            if profile.string_table.len() as u64 >= budget.limits.strings {
+                let limit = budget.limits.strings;
+                return Err(Error::Limit { what: "strings", flag: "strings", limit, offset: at });
+            }
+            let text = text(field.bytes("string_table")?.bytes, budget.limits.name_bytes);
+            budget.charge(block(text.len()), at)?;
+            budget.push(&mut profile.string_table, text, at)?;
+        }
+        7 => profile.drop_frames = field.int("drop_frames")?,
+        8 => profile.keep_frames = field.int("keep_frames")?,
+        9 => profile.time_nanos = field.int("time_nanos")?,
+        10 => profile.duration_nanos = field.int("duration_nanos")?,
+        11 => profile.period_type = Some(value_type(field.bytes("period_type")?, "period_type")?),
+        12 => profile.period = field.int("period")?,
+        13 => budget.integers(&mut profile.comment, field, "comment")?,
+        14 => profile.default_sample_type = field.int("default_sample_type")?,
+        15 => profile.doc_url = field.int("doc_url")?,
+        1000 => profile.allocator_stats = Some(allocator_stats(field.bytes("allocator_stats")?)?),
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Adds the location that stands for the lost root ends of stacks, at the end of its table.
@@ -209,145 +222,12 @@ fn add_cut_end(profile: &mut Profile) {
     profile.location.push(Location { id, line: alloc::vec![line], ..Location::default() });
 }
 
-/// What a row may refer to.
-struct Context<'a> {
-    locations: &'a Positions,
-    /// Position of the location that a cut stack ends with.
-    cut: usize,
-    /// Number of strings.
-    strings: usize,
-}
-
-struct RowReader<'a> {
-    budget: Budget<'a>,
-    context: Context<'a>,
-    rows: Rows,
-    is_cut: bool,
-}
-
-impl RowReader<'_> {
-    fn row(&mut self, mut cursor: Cursor<'_>) -> Result<(), Error> {
-        let at = cursor.offset();
-        let row = self.rows.ends.len();
-        let (frames, labels) = (self.rows.frames.len(), self.rows.labels.len());
-        let mut is_cut = false;
-        while let Some(field) = cursor.next("sample")? {
-            match field.number {
-                1 => is_cut |= self.frames(&field, frames)?,
-                2 => self.values(&field, row)?,
-                3 => {
-                    if self.rows.labels.len() - labels >= self.budget.limits.labels {
-                        let limit = self.budget.limits.labels as u64;
-                        let (what, flag) = ("labels in a sample", "labels");
-                        return Err(Error::Limit { what, flag, limit, offset: field.offset });
-                    }
-                    let label = label(field.bytes("sample.label")?)?;
-                    check::label(self.context.strings, row, &label)?;
-                    self.budget.push(&mut self.rows.labels, label, field.offset)?;
-                }
-                _ => {}
-            }
-        }
-        let values = self.rows.values.len() - row * self.rows.width;
-        if values != self.rows.width {
-            return Err(self.wrong_width(row, values));
-        }
-        if is_cut {
-            self.rows.frames.push(self.context.cut as u32);
-            self.is_cut = true;
-        }
-        let limit = u64::from(u32::MAX);
-        self.rows.end_row().ok_or(Error::Limit { what: "frames", flag: "samples", limit, offset: at })
-    }
-
-    fn wrong_width(&self, row: usize, values: usize) -> Error {
-        let reason = format!("has {values} values for {} sample types", self.rows.width);
-        check::invalid("sample", row, reason)
-    }
-
-    /// Locations of a row, packed or single, as far as stacks are kept. Returns whether some were left out.
-    #[inline]
-    fn frames(&mut self, field: &Field<'_>, from: usize) -> Result<bool, Error> {
-        const NAME: &str = "sample.location_id";
-        let (row, room) = (self.rows.ends.len(), self.budget.limits.depth - (self.rows.frames.len() - from));
-        let Self { budget, context, rows, .. } = self;
-        let position = |id: u64| match context.locations.get(id) {
-            Some(position) => Ok(position as u32),
-            None => {
-                Err(check::invalid("sample", row, format!("refers to location {id}, which does not exist")))
-            }
-        };
-        let mut packed = match field.value {
-            Value::Int(id) => {
-                let position = position(id)?;
-                if room > 0 {
-                    budget.push(&mut rows.frames, position, field.offset)?;
-                }
-                return Ok(room == 0);
-            }
-            Value::Bytes(packed) => packed,
-            Value::Fixed => return Err(field.wrong_type(NAME)),
-        };
-        // Each integer ends with a byte below 0x80.
-        let there = packed.bytes.iter().filter(|&&byte| byte < 0x80).count();
-        budget.charge(there.min(room) * size_of::<u32>(), field.offset)?;
-        rows.frames.reserve(there.min(room));
-        for _ in 0..there.min(room) {
-            rows.frames.push(position(packed.long_varint(NAME)?)?);
-        }
-        // What is cut, and a last integer without an end, is looked at nevertheless.
-        while !packed.bytes.is_empty() {
-            position(packed.long_varint(NAME)?)?;
-        }
-        Ok(there > room)
-    }
-
-    /// Values of a row, packed or single; what they need was counted when the rows were.
-    #[inline]
-    fn values(&mut self, field: &Field<'_>, row: usize) -> Result<(), Error> {
-        const NAME: &str = "sample.value";
-        let most = (row + 1) * self.rows.width;
-        let mut packed = match field.value {
-            Value::Int(value) if self.rows.values.len() < most => {
-                self.rows.values.push(value as i64);
-                return Ok(());
-            }
-            Value::Int(_) => return Err(self.wrong_width(row, self.rows.width + 1)),
-            Value::Bytes(packed) => packed,
-            Value::Fixed => return Err(field.wrong_type(NAME)),
-        };
-        while !packed.bytes.is_empty() {
-            let value = packed.varint(NAME)?;
-            if self.rows.values.len() == most {
-                let more = 1 + packed.bytes.iter().filter(|&&byte| byte < 0x80).count();
-                return Err(self.wrong_width(row, self.rows.width + more));
-            }
-            self.rows.values.push(value as i64);
-        }
-        Ok(())
-    }
-}
-
 fn value_type(mut cursor: Cursor<'_>, message: &'static str) -> Result<ValueType, Error> {
     let mut item = ValueType::default();
     while let Some(field) = cursor.next(message)? {
         match field.number {
             1 => item.r#type = field.int("value_type.type")?,
             2 => item.unit = field.int("value_type.unit")?,
-            _ => {}
-        }
-    }
-    Ok(item)
-}
-
-fn label(mut cursor: Cursor<'_>) -> Result<Label, Error> {
-    let mut item = Label::default();
-    while let Some(field) = cursor.next("sample.label")? {
-        match field.number {
-            1 => item.key = field.int("label.key")?,
-            2 => item.str = field.int("label.str")?,
-            3 => item.num = field.int("label.num")?,
-            4 => item.num_unit = field.int("label.num_unit")?,
             _ => {}
         }
     }

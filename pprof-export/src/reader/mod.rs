@@ -5,17 +5,24 @@
 //! would refuse is refused: ids of 0, ids used twice, references to nothing, rows of the wrong width,
 //! text outside the string table. Nothing is allocated on a file's word: memory grows with what was
 //! really read, and all of it counts against [`Limits`].
+//!
+//! A regular message is decoded while it is inflated ([`decode_stream`]). What is irregular in any way is inflated once more
+//! and decoded as a whole ([`decode_rows`]): so there is one place where errors are worded, and one order of them.
 
+mod ahead;
 mod check;
 mod content;
 mod cursor;
 mod decode;
 mod error;
+mod row;
 mod rows;
+mod stream;
 
 pub use content::{Content, Source, Window, check_inflated};
 pub use error::Error;
 pub use rows::{Parts, Positions, Rows};
+pub use stream::decode_stream;
 
 use crate::schema::Profile;
 use alloc::vec::Vec;
@@ -156,7 +163,12 @@ pub fn whole(window: Window<impl Source>, limits: &Limits) -> Result<Vec<u8>, Er
 /// Says what the file is instead, or what is wrong with it and where.
 pub fn decode(file: &[u8], limits: &Limits) -> Result<Profile, Error> {
     let limits = limits.for_file(file.len());
-    decode_message(&inflate(file, &limits)?, &limits)
+    let (mut profile, rows) = match decode_stream(Window::new(Content::new(file, &limits)?), &limits)? {
+        Some(decoded) => decoded,
+        None => decode_rows(&inflate(file, &limits)?, &limits)?,
+    };
+    rows.put_back(&mut profile);
+    Ok(profile)
 }
 
 /// Decodes a message that is inflated already, and checks it.

@@ -128,6 +128,11 @@ impl Positions {
         true
     }
 
+    /// Up to which id, from 1, each stands at the place of its number.
+    pub(super) fn dense(&self) -> u64 {
+        self.dense
+    }
+
     /// The position of an id.
     #[inline]
     pub fn get(&self, id: u64) -> Option<usize> {

@@ -20,7 +20,7 @@ mod tests;
 
 use core::fmt;
 
-use pprof_export::reader::{self, Content, Limits, Rows, Source, Window, decode_rows, whole};
+use pprof_export::reader::{self, Content, Limits, Rows, Source, Window, decode_rows, decode_stream, whole};
 use pprof_export::schema::Profile;
 
 use lines::Lines;
@@ -109,21 +109,26 @@ impl Format {
 pub fn decode(file: &[u8], limits: &Limits) -> Result<(Profile, Rows), Error> {
     let limits = limits.for_file(file.len());
     if zstd::is_zstd(file) {
-        return content(Window::new(zstd::Zstd::new(file, &limits)?), &limits);
+        return content(|| zstd::Zstd::new(file, &limits), &limits);
     }
-    content(Window::new(Content::new(file, &limits)?), &limits)
+    content(|| Content::new(file, &limits), &limits)
 }
 
-fn content(
-    mut window: Window<impl Source>,
+/// Reads what comes out of a source, which `open` makes; a second one where it has to be read as a whole after all.
+fn content<S: Source + Send>(
+    open: impl Fn() -> Result<S, reader::Error>,
     limits: &Limits,
 ) -> Result<(Profile, Rows), Error> {
     /// As much as is needed to tell formats apart.
     const HEAD: usize = 16 << 10;
+    let mut window = Window::new(open()?);
     let start = window.want(HEAD)?;
     let format = Format::of(&start[..start.len().min(HEAD)]);
     let Some(format) = format else {
-        let message = whole(window, limits)?;
+        if let Some(decoded) = decode_stream(window, limits)? {
+            return Ok(decoded);
+        }
+        let message = whole(Window::new(open()?), limits)?;
         return Ok(decode_rows(&message, limits)?);
     };
     let mut lines = Lines::new(window, limits);
