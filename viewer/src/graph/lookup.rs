@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use super::name::clean_path;
-use super::{Granularity, Key, NO_STACK};
+use super::{Granularity, Key, NO_STACK, SiteRule};
 use crate::model::{Profile, Str};
 
 /// The nodes of each location, and what they were made from. One line of one location is a *slot*.
@@ -109,5 +109,33 @@ impl Lookup {
             return location..location + 1;
         }
         self.starts[location] as usize..self.starts[location + 1] as usize
+    }
+}
+
+/// The rows of a profile, and what they lead through.
+#[derive(Clone, Copy)]
+pub(super) struct Paths<'a> {
+    pub profile: &'a Profile,
+    pub lookup: &'a Lookup,
+    /// With a rule, a row leads through nothing but its site.
+    pub rule: Option<&'a SiteRule>,
+}
+
+impl Paths<'_> {
+    /// Calls `take` with each slot that a row leads through, innermost first. Returns the one that it ends in; `None`: it has
+    /// no frames.
+    #[inline]
+    pub fn for_each_slot(&self, row: usize, mut take: impl FnMut(usize)) -> Option<usize> {
+        let stack = self.profile.stack(row);
+        if let Some(rule) = self.rule {
+            let (location, line) = rule.site_of(self.profile, stack)?;
+            let slot = self.lookup.range(location).start + line;
+            take(slot);
+            return Some(slot);
+        }
+        for &location in stack {
+            self.lookup.range(location).for_each(&mut take);
+        }
+        stack.first().map(|&location| self.lookup.range(location).start)
     }
 }

@@ -2,24 +2,19 @@
 
 use hashbrown::HashMap;
 
-use super::lookup::Lookup;
-use super::{Node, SiteRule};
-use crate::model::{Columns, Line, Profile, Str};
+use super::Node;
+use super::lookup::Paths;
+use crate::model::{Columns, Line, Str};
 
 const ABSENT: u32 = u32::MAX;
 
 /// Finds for each node the file and line that hold most of it, the flat part first. All nodes have a value in the column.
-pub(super) fn find(
-    profile: &Profile,
-    columns: &Columns,
-    rule: Option<&SiteRule>,
-    lookup: &Lookup,
-    nodes: &mut [Node],
-) {
+pub(super) fn find(paths: &Paths<'_>, columns: &Columns, nodes: &mut [Node]) {
+    let lookup = paths.lookup;
     let mut numbers = vec![ABSENT; lookup.keys.len()];
     nodes.iter().enumerate().for_each(|(at, node)| numbers[node.index as usize] = at as u32);
     let mut states = vec![State::Unseen; nodes.len()];
-    for_each_place(profile, lookup, &numbers, |_, at, place| states[at as usize].see(place));
+    for_each_place(paths, &numbers, |_, at, place| states[at as usize].see(place));
     // A function may have the name of rows without frames, and these have no place.
     if let Some(state) = states.get_mut(numbers[lookup.no_stack as usize] as usize) {
         state.see(None);
@@ -35,7 +30,7 @@ pub(super) fn find(
         }
     });
     if states.contains(&State::Several) {
-        find_heaviest(profile, columns, rule, lookup, &numbers, nodes);
+        find_heaviest(paths, columns, &numbers, nodes);
     }
 }
 
@@ -58,18 +53,12 @@ impl State {
 }
 
 /// The same for nodes of several places: those that have a number, by which they stand in `nodes`.
-fn find_heaviest(
-    profile: &Profile,
-    columns: &Columns,
-    rule: Option<&SiteRule>,
-    lookup: &Lookup,
-    numbers: &[u32],
-    nodes: &mut [Node],
-) {
+fn find_heaviest(paths: &Paths<'_>, columns: &Columns, numbers: &[u32], nodes: &mut [Node]) {
+    let profile = paths.profile;
     // By file and line rather than by address: a line with many small calls is one place.
     let mut places: HashMap<(u32, Str, i64), u32> = HashMap::new();
-    let mut of_slot = vec![ABSENT; lookup.nodes.len()];
-    for_each_place(profile, lookup, numbers, |slot, at, place| {
+    let mut of_slot = vec![ABSENT; paths.lookup.nodes.len()];
+    for_each_place(paths, numbers, |slot, at, place| {
         if let Some((file, line)) = place {
             let new = places.len() as u32;
             of_slot[slot] = *places.entry((at, file, line)).or_insert(new);
@@ -82,24 +71,13 @@ fn find_heaviest(
         if size == 0 {
             continue;
         }
-        let mut add = |slot: usize, is_leaf: bool| {
-            let Some(sum) = sums.get_mut(of_slot[slot] as usize) else { return };
-            sum.1 = sum.1.saturating_add(size);
-            if is_leaf {
-                sum.0 = sum.0.saturating_add(size);
+        let leaf = paths.for_each_slot(row, |slot| {
+            if let Some((_, through)) = sums.get_mut(of_slot[slot] as usize) {
+                *through = through.saturating_add(size);
             }
-        };
-        let stack = profile.stack(row);
-        if let Some(rule) = rule {
-            if let Some((location, line)) = rule.site_of(profile, stack) {
-                add(lookup.range(location).start + line, true);
-            }
-            continue;
-        }
-        for (depth, &location) in stack.iter().enumerate() {
-            let range = lookup.range(location);
-            let leaf = if depth == 0 { range.start } else { usize::MAX };
-            range.for_each(|slot| add(slot, slot == leaf));
+        });
+        if let Some((ending, _)) = leaf.and_then(|slot| sums.get_mut(of_slot[slot] as usize)) {
+            *ending = ending.saturating_add(size);
         }
     }
     let mut best = vec![(0, 0); nodes.len()];
@@ -117,12 +95,8 @@ fn find_heaviest(
 }
 
 /// Each slot whose node has a number: its own number, the node's, and its file and line; `None` where it has no line.
-fn for_each_place(
-    profile: &Profile,
-    lookup: &Lookup,
-    numbers: &[u32],
-    mut take: impl FnMut(usize, u32, Option<(Str, i64)>),
-) {
+fn for_each_place(paths: &Paths<'_>, numbers: &[u32], mut take: impl FnMut(usize, u32, Option<(Str, i64)>)) {
+    let Paths { profile, lookup, .. } = *paths;
     for (index, location) in profile.locations.iter().enumerate() {
         for (depth, slot) in lookup.range(index as u32).enumerate() {
             let at = numbers[lookup.nodes[slot] as usize];

@@ -5,6 +5,62 @@ use hashbrown::HashMap;
 
 use crate::stats::{Estimate, Part};
 
+/// The value of a sum so far.
+#[derive(Clone, Copy)]
+struct Value {
+    value: i64,
+    /// The last row that was added.
+    row: u32,
+}
+
+/// Values of rows, by node.
+pub(super) struct Values {
+    values: Vec<Value>,
+    spilled: Spilled,
+}
+
+/// What did not fit into 64 bits, by node.
+#[derive(Default)]
+struct Spilled(HashMap<u32, i128>);
+
+impl Spilled {
+    #[cold]
+    fn add(&mut self, node: u32, value: i64) {
+        // There are fewer rows than it takes for this to overflow.
+        *self.0.entry(node).or_default() += i128::from(value);
+    }
+
+    fn with(&self, node: usize, value: i64) -> i128 {
+        let spilled = if self.0.is_empty() { None } else { self.0.get(&(node as u32)) };
+        i128::from(value) + spilled.copied().unwrap_or(0)
+    }
+}
+
+impl Values {
+    pub fn new(nodes: usize) -> Self {
+        Self { values: vec![Value { value: 0, row: u32::MAX }; nodes], spilled: Spilled::default() }
+    }
+
+    /// Adds a row to a node, once however often this is called before the next row's.
+    #[inline]
+    pub fn add(&mut self, node: u32, row: u32, value: i64) {
+        let sum = &mut self.values[node as usize];
+        if sum.row == row {
+            return;
+        }
+        sum.row = row;
+        match sum.value.checked_add(value) {
+            Some(value) => sum.value = value,
+            None => self.spilled.add(node, core::mem::replace(&mut sum.value, value)),
+        }
+    }
+
+    /// The value of a node; 0 of a node that is not there.
+    pub fn get(&self, node: usize) -> i128 {
+        self.values.get(node).map_or(0, |sum| self.spilled.with(node, sum.value))
+    }
+}
+
 /// What every row adds to. Two of them fill a line of the processor's cache, and none lies in two.
 #[derive(Clone, Copy)]
 #[repr(align(32))]
@@ -25,8 +81,7 @@ pub(super) struct Running {
     weights: Vec<f64>,
     /// How many rows of each sum have no known sampling, once there is one.
     unknown: Vec<u32>,
-    /// What did not fit into the values of sums.
-    spilled: HashMap<u32, i128>,
+    spilled: Spilled,
 }
 
 /// What a row adds to each of its nodes.
@@ -49,7 +104,7 @@ impl Share {
 impl Running {
     pub fn new(nodes: usize, nothing: Estimate) -> Self {
         let sum = Sum { value: 0, variance: nothing.variance, samples: nothing.samples, row: u32::MAX };
-        Self { sums: vec![sum; nodes], nothing, weights: Vec::new(), unknown: Vec::new(), spilled: HashMap::new() }
+        Self { sums: vec![sum; nodes], nothing, weights: Vec::new(), unknown: Vec::new(), spilled: Spilled::default() }
     }
 
     /// Adds a row to a node, once however often this is called before the next row's.
@@ -64,10 +119,7 @@ impl Running {
         sum.samples += share.part.samples;
         match sum.value.checked_add(share.value) {
             Some(value) => sum.value = value,
-            None => {
-                let spilled = core::mem::replace(&mut sum.value, share.value);
-                self.spill(node, spilled);
-            }
+            None => self.spilled.add(node, core::mem::replace(&mut sum.value, share.value)),
         }
         if share.part.weight > self.nothing.weight {
             self.weigh(node, share.part.weight);
@@ -75,12 +127,6 @@ impl Running {
         if share.is_unknown {
             self.count_unknown(node);
         }
-    }
-
-    #[cold]
-    fn spill(&mut self, node: u32, value: i64) {
-        // There are fewer rows than it takes for this to overflow.
-        *self.spilled.entry(node).or_default() += i128::from(value);
     }
 
     fn weigh(&mut self, node: u32, weight: f64) {
@@ -99,18 +145,11 @@ impl Running {
         *unknown = unknown.saturating_add(1);
     }
 
-    /// The value of a node's sum; 0 of a node that is not there.
-    pub fn value(&self, node: usize) -> i128 {
-        let Some(sum) = self.sums.get(node) else { return 0 };
-        let spilled = if self.spilled.is_empty() { None } else { self.spilled.get(&(node as u32)) };
-        i128::from(sum.value) + spilled.copied().unwrap_or(0)
-    }
-
     /// A node's sum; nothing of a node that is not there.
     pub fn estimate(&self, node: usize) -> Estimate {
         let Some(sum) = self.sums.get(node) else { return self.nothing };
         Estimate {
-            value: self.value(node),
+            value: self.spilled.with(node, sum.value),
             variance: sum.variance,
             samples: sum.samples,
             weight: self.weights.get(node).copied().unwrap_or(self.nothing.weight),
@@ -126,7 +165,7 @@ mod tests {
     #[test]
     fn sums_are_those_of_estimates() {
         let nothing = Estimate::nothing(5.0);
-        let mut running = Running::new(2, nothing);
+        let (mut running, mut values) = (Running::new(2, nothing), Values::new(2));
         let mut expected = [nothing; 2];
         let part = |variance, samples, weight| Some(Part { variance, samples, weight });
         let rows = [
@@ -140,13 +179,15 @@ mod tests {
         for (row, (value, part)) in rows.iter().enumerate() {
             let share = Share::new(row, *value, part.as_ref());
             for (node, expected) in expected.iter_mut().enumerate().skip(row % 2) {
-                running.add(node as u32, &share);
-                running.add(node as u32, &share);
+                for _ in 0..2 {
+                    running.add(node as u32, &share);
+                    values.add(node as u32, row as u32, *value);
+                }
                 expected.add(*value, part.as_ref());
             }
         }
         assert!(expected[1].value > i64::MAX.into());
         assert_eq!([0, 1, 2].map(|node| running.estimate(node)), [expected[0], expected[1], nothing]);
-        assert_eq!(running.value(1), expected[1].value);
+        assert_eq!([0, 1, 2].map(|node| values.get(node)), [expected[0].value, expected[1].value, 0]);
     }
 }

@@ -1,81 +1,67 @@
-//! The pass over all rows that sums them up by node.
+//! The passes over all rows that sum them up by node: a first one over values alone, by which nodes are chosen, and a second
+//! one for how sure those are that stay. There may be many nodes, of which few matter.
 
-use super::lookup::Lookup;
+use super::lookup::{Lookup, Paths};
 use super::places;
-use super::running::{Running, Share};
+use super::running::{Running, Share, Values};
 use super::{Granularity, Graph, Inlined, Node, Options, Sides, SiteRule};
 use crate::model::{Columns, PartCache, Profile, Str};
 use crate::stats::Estimate;
 
-/// The sums of one side: by node, of stacks through it and of stacks that end in it.
-struct SideSums {
-    cum: Running,
-    flat: Running,
+/// What is made of stacks that end in a node, and of those through it.
+struct Both<T> {
+    flat: T,
+    cum: T,
 }
 
-impl SideSums {
-    fn new(nodes: usize, nothing: Estimate) -> Self {
-        Self { cum: Running::new(nodes, nothing), flat: Running::new(nodes, nothing) }
-    }
-}
+/// A node that is not chosen.
+const ABSENT: u32 = u32::MAX;
 
 /// Sums the column `columns` of `profile`.
 pub(super) fn sum(profile: &mut Profile, columns: &Columns, options: Options) -> Graph {
     let lookup = Lookup::new(profile, options.granularity, options.with_objects);
-    let nothing = Estimate::nothing(columns.weight_of_nothing());
-    let nodes = lookup.keys.len();
-    let mut sides = [SideSums::new(nodes, nothing), SideSums::new(0, nothing)];
-    if profile.has_base() {
-        sides[1] = SideSums::new(nodes, nothing);
-    }
-    let mut totals = [nothing; 2];
-    let mut divisors = options.divisor.map(|_| Divisors::new(nodes));
+    let profile = &*profile;
     let rule = (options.granularity == Granularity::Sites).then(|| SiteRule::new(profile));
-    let mut parts = PartCache::default();
-
-    for row in 0..profile.row_count() {
-        let value = profile.values(row)[columns.column];
-        let divisor = options.divisor.map_or(0, |column| profile.values(row)[column]);
-        if value == 0 && divisor == 0 {
+    let paths = Paths { profile, lookup: &lookup, rule: rule.as_ref() };
+    let mut divisors = options.divisor.map(|_| Divisors::new(lookup.keys.len()));
+    let [new, base] = values(&paths, columns, options, divisors.as_mut());
+    let net = |index: usize| {
+        let of = |new: &Values, base: &Values| new.get(index).saturating_sub(base.get(index));
+        (of(&new.flat, &base.flat), of(&new.cum, &base.cum))
+    };
+    let has_value = |index: usize| {
+        let of = |sums: &Both<Values>| sums.flat.get(index) != 0 || sums.cum.get(index) != 0;
+        of(&new) || of(&base)
+    };
+    let is_left_out =
+        |(flat, cum): (i128, i128)| options.drop_negative && (flat < 0 || (flat == 0 && cum < 0));
+    let flat_sum = (0..lookup.keys.len())
+        .map(net)
+        .filter(|&net| !is_left_out(net))
+        .fold(0i128, |sum, (flat, _)| sum.saturating_add(flat));
+    let least = ((flat_sum as f64 * options.least_share) as i128).unsigned_abs();
+    let (mut chosen, mut dropped) = (Vec::new(), 0);
+    for index in 0..lookup.keys.len() {
+        let (flat, cum) = net(index);
+        if is_left_out((flat, cum)) {
             continue;
         }
-        let part = columns.part(profile, row, &mut parts);
-        let part = part.as_ref();
-        let is_new = Graph::is_new(profile, row);
-        let side = usize::from(!is_new);
-        totals[side].add(value, part);
-        let share = Share::new(row, value, part);
-        let SideSums { cum, flat } = &mut sides[side];
-        let stack = profile.stack(row);
-        let leaf = match &rule {
-            Some(rule) => rule.site_of(profile, stack).map(|(location, line)| lookup.range(location).start + line),
-            None => {
-                for &location in stack {
-                    lookup.nodes[lookup.range(location)].iter().for_each(|&node| cum.add(node, &share));
-                }
-                stack.first().map(|&location| lookup.range(location).start)
-            }
-        };
-        let node = leaf.map_or(lookup.no_stack, |at| lookup.nodes[at]);
-        if rule.is_some() || leaf.is_none() {
-            cum.add(node, &share);
-        }
-        flat.add(node, &share);
-        if let Some(divisors) = &mut divisors {
-            let divisor = if is_new { divisor } else { divisor.saturating_neg() };
-            divisors.add(profile, &lookup, row, divisor, node, rule.is_some() || leaf.is_none());
+        if cum.unsigned_abs() < least {
+            dropped += usize::from(flat != 0 || cum != 0);
+        } else if has_value(index) {
+            chosen.push(index);
         }
     }
-
-    let [new, base] = &sides;
-    let node = |index: usize| {
-        let (flat_divisor, cum_divisor) =
-            divisors.as_ref().map_or((0, 0), |d| (d.flat[index], d.cum[index].0));
+    let (estimates, [new, base]) = estimates(&paths, columns, options, &chosen);
+    let divisor_of = |index: usize| divisors.as_ref().map_or((0, 0), |d| (d.flat[index], d.cum[index].0));
+    let node = |(at, &index): (usize, &usize)| {
+        let [new, base] = &estimates;
         let of = |new: &Running, base: &Running, divisor: i128| Sides {
-            new: new.estimate(index),
-            base: base.estimate(index),
+            new: new.estimate(at),
+            base: base.estimate(at),
             divisor,
         };
+        let (flat_divisor, cum_divisor) = divisor_of(index);
         Node {
             index: index as u32,
             key: lookup.keys[index],
@@ -85,41 +71,85 @@ pub(super) fn sum(profile: &mut Profile, columns: &Columns, options: Options) ->
             inlined: Inlined::No,
         }
     };
-    let net = |index: usize| {
-        let of = |new: &Running, base: &Running| new.value(index).saturating_sub(base.value(index));
-        (of(&new.flat, &base.flat), of(&new.cum, &base.cum))
-    };
-    let is_left_out =
-        |(flat, cum): (i128, i128)| options.drop_negative && (flat < 0 || (flat == 0 && cum < 0));
-    // Only the nodes that stay are made: there may be many, and few that matter.
-    let flat_sum = (0..nodes)
-        .map(net)
-        .filter(|&net| !is_left_out(net))
-        .fold(0i128, |sum, (flat, _)| sum.saturating_add(flat));
-    let least = ((flat_sum as f64 * options.least_share) as i128).unsigned_abs();
-    let (mut list, mut dropped) = (Vec::new(), 0);
-    for index in 0..nodes {
-        let (flat, cum) = net(index);
-        if is_left_out((flat, cum)) {
-            continue;
-        }
-        if cum.unsigned_abs() < least {
-            dropped += usize::from(flat != 0 || cum != 0);
-            continue;
-        }
-        let node = node(index);
-        if has_value(&node.flat) || has_value(&node.cum) {
-            list.push(node);
-        }
-    }
-    places::find(profile, columns, rule.as_ref(), &lookup, &mut list);
-    let [new, base] = totals;
+    let mut nodes: Vec<Node> = chosen.iter().enumerate().map(node).collect();
+    places::find(&paths, columns, &mut nodes);
     let divisor = divisors.map_or(0, |divisors| divisors.total);
-    Graph { nodes: list, total: Sides { new, base, divisor }, dropped, flat_sum, lookup, options }
+    Graph { nodes, total: Sides { new, base, divisor }, dropped, flat_sum, lookup, options }
 }
 
-fn has_value(sides: &Sides) -> bool {
-    sides.new.value != 0 || sides.base.value != 0
+/// The values of all nodes, for each side.
+fn values(
+    paths: &Paths<'_>,
+    columns: &Columns,
+    options: Options,
+    mut divisors: Option<&mut Divisors>,
+) -> [Both<Values>; 2] {
+    let (profile, nodes) = (paths.profile, &paths.lookup.nodes);
+    let nothing = |length: usize| Both { flat: Values::new(length), cum: Values::new(length) };
+    let length = paths.lookup.keys.len();
+    let mut sides = [nothing(length), nothing(if profile.has_base() { length } else { 0 })];
+    for row in 0..profile.row_count() {
+        let value = profile.values(row)[columns.column];
+        let divisor = options.divisor.map_or(0, |column| profile.values(row)[column]);
+        if value == 0 && divisor == 0 {
+            continue;
+        }
+        let is_new = Graph::is_new(profile, row);
+        let Both { flat, cum } = &mut sides[usize::from(!is_new)];
+        let leaf = paths.for_each_slot(row, |slot| cum.add(nodes[slot], row as u32, value));
+        let leaf = leaf.map_or(paths.lookup.no_stack, |slot| nodes[slot]);
+        // That of a row without frames has not been seen yet.
+        cum.add(leaf, row as u32, value);
+        flat.add(leaf, row as u32, value);
+        if let Some(divisors) = &mut divisors {
+            divisors.add(paths, row, if is_new { divisor } else { divisor.saturating_neg() }, leaf);
+        }
+    }
+    sides
+}
+
+/// The sums of the nodes chosen, in their order, for each side; and of all rows.
+fn estimates(
+    paths: &Paths<'_>,
+    columns: &Columns,
+    options: Options,
+    chosen: &[usize],
+) -> ([Both<Running>; 2], [Estimate; 2]) {
+    let (profile, lookup) = (paths.profile, paths.lookup);
+    let nothing = Estimate::nothing(columns.weight_of_nothing());
+    let none = |length: usize| Both { flat: Running::new(length, nothing), cum: Running::new(length, nothing) };
+    let mut sides = [none(chosen.len()), none(if profile.has_base() { chosen.len() } else { 0 })];
+    let mut totals = [nothing; 2];
+    let mut numbers = vec![ABSENT; lookup.keys.len()];
+    chosen.iter().enumerate().for_each(|(at, &index)| numbers[index] = at as u32);
+    let of_slot: Vec<u32> = lookup.nodes.iter().map(|&node| numbers[node as usize]).collect();
+    let mut parts = PartCache::default();
+    for row in 0..profile.row_count() {
+        let value = profile.values(row)[columns.column];
+        let divisor = options.divisor.map_or(0, |column| profile.values(row)[column]);
+        if value == 0 && divisor == 0 {
+            continue;
+        }
+        let part = columns.part(profile, row, &mut parts);
+        let side = usize::from(!Graph::is_new(profile, row));
+        totals[side].add(value, part.as_ref());
+        if chosen.is_empty() {
+            continue;
+        }
+        let share = Share::new(row, value, part.as_ref());
+        let Both { flat, cum } = &mut sides[side];
+        let leaf = paths.for_each_slot(row, |slot| {
+            if of_slot[slot] != ABSENT {
+                cum.add(of_slot[slot], &share);
+            }
+        });
+        let leaf = leaf.map_or(numbers[lookup.no_stack as usize], |slot| of_slot[slot]);
+        if leaf != ABSENT {
+            cum.add(leaf, &share);
+            flat.add(leaf, &share);
+        }
+    }
+    (sides, totals)
 }
 
 /// Sums of the column that means divide by; kept apart, since hardly anybody asks for means.
@@ -134,15 +164,8 @@ impl Divisors {
         Self { cum: vec![(0, u32::MAX); nodes], flat: vec![0; nodes], total: 0 }
     }
 
-    fn add(
-        &mut self,
-        profile: &Profile,
-        lookup: &Lookup,
-        row: usize,
-        value: i64,
-        leaf: u32,
-        only_leaf: bool,
-    ) {
+    /// Adds a row, which ends in `leaf`.
+    fn add(&mut self, paths: &Paths<'_>, row: usize, value: i64, leaf: u32) {
         let value = i128::from(value);
         self.total = self.total.saturating_add(value);
         let flat = &mut self.flat[leaf as usize];
@@ -153,11 +176,7 @@ impl Divisors {
                 (*sum, *last) = (sum.saturating_add(value), row as u32);
             }
         };
-        if only_leaf {
-            return add(leaf);
-        }
-        for &location in profile.stack(row) {
-            lookup.nodes[lookup.range(location)].iter().for_each(|&node| add(node));
-        }
+        paths.for_each_slot(row, |slot| add(paths.lookup.nodes[slot]));
+        add(leaf);
     }
 }
