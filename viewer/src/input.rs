@@ -123,11 +123,23 @@ pub enum Merge {
 /// cuts the frames that the producer declared uninteresting. Before that, the profile asked about is scaled to the base if
 /// `normalise` says so, and equal rows become one as far as `merge` says; sums do not need it.
 pub fn combine(new: Vec<Input>, base: Vec<Input>, merge: Merge, normalise: bool) -> Result<Profile> {
+    combine_with(new, base, merge, normalise, drop)
+}
+
+/// The same; `done` gets each message that is no longer needed.
+pub fn combine_with(
+    new: Vec<Input>,
+    base: Vec<Input>,
+    merge: Merge,
+    normalise: bool,
+    done: fn(schema::Profile),
+) -> Result<Profile> {
     let are_several = new.len() + base.len() > 1;
     let mut builder = Builder::new();
     for (inputs, side) in [(new, Side::New), (base, Side::Base)] {
         for Input { path, message, rows } in inputs {
             builder.add(&message, rows, side).map_err(|reason| Error::input(&path, reason))?;
+            done(message);
         }
     }
     let mut profile = builder.finish();

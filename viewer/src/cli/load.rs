@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, mpsc};
 
+use pprof_export::schema;
 use regex::Regex;
 
 use super::{args, tell};
@@ -78,15 +79,27 @@ impl<'a> Request<'a> {
         compile(self.filter)?;
         let news = read_all(self.files, self.names)?;
         let bases = read_all(bases, self.names)?;
-        self.prepare(news, bases)
+        // Nothing but one report is made of them. To give hundreds of thousands of small blocks back one by one would take
+        // longer than the report, and when it is written the process ends.
+        let done = if news.len() + bases.len() <= 2 { core::mem::forget } else { drop };
+        self.prepare_with(news, bases, done)
     }
 
     /// The same for files that have been read.
     pub fn prepare(&self, news: Vec<Input>, bases: Vec<Input>) -> Result<Loaded> {
+        self.prepare_with(news, bases, drop)
+    }
+
+    fn prepare_with(
+        &self,
+        news: Vec<Input>,
+        bases: Vec<Input>,
+        done: fn(schema::Profile),
+    ) -> Result<Loaded> {
         let filters = compile(self.filter)?;
         let (_, base) = self.base;
         let first = news[0].path.clone();
-        let mut profile = input::combine(news, bases, self.merge, self.normalise)?;
+        let mut profile = input::combine_with(news, bases, self.merge, self.normalise, done)?;
         // A saved difference brings its base along.
         let base = if base == BaseUse::None && profile.has_base() { BaseUse::Compare } else { base };
         let column = profile

@@ -13,7 +13,7 @@ use pprof_export::reader::{Parts, Positions, Rows};
 use pprof_export::schema;
 
 use super::{
-    Function, Label, LabelValue, Line, Location, Mapping, Profile, Row, Side, Source, Str, ValueType,
+    Function, Label, LabelValue, Line, Lines, Location, Mapping, Profile, Row, Side, Source, Str, ValueType,
 };
 
 /// What tells one mapping from another, wherever it was mapped.
@@ -306,7 +306,7 @@ impl Builder {
             (mapping, moved) = (Some(index), taken.moved[position]);
             start = self.profile.mappings[index as usize].start;
         }
-        let mut lines = Vec::with_capacity(item.line.len());
+        let mut lines = Lines::with_capacity(item.line.len());
         for line in &item.line {
             let position = taken
                 .function_positions

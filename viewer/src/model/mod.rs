@@ -10,6 +10,7 @@
 //! its way out.
 
 use hashbrown::HashSet;
+use smallvec::SmallVec;
 
 mod build;
 mod filter;
@@ -93,6 +94,9 @@ pub struct Line {
     pub line: i64,
 }
 
+/// The lines of a location: hardly any has more than one.
+pub type Lines = SmallVec<[Line; 1]>;
+
 /// An address, with its lines once it is symbolized.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Location {
@@ -101,7 +105,7 @@ pub struct Location {
     /// Address in the process of the first profile that had it.
     pub address: u64,
     /// Lines, innermost first; empty where not symbolized.
-    pub lines: Vec<Line>,
+    pub lines: Lines,
     /// Several functions share the address.
     pub is_folded: bool,
 }

@@ -232,7 +232,7 @@ impl Profile {
         let function = self.functions.len() as u32;
         self.functions.push(Function { name, system_name: Str::EMPTY, file, start_line: 0 });
         let lines = vec![Line { function, line: 0 }];
-        self.locations.push(Location { lines, ..Location::default() });
+        self.locations.push(Location { lines: lines.into(), ..Location::default() });
     }
 
     /// The values of a row's label, texts first, as text.
