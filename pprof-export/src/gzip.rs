@@ -5,11 +5,14 @@
 //! stream. The header has no time and no name, so that equal input gives equal files.
 
 use crate::writer::{Sink, SinkError};
+use crate::wire::put_varint;
 use alloc::vec::Vec;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
 /// Input gathered before the compressor is called.
 const INPUT_BYTES: usize = 24 << 10;
+/// Most bytes of a number.
+const VARINT_MAX: usize = 10;
 /// Output gathered before the sink is called.
 const OUTPUT_BYTES: usize = 32 << 10;
 /// More than the compressor asks for, in one piece.
@@ -69,6 +72,19 @@ impl<S: Sink> GzipStream<S> {
             }
         }
         self.input.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Appends a few numbers as varints.
+    #[inline]
+    pub fn write_head<const N: usize>(&mut self, numbers: &[u64; N]) -> Result<(), SinkError> {
+        const { assert!(N * VARINT_MAX <= INPUT_BYTES) };
+        if N * VARINT_MAX > INPUT_BYTES - self.input.len() {
+            self.compress_input()?;
+        }
+        for &number in numbers {
+            put_varint(&mut self.input, number);
+        }
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 //! Texts that the program under observation chose (paths, thread names) are bytes; the writer makes them
 //! valid UTF-8. Names that we chose are `str`.
 
+use alloc::vec::Vec;
+
 /// What a column of values counts, and in which unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValueType<'a> {
@@ -119,6 +121,15 @@ pub enum LabelValue<'a> {
         /// Its unit.
         unit: &'a str,
     },
+}
+
+/// Labels as rows have them, made by [`crate::writer::Writer::labels`].
+#[derive(Clone, Debug, Default)]
+pub struct LabelSet(pub(crate) Vec<u8>);
+
+impl LabelSet {
+    /// No label.
+    pub const NONE: Self = Self(Vec::new());
 }
 
 /// A frame that stands for no instruction: `[truncated stack]`, `[thread caches]`, ….

@@ -81,16 +81,29 @@ impl Estimator {
 
     /// The estimated blocks and bytes behind `seen` recorded blocks of `size` bytes each.
     pub fn estimate(&mut self, seen: u64, size: u64, period: u64) -> (i64, i64) {
-        self.estimate_of(seen, size, period, size as f64)
+        self.estimate_at(seen, size, probability(size, period))
+    }
+
+    /// As [`Estimator::estimate`], of blocks whose [`probability`] is known.
+    #[inline]
+    pub fn estimate_at(&mut self, seen: u64, size: u64, p: f64) -> (i64, i64) {
+        if p >= 1.0 && self.objects == 0.0 && self.bytes == 0.0 {
+            // All are seen, and nothing is to be rounded.
+            return (seen as f64 as i64, (seen as f64 * size as f64) as i64);
+        }
+        self.weigh(seen, p, size as f64)
     }
 
     /// As [`Estimator::estimate`], of something else than the blocks' size, of which each has `amount` bytes on
     /// average: what is wasted of them, what is unused beside them.
     pub fn estimate_of(&mut self, seen: u64, size: u64, period: u64, amount: f64) -> (i64, i64) {
+        self.weigh(seen, probability(size, period), amount)
+    }
+
+    fn weigh(&mut self, seen: u64, p: f64, amount: f64) -> (i64, i64) {
         if seen == 0 {
             return (0, 0);
         }
-        let p = probability(size, period);
         let objects = self.round_objects(seen as f64, p);
         let exact = seen as f64 / p * amount;
         let bytes = libm::round(exact + self.bytes).max(0.0);

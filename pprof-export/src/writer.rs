@@ -1,10 +1,11 @@
 //! The streaming writer: a heap profile as gzip pprof, row by row, without ever holding the message.
 //!
-//! Used by the profiler inside somebody else's process. The caller sorts its rows by stack, root first,
-//! and hands over what a row is: addresses, values, labels. The writer interns strings, gives mappings,
-//! locations and functions ids dense from 1 in the order of their first use, and writes each of them
-//! just before what refers to it (protobuf's fields may come in any order). It keeps the distinct
-//! addresses and strings, the last stack, and the compressor's buffers; growing them is fallible.
+//! Used by the profiler inside somebody else's process. The caller hands over what a row is: a stack,
+//! values, labels. Who has many makes [`Located`] of the stacks and [`LabelSet`]s of the labels first, and
+//! writes rows of them with [`Writer::row`]; [`Writer::sample`] does all at once. The writer interns strings,
+//! gives mappings, locations and functions ids dense from 1 in the order of their first use, and writes each
+//! of them before what refers to it (protobuf's fields may come in any order). It keeps the distinct
+//! addresses and strings, and the compressor's buffers; growing them is fallible.
 //!
 //! ```
 //! use pprof_export::writer::{Header, Label, LabelValue, Mapping, Row, Writer};
@@ -23,14 +24,14 @@
 //! ```
 
 use crate::AllocatorStats;
-use crate::address_table::{AddressTable, OutOfMemory};
+use crate::address_table::{AddressTable, Encoded, OutOfMemory};
 use crate::gzip::GzipStream;
 use crate::intern::{Interned, Strings};
+use crate::located::{Ids, Located};
 pub use crate::records::{
-    DROP_FRAMES, HEAP_TYPES, Header, Label, LabelValue, Mapping, Row, ValueType, VirtualFrame,
+    DROP_FRAMES, HEAP_TYPES, Header, Label, LabelSet, LabelValue, Mapping, Row, ValueType, VirtualFrame,
 };
-use crate::trail::Trail;
-use crate::wire::{BYTES, put_int, put_tag, put_uint, put_varint, varint_len, write_varint};
+use crate::wire::{BYTES, put_int, put_tag, put_uint, put_varint, varint_len};
 use alloc::vec::Vec;
 
 /// Where the bytes go: a file, a socket, a vector.
@@ -123,12 +124,14 @@ pub struct Writer<S> {
     locations: u64,
     /// Columns of a row.
     width: usize,
-    /// The last row's stack with its location ids.
-    trail: Trail,
+    /// The stack of a row that comes with its addresses; reused.
+    alone: Located,
+    /// The labels of such a row; reused.
+    labels: LabelSet,
     /// The message being put together; reused.
     message: Vec<u8>,
-    /// The labels of a sample (or another inner message) being put together; reused.
-    label_bytes: Vec<u8>,
+    /// An inner message being put together; reused.
+    inner: Vec<u8>,
 }
 
 impl<S: Sink> Writer<S> {
@@ -145,9 +148,10 @@ impl<S: Sink> Writer<S> {
             virtual_frames: Vec::new(),
             locations: 0,
             width: header.sample_types.len(),
-            trail: Trail::new(),
+            alone: Located::new(),
+            labels: LabelSet::NONE,
             message: Vec::new(),
-            label_bytes: Vec::new(),
+            inner: Vec::new(),
         };
         writer.string(b"")?;
         for value_type in header.sample_types {
@@ -247,54 +251,93 @@ impl<S: Sink> Writer<S> {
     /// # Errors
     /// The values do not match the header, memory is used up, or the sink failed.
     pub fn sample(&mut self, row: &Row<'_>) -> Result<(), SinkError> {
-        self.sample_under(&[], row)
+        let mut alone = core::mem::take(&mut self.alone);
+        let mut labels = core::mem::take(&mut self.labels);
+        alone.clear();
+        let result = self
+            .put_stack(&mut alone, 0, row.stack.iter().copied())
+            .and_then(|()| self.labels(row.labels, &mut labels))
+            .and_then(|()| self.row(alone.get(0).1, row.root.as_slice(), row.values, &labels));
+        (self.alone, self.labels) = (alone, labels);
+        result
     }
 
-    /// As [`Writer::sample`], with virtual frames above the row's stack and its root, the outermost last.
+    /// Adds a stack, known by a number of the caller's choice, to those that rows will have: its return addresses, leaf first,
+    /// of which each may belong to the line, or the function, after the call.
     ///
     /// # Errors
-    /// As there.
-    pub fn sample_under(&mut self, above: &[VirtualFrame], row: &Row<'_>) -> Result<(), SinkError> {
-        if row.values.len() != self.width {
+    /// Memory is used up, or the sink failed.
+    pub fn locate(&mut self, to: &mut Located, number: u32, returns: &[usize]) -> Result<(), SinkError> {
+        self.put_stack(to, number, returns.iter().map(|&address| (address as u64).wrapping_sub(1)))
+    }
+
+    /// Makes labels as rows have them.
+    ///
+    /// # Errors
+    /// Memory is used up, or the sink failed.
+    pub fn labels(&mut self, labels: &[Label<'_>], to: &mut LabelSet) -> Result<(), SinkError> {
+        to.0.clear();
+        for label in labels {
+            let key = self.string(label.key.as_bytes())?;
+            let (text, number, unit) = match label.value {
+                LabelValue::Text(text) => (self.string(text)?, 0, 0),
+                LabelValue::Number { value, unit } => (0, value, self.string(unit.as_bytes())?),
+            };
+            self.message.clear();
+            put_int(&mut self.message, 1, key);
+            put_int(&mut self.message, 2, text);
+            put_int(&mut self.message, 3, number);
+            put_int(&mut self.message, 4, unit);
+            to.0.try_reserve(self.message.len() + 16).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+            put_tag(&mut to.0, 3, BYTES);
+            put_varint(&mut to.0, self.message.len() as u64);
+            to.0.extend_from_slice(&self.message);
+        }
+        Ok(())
+    }
+
+    /// Adds a row of a stack with virtual frames above it, the outermost last. One without any frame gets `[unknown stack]`.
+    ///
+    /// # Errors
+    /// The values do not match the header, memory is used up, or the sink failed.
+    pub fn row(
+        &mut self,
+        Ids(ids): Ids<'_>,
+        above: &[VirtualFrame],
+        values: &[i64],
+        labels: &LabelSet,
+    ) -> Result<(), SinkError> {
+        if values.len() != self.width {
             return Err(SinkError::INVALID);
         }
-        if row.values.iter().all(|&value| value == 0) {
+        if values.iter().all(|&value| value == 0) {
             return Ok(());
         }
-        let root = match row.root {
-            None if row.stack.is_empty() && above.is_empty() => Some(self.virtual_frame(UNKNOWN_STACK)?),
-            root => root,
-        };
-        self.locate(row.stack)?;
-        self.put_labels(row.labels)?;
+        if ids.is_empty() && above.is_empty() {
+            let unknown = self.virtual_frame(UNKNOWN_STACK)?;
+            return self.row(Ids(ids), &[unknown], values, labels);
+        }
+        // The ids of the frames above, then the values: what comes between the stack's ids and the labels.
+        let middle = &mut self.message;
+        middle.clear();
+        // A number takes at most 10 bytes.
+        middle.try_reserve(10 * (above.len() + values.len() + 2)).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        above.iter().for_each(|frame| put_varint(middle, frame.0));
+        let ids_len = ids.len() + middle.len();
+        put_tag(middle, 2, BYTES);
+        put_varint(middle, values.iter().map(|&value| varint_len(value as u64)).sum::<usize>() as u64);
+        values.iter().for_each(|&value| put_varint(middle, value as u64));
 
-        let outer = || root.iter().chain(above).map(|frame| frame.0);
-        let ids = self.trail.ids();
-        let outer_len: usize = outer().map(varint_len).sum();
-        let values_len: usize = row
-            .values
-            .iter()
-            .map(|&value| varint_len(value as u64))
-            .sum();
-        let out = &mut self.message;
-        out.clear();
-        // Two tags and two lengths take less than 32 bytes.
-        out.try_reserve(ids.len() + outer_len + values_len + 32)
-            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
-        put_tag(out, 1, BYTES);
-        put_varint(out, (ids.len() + outer_len) as u64);
-        out.extend_from_slice(ids);
-        outer().for_each(|id| put_varint(out, id));
-        put_tag(out, 2, BYTES);
-        put_varint(out, values_len as u64);
-        row.values
-            .iter()
-            .for_each(|&value| put_varint(out, value as u64));
-
-        let length = self.message.len() + self.label_bytes.len();
-        self.put_head(field::SAMPLE, length)?;
+        let length = 1 + varint_len(ids_len as u64) + ids.len() + middle.len() + labels.0.len();
+        self.stream.write_head(&[
+            u64::from(field::SAMPLE << 3 | BYTES),
+            length as u64,
+            u64::from(1 << 3 | BYTES),
+            ids_len as u64,
+        ])?;
+        self.stream.write(ids)?;
         self.stream.write(&self.message)?;
-        self.stream.write(&self.label_bytes)
+        self.stream.write(&labels.0)
     }
 
     /// Adds a line of free text, which viewers show above their reports.
@@ -311,7 +354,7 @@ impl<S: Sink> Writer<S> {
     /// # Errors
     /// Memory is used up, or the sink failed.
     pub fn allocator_stats(&mut self, stats: &AllocatorStats) -> Result<(), SinkError> {
-        let Self { message, label_bytes, .. } = self;
+        let Self { message, inner, .. } = self;
         message.clear();
         // A number takes at most 12 bytes with its tag.
         let room = 12 * (stats.fields().len() + 6 * stats.classes.len());
@@ -320,13 +363,13 @@ impl<S: Sink> Writer<S> {
             put_uint(message, number, value);
         }
         for class in &stats.classes {
-            label_bytes.clear();
+            inner.clear();
             for (number, value) in class.fields() {
-                put_uint(label_bytes, number, value);
+                put_uint(inner, number, value);
             }
             put_tag(message, crate::allocator_stats::CLASSES, BYTES);
-            put_varint(message, label_bytes.len() as u64);
-            message.extend_from_slice(label_bytes);
+            put_varint(message, inner.len() as u64);
+            message.extend_from_slice(inner);
         }
         self.put_message(field::ALLOCATOR_STATS)
     }
@@ -339,22 +382,32 @@ impl<S: Sink> Writer<S> {
         self.stream.finish()
     }
 
-    /// Makes the trail the stack given, with a location for each address.
-    fn locate(&mut self, stack: &[u64]) -> Result<(), SinkError> {
-        let common = self.trail.keep_common(stack)?;
-        for &address in stack[..stack.len() - common].iter().rev() {
-            let id = match self.addresses.get(address) {
-                Some(id) => id,
-                None => self.new_location(address)?,
-            };
-            self.trail.push(address, id);
+    /// Adds a stack of addresses, leaf first, with a location for each.
+    #[inline]
+    fn put_stack(
+        &mut self,
+        to: &mut Located,
+        number: u32,
+        mut addresses: impl ExactSizeIterator<Item = u64> + Clone,
+    ) -> Result<(), SinkError> {
+        let room = to.room(addresses.len())?;
+        let mut used = 0;
+        loop {
+            let (count, bytes) = self.addresses.write_known(addresses.clone(), &mut room[used..]);
+            used += bytes;
+            let Some(address) = addresses.nth(count) else { break };
+            let id = self.new_location(address)?;
+            if let Some(next) = room[used..].first_chunk_mut() {
+                used += id.write(next);
+            }
         }
-        Ok(())
+        Ok(to.add(used, number)?)
     }
 
-    fn new_location(&mut self, address: u64) -> Result<u64, SinkError> {
+    #[cold]
+    fn new_location(&mut self, address: u64) -> Result<Encoded, SinkError> {
         let id = self.locations + 1;
-        self.addresses.insert(address, id)?;
+        let encoded = self.addresses.insert(address, id)?;
         self.locations = id;
         let mapping = self.mapping_of(address);
         self.message.clear();
@@ -362,7 +415,7 @@ impl<S: Sink> Writer<S> {
         put_uint(&mut self.message, 2, mapping);
         put_uint(&mut self.message, 3, address);
         self.put_message(field::LOCATION)?;
-        Ok(id)
+        Ok(encoded)
     }
 
     /// The id of the mapping that `address` lies in, or 0.
@@ -372,26 +425,6 @@ impl<S: Sink> Writer<S> {
             Some(m) if address < m.limit => m.id,
             _ => 0,
         }
-    }
-
-    fn put_labels(&mut self, labels: &[Label<'_>]) -> Result<(), SinkError> {
-        self.label_bytes.clear();
-        for label in labels {
-            let key = self.string(label.key.as_bytes())?;
-            let (text, number, unit) = match label.value {
-                LabelValue::Text(text) => (self.string(text)?, 0, 0),
-                LabelValue::Number { value, unit } => (0, value, self.string(unit.as_bytes())?),
-            };
-            self.message.clear();
-            put_int(&mut self.message, 1, key);
-            put_int(&mut self.message, 2, text);
-            put_int(&mut self.message, 3, number);
-            put_int(&mut self.message, 4, unit);
-            put_tag(&mut self.label_bytes, 3, BYTES);
-            put_varint(&mut self.label_bytes, self.message.len() as u64);
-            self.label_bytes.extend_from_slice(&self.message);
-        }
-        Ok(())
     }
 
     fn value_type(&mut self, number: u32, value_type: &ValueType<'_>) -> Result<(), SinkError> {
@@ -458,11 +491,6 @@ impl<S: Sink> Writer<S> {
 
     /// Writes tag and length of a length-delimited field.
     fn put_head(&mut self, number: u32, length: usize) -> Result<(), SinkError> {
-        let mut head = [0u8; 16];
-        let mut at = 0;
-        for value in [u64::from(number << 3 | BYTES), length as u64] {
-            at += write_varint(&mut head[at..], value);
-        }
-        self.stream.write(&head[..at])
+        self.stream.write_head(&[u64::from(number << 3 | BYTES), length as u64])
     }
 }

@@ -5,16 +5,18 @@ use core::sync::atomic::Ordering;
 use alloc::vec::Vec;
 
 use alloc_core::{Stats, sys};
-use pprof_export::unsample::Estimator;
-use pprof_export::writer::{Header, Row as Sample, Sink, SinkError, Writer};
+use pprof_export::unsample::{Estimator, probability};
+use pprof_export::writer::{Header, LabelSet, Sink, SinkError, Writer};
 use pprof_export::{AllocatorStats, ClassTotal};
 
+use crate::buckets::Origin;
 use crate::kind::{Format, Kind};
-use crate::names::Name;
+use crate::ordered::Ordered;
 use crate::profiler::Profiler;
 use crate::records::Moment;
-use crate::rows::{self, Frames, Labels};
-use crate::snapshot::Snapshot;
+use crate::rows::{self, Labels};
+use crate::snapshot::{Row, Snapshot};
+use crate::table::hash;
 use crate::{HEAP, heap_v2, lifetimes, memory, slack, waste, waterfall};
 
 /// ENOENT: there is nothing of that kind.
@@ -83,40 +85,92 @@ fn write_rows<S: Sink>(
     snapshot: &Snapshot,
     file_period: u64,
 ) -> Result<(), SinkError> {
-    let (mut allocated, mut in_use) = (Estimator::new(), Estimator::new());
-    let mut frames = Frames::default();
-    // The last name that was looked up: most rows have the same.
-    let (mut named, mut name) = (None, Name::default());
-    snapshot.for_each(|stack, rows| {
-        allocated.next_stack();
-        in_use.next_stack();
-        frames.set(stack, writer)?;
-        for row in rows {
-        let origin = snapshot.origins.get(row.bucket);
-        let mut labels = Labels::new(&origin, file_period);
-        let values = if row.epoch == 0 {
-            let (objects, bytes) = allocated.estimate(row.count, origin.usable, origin.period);
-            [objects, bytes, 0, 0]
-        } else {
-            if named != Some(row.name) {
-                name = profiler.names.get(row.name);
-                named = Some(row.name);
+    /// So many stacks ahead, and then as many again, memory is asked for what will be looked at.
+    const AHEAD: usize = 8;
+    let stacks = Ordered::new(writer, snapshot.view, snapshot.count(), snapshot.stacks())?;
+    let mut alike = AlikeRows::new()?;
+    let mut rows = Vec::new();
+    for at in 0..stacks.len() {
+        if let Some(later) = stacks.id(at + 2 * AHEAD) {
+            snapshot.prefetch(later);
+        }
+        if let Some(later) = stacks.id(at + AHEAD) {
+            snapshot.prefetch_live(later);
+        }
+        stacks.prefetch(at + AHEAD);
+        let stack = stacks.get(at, writer)?;
+        snapshot.rows_of(stack.id, &mut rows)?;
+        let (mut allocated, mut in_use) = (Estimator::new(), Estimator::new());
+        for row in &rows {
+            let origin = snapshot.origins.get(row.bucket);
+            let alike = alike.of(writer, profiler, row, &origin, file_period)?;
+            let values = if row.epoch == 0 {
+                let (objects, bytes) = allocated.estimate_at(row.count, origin.usable, alike.probability);
+                [objects, bytes, 0, 0]
+            } else {
+                let (objects, bytes) = in_use.estimate_at(row.count, origin.usable, alike.probability);
+                [0, 0, objects, bytes]
+            };
+            writer.row(stack.ids, stack.root.as_slice(), &values, &alike.labels)?;
+        }
+    }
+    Ok(())
+}
+
+/// What rows have in common that differ in nothing but stack and count.
+#[derive(Debug, Default)]
+struct Alike {
+    /// Size, interval, age, thread's name and labels; `None`: it is of no row yet.
+    of: Option<(u64, u64, u32, u16, u16)>,
+    labels: LabelSet,
+    probability: f64,
+}
+
+/// That of the rows that were met last: there are few sizes, threads and ages among many rows.
+struct AlikeRows(Vec<Alike>);
+
+impl AlikeRows {
+    const COUNT: usize = 64;
+
+    fn new() -> Result<Self, SinkError> {
+        let mut all = Vec::new();
+        all.try_reserve_exact(Self::COUNT).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        all.resize_with(Self::COUNT, Alike::default);
+        Ok(AlikeRows(all))
+    }
+
+    fn of<S: Sink>(
+        &mut self,
+        writer: &mut Writer<S>,
+        profiler: &'static Profiler,
+        row: &Row,
+        origin: &Origin,
+        file_period: u64,
+    ) -> Result<&Alike, SinkError> {
+        let of = Some((origin.usable, origin.period, row.epoch, row.name, row.labels));
+        let others = u64::from(row.epoch) << 32 | u64::from(row.name) << 16 | u64::from(row.labels);
+        let at = hash(origin.usable ^ others.rotate_left(20)) as usize >> 32;
+        let alike = &mut self.0[at % Self::COUNT];
+        if alike.of != of {
+            let mut labels = Labels::new(origin, file_period);
+            // What was ever allocated is not told by thread or age.
+            let name = profiler.names.get(row.name);
+            if row.epoch != 0 {
+                labels.thread(&name);
+                labels.number("epoch", row.epoch.into(), "epoch");
             }
-            labels.thread(&name);
-            labels.number("epoch", row.epoch.into(), "epoch");
             if row.labels != 0 {
                 for (key, value) in profiler.labels.get(row.labels) {
                     labels.text(key, value);
                 }
             }
-            let (objects, bytes) = in_use.estimate(row.count, origin.usable, origin.period);
-            [0, 0, objects, bytes]
-        };
-        let Frames { addresses, root } = &frames;
-        writer.sample(&Sample { stack: addresses, root: *root, values: &values, labels: labels.as_slice() })?;
+            alike.of = None;
+            writer.labels(labels.as_slice(), &mut alike.labels)?;
+            alike.probability = probability(origin.usable, origin.period);
+            alike.of = of;
         }
-        Ok(())
-    })
+        Ok(alike)
+    }
 }
 
 /// The heap's own numbers, and what the kernel says of the process.

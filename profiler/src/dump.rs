@@ -280,7 +280,11 @@ fn tell_leaks(profiler: &'static Profiler) -> bool {
     let Ok(snapshot) = Snapshot::take(profiler, Moment::Now, profiler.next_epoch()) else { return false };
     let (mut objects, mut bytes, mut contexts) = (0u64, 0u64, 0u64);
     let mut estimator = Estimator::new();
-    let all = snapshot.for_each(|_, rows| {
+    let mut rows = Vec::new();
+    for stack in snapshot.stacks() {
+        if snapshot.rows_of(stack, &mut rows).is_err() {
+            return false;
+        }
         estimator.next_stack();
         contexts += u64::from(rows.iter().any(|row| row.epoch != 0));
         for row in rows.iter().filter(|row| row.epoch != 0) {
@@ -289,9 +293,8 @@ fn tell_leaks(profiler: &'static Profiler) -> bool {
             objects = objects.saturating_add(row_objects as u64);
             bytes = bytes.saturating_add(row_bytes as u64);
         }
-        Ok(())
-    });
-    if all.is_err() || contexts == 0 {
+    }
+    if contexts == 0 {
         return false;
     }
     let s = |n: u64| if n == 1 { &b""[..] } else { b"s" };

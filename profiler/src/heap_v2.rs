@@ -27,14 +27,15 @@ use crate::buckets::{BucketId, Origins};
 use crate::names::Name;
 use crate::profiler::Profiler;
 use crate::records::{Moment, Record};
-use crate::snapshot::{collect, order_stacks, push};
+use crate::snapshot::{collect, push};
+use crate::stacks::StackId;
 use crate::text::Text;
 use crate::{HEAP, maps};
 
 /// Samples of one origin and thread; thread 0: all that there ever were of the origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
-    stack: u32,
+    stack: StackId,
     thread: u32,
     name: u16,
     bucket: BucketId,
@@ -117,12 +118,15 @@ pub fn write<S: Sink>(moment: Moment, epoch: u32, sink: S) -> Result<S, SinkErro
     let profiler = HEAP.observer();
     let live = |record: &Record| {
         let (thread, name, bucket) = (record.thread.max(1), record.name, record.bucket);
-        Row { stack: 0, thread, name, bucket, count: 1 }
+        Row { stack: StackId(0), thread, name, bucket, count: 1 }
     };
-    let ever = |bucket, count| Row { stack: 0, thread: 0, name: 0, bucket, count };
+    let ever = |bucket, count| Row { stack: StackId(0), thread: 0, name: 0, bucket, count };
     let mut rows = collect(profiler, moment, epoch, live, ever)?;
     let origins = profiler.buckets.origins();
-    let stacks = order_stacks(profiler, &mut rows, |row| origins.get(row.bucket).stack, |row, at| row.stack = at)?;
+    let view = profiler.stacks.view();
+    for row in &mut rows {
+        row.stack = origins.get(row.bucket).stack;
+    }
     rows.sort_unstable();
     // The file has one interval: the smallest, since no other is below what a sample of it stands for.
     let now = profiler.settings.interval.load(Ordering::Relaxed);
@@ -135,7 +139,7 @@ pub fn write<S: Sink>(moment: Moment, epoch: u32, sink: S) -> Result<S, SinkErro
     out.put(b"\n")?;
     head(&mut out, profiler, &rows, &origins, scale)?;
     for of_stack in rows.chunk_by(|a, b| a.stack == b.stack) {
-        let stack = &stacks[of_stack[0].stack as usize];
+        let stack = view.get(of_stack[0].stack);
         out.put(b"@")?;
         for (i, &frame) in stack.frames.iter().enumerate() {
             // Readers take the first address as it is, and callers' as return addresses.

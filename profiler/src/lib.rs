@@ -66,7 +66,7 @@ mod naming;
 #[cfg(feature = "profiling")]
 mod nodes;
 #[cfg(feature = "profiling")]
-mod order;
+mod ordered;
 #[cfg(feature = "profiling")]
 mod peak;
 #[cfg(feature = "profiling")]

@@ -9,8 +9,9 @@ use alloc_core::sys;
 use pprof_export::writer::{Header, Sink, SinkError, ValueType};
 
 use crate::buckets::{BUCKETS_MAX, BucketId};
+use crate::ordered::Ordered;
 use crate::rows;
-use crate::snapshot::{order_stacks, push};
+use crate::snapshot::push;
 use crate::{HEAP, content};
 
 /// Upper bounds of the classes of age in nanoseconds, and how each class is called.
@@ -133,12 +134,13 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
             }
         }
     }
-    let stacks = order_stacks(profiler, &mut found, |row| origins.get(row.bucket).stack, |row, at| row.stack = at)?;
-    found.sort_unstable();
     let time = sys::clock_realtime_ns() as i64;
     let header = Header { sample_types: &TYPES, default_sample_type: "space", ..Header::heap(period as i64, time) };
     let mut writer = rows::begin(sink, &header, profiler)?;
     writer.comment(b"blocks that were freed, by how long they had lived; those that live are not among them")?;
+    let stack_of = |row: &Row| origins.get(row.bucket).stack;
+    let stacks = Ordered::of_rows(&mut writer, profiler, &mut found, stack_of, |row, at| row.stack = at)?;
+    found.sort_unstable();
     rows::write_estimates(
         &mut writer,
         period,

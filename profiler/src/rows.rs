@@ -1,21 +1,18 @@
-//! What all kinds of dumps have in common: the head of the file, stacks as a file has them, the labels of a row.
+//! What all kinds of dumps have in common: the head of the file, and the labels of a row.
 
 use core::sync::atomic::Ordering;
-
-use alloc::vec::Vec;
 
 use alloc_core::message::{Decimal, until_zero};
 use alloc_core::sys::{self, extra};
 use pprof_export::unsample::Estimator;
-use pprof_export::writer::{Header, Label, LabelValue, Row, Sink, SinkError, VirtualFrame, Writer};
+use pprof_export::writer::{Header, Label, LabelSet, LabelValue, Sink, SinkError, Writer};
 
 use crate::buckets::{BucketId, Origin, Origins};
 use crate::maps;
 use crate::names::Name;
+use crate::ordered::Ordered;
 use crate::profiler::Profiler;
 use crate::settings::Path;
-use crate::stacks::Stack;
-use crate::unwind::End;
 
 /// Starts a file: header, mappings, and the comments that every dump has.
 pub fn begin<S: Sink>(sink: S, header: &Header<'_>, profiler: &Profiler) -> Result<Writer<S>, SinkError> {
@@ -62,59 +59,32 @@ pub fn comment<S: Sink>(writer: &mut Writer<S>, text: &[u8], number: u64) -> Res
     writer.comment(&line[..used])
 }
 
-/// A stack as rows have it.
-#[derive(Debug, Default)]
-pub struct Frames {
-    /// Addresses in the calls, leaf first.
-    pub addresses: Vec<u64>,
-    /// What stands above the outermost one when the stack isn't whole.
-    pub root: Option<VirtualFrame>,
-}
-
-impl Frames {
-    /// Takes over another stack.
-    pub fn set<S: Sink>(&mut self, stack: &Stack<'_>, writer: &mut Writer<S>) -> Result<(), SinkError> {
-        self.addresses.clear();
-        self.addresses.try_reserve(stack.frames.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
-        // A return address may belong to the line, or the function, after the call.
-        self.addresses.extend(stack.frames.iter().map(|&frame| (frame as u64).wrapping_sub(1)));
-        let above: Option<&[u8]> = match stack.end {
-            _ if stack.frames.is_empty() => Some(b"(truncated)"),
-            End::Complete => None,
-            End::Truncated => Some(b"[truncated stack]"),
-            End::Lost => Some(b"[unknown callers]"),
-        };
-        self.root = above.map(|name| writer.virtual_frame(name)).transpose()?;
-        Ok(())
-    }
-}
-
 /// Writes a row for each item, which is samples of one origin; items stand sorted by stack. `place` says which stack and
 /// which origin an item has, `estimate` adds labels of its own and says what the samples stand for: objects and bytes.
 pub fn write_estimates<S: Sink, T>(
     writer: &mut Writer<S>,
     file_period: u64,
-    stacks: &[Stack<'static>],
+    stacks: &Ordered,
     origins: &Origins,
     items: impl Iterator<Item = T>,
     place: impl Fn(&T) -> (u32, BucketId),
     estimate: impl Fn(&T, &Origin, &mut Labels<'static>, &mut Estimator) -> (i64, i64),
 ) -> Result<(), SinkError> {
     let mut estimator = Estimator::new();
-    let mut frames = Frames::default();
+    let mut label_set = LabelSet::NONE;
     let mut current = None;
     for item in items {
         let (stack, bucket) = place(&item);
         if current != Some(stack) {
             current = Some(stack);
             estimator.next_stack();
-            frames.set(&stacks[stack as usize], writer)?;
         }
         let origin = origins.get(bucket);
         let mut labels = Labels::new(&origin, file_period);
         let (objects, bytes) = estimate(&item, &origin, &mut labels, &mut estimator);
-        let Frames { addresses, root } = &frames;
-        writer.sample(&Row { stack: addresses, root: *root, values: &[objects, bytes], labels: labels.as_slice() })?;
+        writer.labels(labels.as_slice(), &mut label_set)?;
+        let stack = stacks.get(stack as usize, writer)?;
+        writer.row(stack.ids, stack.root.as_slice(), &[objects, bytes], &label_set)?;
     }
     Ok(())
 }

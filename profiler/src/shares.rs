@@ -6,14 +6,14 @@ use alloc::vec::Vec;
 use alloc_core::size::{self, NBINS, SMALL_MAX};
 use alloc_core::ClassTotal;
 use pprof_export::unsample::probability;
-use pprof_export::writer::SinkError;
+use pprof_export::writer::{Sink, SinkError, Writer};
 
 use crate::HEAP;
 use crate::buckets::{BucketId, Origins};
+use crate::ordered::Ordered;
 use crate::profiler::Profiler;
 use crate::records::{Moment, Record};
-use crate::snapshot::{order_stacks, push};
-use crate::stacks::Stack;
+use crate::snapshot::push;
 
 /// Live samples of one origin in slabs that are filled alike.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,24 +56,35 @@ pub fn class_of(usable: u64) -> usize {
 /// All live samples by stack, and what makes their estimates exact.
 #[derive(Debug)]
 pub struct Shares {
-    /// Sorted by stack.
+    /// Sorted by stack once [`Shares::order`] has been called.
     pub all: Vec<Share>,
     /// What their buckets stand for.
     pub origins: Origins,
-    /// Their stacks, sorted root first.
-    pub stacks: Vec<Stack<'static>>,
     /// By size class.
     pub factors: [Factors; NBINS + 1],
 }
 
 /// Looks at all live samples; `totals` are the exact ones, of a moment ago.
 pub fn gather(profiler: &'static Profiler, totals: &[ClassTotal; NBINS + 1]) -> Result<Shares, SinkError> {
-    let mut all = collect(profiler)?;
+    let all = collect(profiler)?;
     let origins = profiler.buckets.origins();
-    let stacks = order_stacks(profiler, &mut all, |share| origins.get(share.bucket).stack, |share, at| share.stack = at)?;
     let factors = factors(&all, &origins, totals);
-    merge(&mut all);
-    Ok(Shares { all, origins, stacks, factors })
+    Ok(Shares { all, origins, factors })
+}
+
+impl Shares {
+    /// Sorts by stack, as rows stand in a file, and puts those together that differ in nothing. Returns the stacks.
+    pub fn order<S: Sink>(
+        &mut self,
+        writer: &mut Writer<S>,
+        profiler: &'static Profiler,
+    ) -> Result<Ordered, SinkError> {
+        let Shares { all, origins, .. } = self;
+        let stack_of = |share: &Share| origins.get(share.bucket).stack;
+        let stacks = Ordered::of_rows(writer, profiler, all, stack_of, |share, at| share.stack = at)?;
+        merge(all);
+        Ok(stacks)
+    }
 }
 
 /// All live samples, in the order in which they are found.

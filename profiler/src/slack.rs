@@ -29,11 +29,13 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     let stats = content::allocator_stats()?;
     let totals = HEAP.class_totals();
     let period = profiler.settings.interval.load(Ordering::Relaxed);
-    let Shares { all, origins, stacks, factors } = shares::gather(profiler, &totals)?;
+    let mut shares = shares::gather(profiler, &totals)?;
 
     let time = sys::clock_realtime_ns() as i64;
     let header = Header { sample_types: &TYPES, default_sample_type: "slack_space", ..Header::heap(period as i64, time) };
     let mut writer = rows::begin(sink, &header, profiler)?;
+    let stacks = shares.order(&mut writer, profiler)?;
+    let Shares { all, origins, factors } = shares;
     rows::write_estimates(
         &mut writer,
         period,

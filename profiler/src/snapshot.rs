@@ -1,16 +1,15 @@
-//! The profile at one moment, and its rows in the order in which a dump writes them.
+//! The profile at one moment, and its rows by stack.
 //!
-//! Rows are lists of what belongs to a bucket, and of buckets that belong to a stack, so that only stacks need be sorted.
+//! Rows are lists of what belongs to a bucket, and of buckets that belong to a stack, so that they need not be sorted.
 
 use alloc::vec::Vec;
 
 use pprof_export::writer::SinkError;
 
 use crate::buckets::{BucketId, Origins};
-use crate::order::{self, Placed};
 use crate::profiler::Profiler;
 use crate::records::{Moment, Record};
-use crate::stacks::{Stack, StackId, View};
+use crate::stacks::{StackId, View};
 use crate::table::prefetch;
 
 /// Samples of one origin, thread, labels and age; or, with epoch 0, all that there ever were of that origin.
@@ -54,14 +53,15 @@ struct OfBucket {
 /// Rows, found by stack.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The stacks of all rows, sorted by frames, root first.
-    order: Vec<Placed>,
     /// By number of the stack: the first bucket of it with samples; 0: none has any.
     firsts: Vec<u32>,
+    /// How many stacks have any.
+    stacks: usize,
     /// By number.
     buckets: Vec<OfBucket>,
     live: Vec<Live>,
-    view: View,
+    /// All stacks.
+    pub view: View,
     /// What the rows' buckets stand for.
     pub origins: Origins,
 }
@@ -129,43 +129,35 @@ impl Snapshot {
                 bucket.next = core::mem::replace(first, id);
             }
         }
-        let mut order = Vec::new();
-        order.try_reserve_exact(stacks).map_err(|_| SinkError::OUT_OF_MEMORY)?;
-        let numbered = (0..).map(StackId).zip(&firsts).filter(|&(_, &first)| first != 0);
-        order.extend(numbered.map(|(id, _)| Placed::new(&view, id)));
-        order::sort(&view, &mut order);
-        Ok(Snapshot { order, firsts, buckets, live, view, origins })
+        Ok(Snapshot { firsts, stacks, buckets, live, view, origins })
     }
 
-    /// Hands out the stacks, sorted by frames, root first, each with its rows: first what was ever allocated, then what is in
-    /// use by age.
-    pub fn for_each(
-        &self,
-        mut each: impl FnMut(&Stack<'static>, &[Row]) -> Result<(), SinkError>,
-    ) -> Result<(), SinkError> {
-        /// So many stacks ahead, memory is asked for what will be looked at.
-        const AHEAD: usize = 6;
-        let mut rows: Vec<Row> = Vec::new();
-        for (at, stack) in self.order.iter().enumerate() {
-            if let Some(later) = self.order.get(at + AHEAD) {
-                self.fetch(later);
+    /// How many stacks there are.
+    pub fn count(&self) -> usize {
+        self.stacks
+    }
+
+    /// The stacks, by number.
+    pub fn stacks(&self) -> impl Iterator<Item = StackId> {
+        (0..).map(StackId).zip(&self.firsts).filter(|&(_, &first)| first != 0).map(|(id, _)| id)
+    }
+
+    /// Makes `rows` those of a stack: first what was ever allocated, then what is in use by age.
+    pub fn rows_of(&self, stack: StackId, rows: &mut Vec<Row>) -> Result<(), SinkError> {
+        rows.clear();
+        self.gather(stack, rows)?;
+        rows.sort_unstable();
+        rows.dedup_by(|row, kept| {
+            let same = Row { count: 0, ..*row } == Row { count: 0, ..*kept };
+            if same {
+                kept.count += row.count;
             }
-            rows.clear();
-            self.rows_of(stack.id, &mut rows)?;
-            rows.sort_unstable();
-            rows.dedup_by(|row, kept| {
-                let same = Row { count: 0, ..*row } == Row { count: 0, ..*kept };
-                if same {
-                    kept.count += row.count;
-                }
-                same
-            });
-            each(&self.view.stack(stack.span), &rows)?;
-        }
+            same
+        });
         Ok(())
     }
 
-    fn rows_of(&self, stack: StackId, rows: &mut Vec<Row>) -> Result<(), SinkError> {
+    fn gather(&self, stack: StackId, rows: &mut Vec<Row>) -> Result<(), SinkError> {
         let mut id = self.firsts[stack.0 as usize];
         while id != 0 {
             let of_bucket = &self.buckets[id as usize];
@@ -185,14 +177,20 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Asks for what will be looked at of a stack.
-    fn fetch(&self, stack: &Placed) {
-        const LINE: usize = 64 / core::mem::size_of::<usize>();
-        let frames = self.view.frames(stack.span);
-        frames.iter().step_by(LINE).chain(frames.last()).for_each(|frame| prefetch(frame));
-        let first = self.firsts[stack.id.0 as usize];
+    /// Asks for the memory that [`Snapshot::rows_of`] will look at first.
+    pub fn prefetch(&self, stack: StackId) {
+        let first = self.firsts[stack.0 as usize];
         prefetch(&self.buckets[first as usize]);
         self.origins.prefetch(BucketId(first));
+    }
+
+    /// Asks for what it will look at then, which the first tells of.
+    pub fn prefetch_live(&self, stack: StackId) {
+        let first = self.firsts[stack.0 as usize];
+        let at = self.buckets[first as usize].live.checked_sub(1);
+        if let Some(live) = at.and_then(|at| self.live.get(at as usize)) {
+            prefetch(live);
+        }
     }
 }
 
@@ -223,40 +221,6 @@ fn add_live(first: &mut u32, live: &mut Vec<Live>, found: Live) -> Result<(), Si
     push(live, Live { next: core::mem::replace(first, place), ..found })
 }
 
-/// The stacks of `rows`, sorted root first; each row is told the place of its own among them.
-pub fn order_stacks<T>(
-    profiler: &'static Profiler,
-    rows: &mut [T],
-    stack_of: impl Fn(&T) -> StackId,
-    place_at: impl Fn(&mut T, u32),
-) -> Result<Vec<Stack<'static>>, SinkError> {
-    const UNSEEN: u32 = u32::MAX;
-    let view = profiler.stacks.view();
-    let mut place = Vec::new();
-    place.try_reserve_exact(view.count()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
-    place.resize(view.count(), UNSEEN);
-    let mut order: Vec<Placed> = Vec::new();
-    for row in rows.iter() {
-        let id = stack_of(row);
-        if place[id.0 as usize] == UNSEEN {
-            place[id.0 as usize] = 0;
-            push(&mut order, Placed::new(&view, id))?;
-        }
-    }
-    order::sort(&view, &mut order);
-    for (at, stack) in (0..).zip(&order) {
-        place[stack.id.0 as usize] = at;
-    }
-    for row in rows {
-        let at = place[stack_of(row).0 as usize];
-        place_at(row, at);
-    }
-    let mut sorted = Vec::new();
-    sorted.try_reserve_exact(order.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
-    sorted.extend(order.iter().map(|stack| view.stack(stack.span)));
-    Ok(sorted)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,19 +240,17 @@ mod tests {
             assert!(PROFILER.records.insert(&record));
         }
         let snapshot = Snapshot::take(&PROFILER, Moment::Now, 2).unwrap();
-        let (mut stacks, mut rows) = (Vec::new(), Vec::new());
-        let each = |stack: &Stack<'static>, of_stack: &[Row]| {
-            let usable = |row: &Row| snapshot.origins.get(row.bucket).usable;
-            rows.extend(of_stack.iter().map(|r| (stacks.len(), r.epoch, usable(r), r.count)));
-            stacks.push(stack.frames);
-            Ok(())
-        };
-        assert_eq!(snapshot.for_each(each), Ok(()));
-        assert_eq!(stacks, [&[11, 20, 1], &[10, 30, 1]]);
+        let usable = |row: &Row| snapshot.origins.get(row.bucket).usable;
+        let (mut of_stack, mut rows) = (Vec::new(), Vec::new());
+        for (at, id) in snapshot.stacks().enumerate() {
+            snapshot.rows_of(id, &mut of_stack).unwrap();
+            rows.extend(of_stack.iter().map(|r| (at, r.epoch, usable(r), r.count)));
+        }
+        assert_eq!(snapshot.stacks().collect::<Vec<_>>(), [a, b]);
         // The block of epoch 3 was born after the dump began; its allocation is counted.
         assert_eq!(
             rows,
-            [(0, 0, 64, 2), (0, 1, 64, 1), (1, 0, 64, 3), (1, 0, 128, 1), (1, 1, 64, 2), (1, 1, 128, 1), (1, 2, 64, 1)]
+            [(0, 0, 64, 3), (0, 0, 128, 1), (0, 1, 64, 2), (0, 1, 128, 1), (0, 2, 64, 1), (1, 0, 64, 2), (1, 1, 64, 1)]
         );
     }
 }

@@ -66,49 +66,23 @@ pub struct View {
     entries: &'static [Entry],
 }
 
-/// Where the frames of a stack are in a [`View`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
-    first: u32,
-    /// How many frames there are.
-    pub depth: u16,
-    end: u16,
-}
-
 impl View {
     /// How many stacks there are, number 0 included, which is there even without memory for the table.
     pub fn count(&self) -> usize {
         self.entries.len().max(1)
     }
 
-    /// Where the frames of a stack are; nowhere for a number that isn't one.
-    pub fn span(&self, id: StackId) -> Span {
-        match self.entries.get(id.0 as usize) {
-            Some(&Entry { first, depth, end, .. }) if id.0 != 0 => Span { first, depth, end },
-            _ => Span { end: LOST, ..Span::default() },
-        }
-    }
-
-    /// The return addresses of a stack, leaf first.
-    #[inline]
-    pub fn frames(&self, span: Span) -> &'static [usize] {
-        &self.frames[span.first as usize..][..usize::from(span.depth)]
-    }
-
-    /// A stack as it was captured.
-    #[inline]
-    pub fn stack(&self, span: Span) -> Stack<'static> {
-        let end = match span.end {
+    /// The stack of a number. One that isn't any has no frames, as number 0.
+    pub fn get(&self, id: StackId) -> Stack<'static> {
+        let Some(entry) = self.entries.get(id.0 as usize).filter(|_| id.0 != 0) else {
+            return Stack { frames: &[], end: End::Lost };
+        };
+        let end = match entry.end {
             COMPLETE => End::Complete,
             TRUNCATED => End::Truncated,
             _ => End::Lost,
         };
-        Stack { frames: self.frames(span), end }
-    }
-
-    /// The stack of a number.
-    pub fn get(&self, id: StackId) -> Stack<'static> {
-        self.stack(self.span(id))
+        Stack { frames: &self.frames[entry.first as usize..][..usize::from(entry.depth)], end }
     }
 }
 

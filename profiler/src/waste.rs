@@ -11,8 +11,9 @@ use crate::HEAP;
 use crate::buckets::BucketId;
 use crate::content;
 use crate::records::{Moment, Record};
+use crate::ordered::Ordered;
 use crate::rows;
-use crate::snapshot::{order_stacks, push};
+use crate::snapshot::push;
 
 /// The columns: wasteful blocks, and what they waste.
 const TYPES: [ValueType<'static>; 2] = [
@@ -41,7 +42,11 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     };
     profiler.records.snapshot(Moment::Now, pick, |&row| push(&mut wasteful, row))?;
     let origins = profiler.buckets.origins();
-    let stacks = order_stacks(profiler, &mut wasteful, |row| origins.get(row.bucket).stack, |row, at| row.stack = at)?;
+    let time = sys::clock_realtime_ns() as i64;
+    let header = Header { sample_types: &TYPES, default_sample_type: "waste_space", ..Header::heap(period as i64, time) };
+    let mut writer = rows::begin(sink, &header, profiler)?;
+    let stack_of = |row: &Row| origins.get(row.bucket).stack;
+    let stacks = Ordered::of_rows(&mut writer, profiler, &mut wasteful, stack_of, |row, at| row.stack = at)?;
     wasteful.sort_unstable();
     wasteful.dedup_by(|row, kept| {
         let same = Row { count: 0, ..*row } == Row { count: 0, ..*kept };
@@ -50,10 +55,6 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
         }
         same
     });
-
-    let time = sys::clock_realtime_ns() as i64;
-    let header = Header { sample_types: &TYPES, default_sample_type: "waste_space", ..Header::heap(period as i64, time) };
-    let mut writer = rows::begin(sink, &header, profiler)?;
     rows::write_estimates(
         &mut writer,
         period,

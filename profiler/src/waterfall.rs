@@ -4,14 +4,15 @@
 use core::sync::atomic::Ordering;
 
 use alloc_core::{ClassTotal, size::NBINS, sys};
+use pprof_export::located::Ids;
 use pprof_export::unsample::probability;
-use pprof_export::writer::{Header, Row as Sample, Sink, SinkError, ValueType, VirtualFrame, Writer};
+use pprof_export::writer::{Header, LabelSet, Sink, SinkError, ValueType, VirtualFrame, Writer};
 
 use crate::buckets::Origins;
+use crate::ordered::Ordered;
 use crate::resident::{self, Resident};
-use crate::rows::{self, Frames};
+use crate::rows;
 use crate::shares::{self, Factors, Share, Shares};
-use crate::stacks::Stack;
 use crate::{HEAP, content};
 
 const TYPES: [ValueType<'static>; 1] = [ValueType { kind: "rss_space", unit: "bytes" }];
@@ -62,11 +63,13 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     let totals = HEAP.class_totals();
     let resident = resident::look()?;
     stats.rss = resident.all;
-    let Shares { all, origins, stacks, factors } = shares::gather(profiler, &totals)?;
+    let mut shares = shares::gather(profiler, &totals)?;
 
     let time = sys::clock_realtime_ns() as i64;
     let header = Header { sample_types: &TYPES, default_sample_type: "rss_space", ..Header::heap(period as i64, time) };
     let mut writer = rows::begin(sink, &header, profiler)?;
+    let stacks = shares.order(&mut writer, profiler)?;
+    let Shares { all, origins, factors } = shares;
     for (part, name) in Part::ALL {
         let frame = writer.virtual_frame(name)?;
         by_stack(&mut writer, frame, &all, &stacks, |share| part.bytes(share, &origins, &factors))?;
@@ -80,7 +83,7 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
 }
 
 fn put<S: Sink>(writer: &mut Writer<S>, frames: &[VirtualFrame], bytes: i64) -> Result<(), SinkError> {
-    writer.sample_under(frames, &Sample { stack: &[], root: None, values: &[bytes], labels: &[] })
+    writer.row(Ids::NONE, frames, &[bytes], &LabelSet::NONE)
 }
 
 /// The rows of a part, one for each stack, under its frame.
@@ -88,20 +91,19 @@ fn by_stack<S: Sink>(
     writer: &mut Writer<S>,
     frame: VirtualFrame,
     all: &[Share],
-    stacks: &[Stack<'static>],
+    stacks: &Ordered,
     bytes: impl Fn(&Share) -> f64,
 ) -> Result<(), SinkError> {
-    let mut frames = Frames::default();
     let mut missing = 0.0;
     for of_stack in all.chunk_by(|a, b| a.stack == b.stack) {
         let exact = of_stack.iter().map(&bytes).sum::<f64>() + missing;
         let rounded = libm::round(exact).max(0.0);
         missing = exact - rounded;
         if rounded > 0.0 {
-            frames.set(&stacks[of_stack[0].stack as usize], writer)?;
-            let Frames { addresses, root } = &frames;
-            let values = [rounded as i64];
-            writer.sample_under(&[frame], &Sample { stack: addresses, root: *root, values: &values, labels: &[] })?;
+            let stack = stacks.get(of_stack[0].stack as usize, writer)?;
+            let both = [stack.root.unwrap_or(frame), frame];
+            let above = if stack.root.is_some() { &both[..] } else { &both[1..] };
+            writer.row(stack.ids, above, &[rounded as i64], &LabelSet::NONE)?;
         }
     }
     Ok(())
