@@ -14,7 +14,7 @@ const RATIO_FROM: u64 = 16 << 20;
 /// Members of a file. Each of them costs time, even if nothing is in it; those who write many put 64 KiB into each.
 const MEMBERS: u32 = 1 << 16;
 /// How much comes out at a time.
-const PIECE: usize = 256 << 10;
+pub(super) const PIECE: usize = 256 << 10;
 
 /// Something that is read piece by piece.
 pub trait Source {

@@ -5,6 +5,7 @@
 //! and where.
 
 use super::ahead::Ahead;
+use super::content::PIECE;
 use super::cursor::Cursor;
 use super::decode::{self, Budget};
 use super::row::{self, References, RowReader};
@@ -25,9 +26,11 @@ pub fn decode_stream<S: Source + Send>(
     mut window: Window<S>,
     limits: &Limits,
 ) -> Result<Option<(Profile, Rows)>, Error> {
-    // What is small has ended after this.
     window.want(HEAD)?;
-    window.widen()?;
+    if window.bytes().len() < PIECE {
+        // What is small has ended after this.
+        window.widen()?;
+    }
     if window.has_ended() || thread::available_parallelism().map_or(1, usize::from) < 2 {
         return decode(window, limits);
     }

@@ -29,7 +29,7 @@ impl Lookup {
         let mut lookup = Self {
             starts: Vec::new(),
             nodes: Vec::with_capacity(profile.locations.len()),
-            keys: Vec::new(),
+            keys: Vec::with_capacity(profile.functions.len() + 1),
             has_inlined: false,
             no_stack: 0,
         };

@@ -196,6 +196,8 @@ impl Builder {
         let width = taken.message.sample_type.len();
         let is_same_order = columns.iter().copied().eq(0..width);
         self.used_locations(taken, &ends, &frames, &values)?;
+        // Of the first file, a location keeps its number if all are used and differ.
+        let is_renumbered = !taken.locations.iter().copied().eq(0..taken.locations.len() as u32);
         // The frames of the first file stay where they are: positions in the message's table become those
         // in the profile's, and what rows of zeros leave free is closed up.
         let (mut kept_frames, mut kept_values) = (0, 0);
@@ -211,9 +213,12 @@ impl Builder {
                 continue;
             }
             let start = kept_frames;
-            for at in frame..frames_end {
-                frames[kept_frames] = taken.locations[frames[at] as usize];
-                kept_frames += 1;
+            if kept_frames < frame {
+                frames.copy_within(frame..frames_end, kept_frames);
+            }
+            kept_frames += frames_end - frame;
+            if is_renumbered {
+                frames[start..kept_frames].iter_mut().for_each(|at| *at = taken.locations[*at as usize]);
             }
             let mut side = side;
             let first_label = self.profile.labels.len();

@@ -1,20 +1,26 @@
 //! Paths of source files: parts that only the build machine knew are taken away.
 
-use super::Profile;
+use super::{Profile, Str};
 
 impl Profile {
     /// Shortens the path of every source file as pprof does: by the first of the prefixes in `trim` (a list
     /// separated by colons) that it begins with; where none are given, by what comes before a directory that
     /// is named like one in `search`.
     pub fn trim_paths(&mut self, trim: &str, search: &str) {
+        // Functions of a file stand together as a rule.
+        let mut last = (Str::NONE, Str::NONE);
         for at in 0..self.functions.len() {
             let file = self.functions[at].file;
-            let path = self.strings.get(file);
-            let trimmed = trimmed(path, trim, search);
-            if trimmed.len() != path.len() {
-                let trimmed = trimmed.to_owned();
-                self.functions[at].file = self.strings.intern(&trimmed);
+            if file != last.0 {
+                last = (file, file);
+                let path = self.strings.get(file);
+                let trimmed = trimmed(path, trim, search);
+                if trimmed.len() != path.len() {
+                    let trimmed = trimmed.to_owned();
+                    last.1 = self.strings.intern(&trimmed);
+                }
             }
+            self.functions[at].file = last.1;
         }
     }
 }
