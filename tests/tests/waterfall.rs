@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::time::Duration;
 
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::{Dump, Program, by_length, redis, tools};
@@ -30,9 +31,10 @@ fn the_parts_of_a_fragmented_redis_add_up_to_its_resident_memory() {
         writeln!(commands, "DEL key:{key}").expect("a string takes all");
     }
     fs::write(scratch.join("commands"), &commands).expect("a scratch file");
-    Program::new(&cli).arg("-s").arg(&socket).input(&scratch.join("commands")).run().expect_success();
+    let cli = Program::new(&cli).arg("-s").arg(&socket).input(&scratch.join("commands"));
+    cli.within(Duration::from_secs(900)).run().expect_success();
     // Idle.
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     let outside = resident(server.pid());
     assert_eq!(server.stop(libc::SIGTERM), 0, "redis-server");
 
