@@ -22,7 +22,7 @@ impl<O: Observer> Heap<O> {
     pub(crate) unsafe extern "C" fn deallocate_slow(&'static self, ptr: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe {
-            if !Self::put_large_in_cache(ptr) && !self.put_neighbour_in_cache(ptr) {
+            if !Self::put_large_in_cache(ptr) {
                 self.deallocate_other(ptr);
             }
         }
@@ -35,7 +35,7 @@ impl<O: Observer> Heap<O> {
     pub(crate) unsafe extern "C" fn deallocate_slow_sized(&'static self, ptr: *mut u8, size: usize, align: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            if Self::put_large_in_cache(ptr) || self.put_neighbour_in_cache(ptr) {
+            if Self::put_large_in_cache(ptr) {
                 return;
             }
             if wrong::is_checked() && !ptr.is_null() {
@@ -103,6 +103,9 @@ impl<O: Observer> Heap<O> {
         }
         // SAFETY: the calling thread's state; the caller's promise.
         unsafe {
+            if self.put_neighbour_in_cache(ptr) {
+                return;
+            }
             if (*tls::thread()).shows_frees && self.deallocate_shown(ptr) {
                 return;
             }
