@@ -38,12 +38,14 @@ int main(int argc, char **argv)
     pthread_t *ids = calloc(threads, sizeof *ids);
     for (int round = 0; round < rounds; round++) {
         running = threads;
+        /* However fast they are, each round begins with samples. */
+        CHECK(WRITE(bool, true, "prof.active") == 0);
         for (int i = 0; i < threads; i++)
             CHECK(pthread_create(&ids[i], NULL, work, (void *)(intptr_t)(round * threads + i + 1)) == 0);
         for (int turn = 0; running > 0; turn++) {
             if (turn % 4 == 0)
                 CHECK(DO("prof.dump") == 0 && ++dumps);
-            CHECK(WRITE(bool, turn % 3 != 0, "prof.active") == 0);
+            CHECK(WRITE(bool, turn % 3 != 2, "prof.active") == 0);
             if (round < rounds / 2 && turn % 5 == 4)
                 CHECK(DO("prof.reset") == 0);
             usleep(2000);
