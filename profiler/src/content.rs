@@ -154,8 +154,9 @@ impl AlikeRows {
         if alike.of != of {
             let mut labels = Labels::new(origin, file_period);
             // What was ever allocated is not told by thread or age.
-            let name = profiler.names.get(row.name);
+            let name;
             if row.epoch != 0 {
+                name = profiler.names.get(row.name);
                 labels.thread(&name);
                 labels.number("epoch", row.epoch.into(), "epoch");
             }

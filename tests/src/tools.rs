@@ -86,6 +86,14 @@ pub fn python_with_duckdb() -> Option<PathBuf> {
     found
 }
 
+/// Builds `tests/go/<source>`, with the Go compiler that [`need`] has found, into the program `to`.
+#[track_caller]
+pub fn build_go(go: &Path, source: &str, to: &Path) {
+    let build = Program::new(go).args(["build", "-o"]).arg(to).arg(repository().join("tests/go").join(source));
+    let build = build.env("GOCACHE", target_directory().join("heapsift-go")).env("GOFLAGS", "").env("GO111MODULE", "off");
+    build.run().expect_success();
+}
+
 /// The options of every C fixture: optimised, no frame pointers, and every call to malloc really made.
 const FLAGS: [&str; 8] =
     ["-O2", "-g", "-fno-builtin", "-fomit-frame-pointer", "-Wall", "-Wextra", "-Werror", "-pthread"];

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use heapsift_tests::artifacts::{Scratch, repository, target_directory};
+use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::{Column, final_dump, only};
 use heapsift_tests::{Dump, Program, command, tools};
 
@@ -39,15 +39,7 @@ fn debug_files_come_from_servers() {
     fs::create_dir(&served).expect("a fresh directory");
     let dump = dump_of_stripped(&scratch, &served);
     let binary = scratch.join("server");
-    Program::new(go)
-        .args(["build", "-o"])
-        .arg(&binary)
-        .arg(repository().join("tests/go/debuginfod.go"))
-        .env("GOCACHE", target_directory().join("heapsift-go"))
-        .env("GOFLAGS", "")
-        .env("GO111MODULE", "off")
-        .run()
-        .expect_success();
+    tools::build_go(&go, "debuginfod.go", &binary);
     let mut server = Program::new(&binary).arg(&served).arg(&binary).serve();
     let log = server.log_path();
     server.wait_until(|| {

@@ -107,11 +107,8 @@ pub fn of_go(scratch: &Scratch, go: &Path) -> Vec<Subject> {
         ("waiting", &["block", "mutex", "goroutine", "threadcreate"], &[("block", "mutex")]),
         ("burning", &["cpu", "cpu2"], &[("cpu", "cpu2")]),
     ] {
-        let source = repository().join("tests/go").join(format!("{program}.go"));
         let binary = scratch.join(program);
-        let cache = heapsift_tests::artifacts::target_directory().join("heapsift-go");
-        let build = Program::new(go).args(["build", "-o"]).arg(&binary).arg(source);
-        build.env("GOCACHE", &cache).env("GOFLAGS", "").env("GO111MODULE", "off").run().expect_success();
+        tools::build_go(go, &format!("{program}.go"), &binary);
         Program::new(&binary).arg(scratch.path()).run().expect_success();
         let path = |name: &str| scratch.join(format!("{name}.pb.gz"));
         for file in files {
