@@ -6,7 +6,7 @@ use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::{Column, final_dump, only};
 use heapsift_tests::{Dump, Program, command, tools};
 
-/// Allocates by one function, called by another, often enough for both to be compiled.
+/// Allocates by one function, called by another.
 const SCRIPT: &str = "const kept = [];
 function keepOne(i) { const block = Buffer.allocUnsafeSlow(20000 + i % 7); kept.push(block); return block; }
 function keepMany() { let sum = 0; for (let i = 0; i < 4000; i++) { sum += keepOne(i).length; } return sum; }
@@ -21,6 +21,8 @@ fn compiled_functions_have_their_names() {
     fs::write(&script, SCRIPT).expect("a scratch file");
     let ended = Program::new(node)
         .arg("--perf-basic-prof")
+        // Compiled at the first call: otherwise when a thread of V8's gets to it, and it may all have run interpreted.
+        .arg("--always-sparkplug")
         .arg(&script)
         .directory(scratch.path())
         .under(final_dump(scratch.path(), "prof_sample:16KiB,prof_seed:3"))
@@ -36,10 +38,11 @@ fn compiled_functions_have_their_names() {
     let said = symbolize(&[]);
     assert!(said.contains(&format!("addresses in no file named by {map}")), "{said}");
     let dump = Dump::read(&named);
-    // Which of both is inlined into the other is V8's choice; one of them is always there.
+    // The inner one may be inlined into the other. Between both and the allocator lie functions of V8's that are part of
+    // node and have no unwind tables.
     let of = |dump: &Dump, name: &str| dump.of_function(Column::AllocSpace, name);
-    let found = of(&dump, "JS:keepOne").max(of(&dump, "JS:keepMany"));
-    assert!(found > 20_000_000, "{found} of {}; {said}", dump.total(Column::AllocSpace));
+    let found = of(&dump, "JS:keepMany");
+    assert!((74_000_000..90_000_000).contains(&found), "{found} of {}; {said}", dump.total(Column::AllocSpace));
     let function = dump.profile.function.iter().find(|function| dump.text(function.name).starts_with("JS:keep"));
     assert_eq!(dump.text(function.expect("as found").filename), script.display().to_string());
     // What the map does not name says what it is.
@@ -59,13 +62,13 @@ fn compiled_functions_have_their_names() {
     let said = symbolize(&[]);
     assert!(said.contains(&format!("addresses belong to no file (no perf-{}.map)", ended.pid)), "{said}");
     let dump = Dump::read(&named);
-    assert_eq!(of(&dump, "JS:keepOne"), 0);
-    assert!(of(&dump, "[anonymous memory]") > 20_000_000, "{said}");
+    assert_eq!(of(&dump, "JS:keepMany"), 0);
+    assert!(of(&dump, "[anonymous memory]") > 74_000_000, "{said}");
     // And what says so now gets its name when there is one.
     let again = scratch.join("again.pb.gz");
     let program =
         Program::new(command()).args(["symbolize", "--search"]).arg(&copies).arg(&named).arg("-o").arg(&again);
     let said = program.run().expect_success().complaints();
     let dump = Dump::read(&again);
-    assert_eq!(of(&dump, "JS:keepOne").max(of(&dump, "JS:keepMany")), found, "{said}");
+    assert_eq!(of(&dump, "JS:keepMany"), found, "{said}");
 }

@@ -2,10 +2,11 @@
 //!
 //! The walker follows the unwind tables (`.eh_frame`) that every module carries for exceptions, so that it needs no
 //! frame pointers. A rule for each code address is looked up once and cached in a lock-free table. Code without tables
-//! (just-in-time compilers) is crossed by frame pointers. What a walk could not follow to the start of its thread is
-//! marked, never silently short.
+//! (just-in-time compilers, assembly) is crossed by frame pointers. What a walk could not follow to the start of its
+//! thread is marked, never silently short.
 
 mod bounds;
+mod chain;
 mod recall;
 mod resolve;
 mod rules;
@@ -18,6 +19,9 @@ use core::mem::MaybeUninit;
 use core::ops::Range;
 
 use alloc_core::sys::Entry;
+
+/// Addresses below this are no code.
+const CODE_MIN: usize = 4096;
 
 /// How stacks are captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::bounds::{Readable, Stack};
 use super::recall::Trail;
 use super::resolve::{self, Module};
 use super::rules::{self, Kind, Rule};
-use super::{Capture, Cut, End, Method};
+use super::{CODE_MIN, Capture, Cut, End, Method, chain};
 
 /// Takes frames, leaf first, and leaves out the allocator's own.
 struct Frames<'a> {
@@ -44,8 +44,6 @@ impl Frames<'_> {
     }
 }
 
-/// Addresses below this are no code.
-const CODE_MIN: usize = 4096;
 /// Steps of a walk, the frames left out included: bounds the time of a walk that goes astray.
 const STEPS_MAX: usize = 4096;
 
@@ -65,6 +63,8 @@ pub(super) fn own(
     let mut module: Option<Module> = None;
     // The first address is where the slow path is; later ones are where calls return to, one past the call.
     let mut past_call = 0;
+    // Frame pointers are known to lead on below this.
+    let mut chained = 0;
     for _ in 0..STEPS_MAX {
         if let Some(module) = &module
             && frames.depth > 0
@@ -113,8 +113,11 @@ pub(super) fn own(
             Kind::Unknown => {
                 // Code without tables: a frame pointer is the only lead, where the method allows it.
                 trail.lost();
-                let in_module = module.is_some() && method == Method::Auto;
-                if method == Method::Dwarf || in_module {
+                if method == Method::Auto && module.is_some() && at.sp >= chained {
+                    chained = chain::to_tables(&mut memory, at.sp, at.bp).unwrap_or(0);
+                }
+                let astray = module.is_some() && at.sp >= chained;
+                if method == Method::Dwarf || method == Method::Auto && astray {
                     return frames.ended(End::Lost);
                 }
                 at.bp.wrapping_add(16)
@@ -317,6 +320,71 @@ mod tests {
         // SAFETY: four numbers of four bytes.
         unsafe { libc::qsort(numbers.as_mut_ptr().cast(), 4, 4, Some(order)) };
         assert_eq!(numbers, [1, 3, 5, 9]);
+    }
+
+    // Functions without unwind tables that call the function they are given: one with a frame pointer, and one that keeps
+    // in its place the address of two numbers of its own.
+    core::arch::global_asm!(
+        "heapsift_test_framed:",
+        "push rbp",
+        "mov rbp, rsp",
+        "call rdi",
+        "pop rbp",
+        "ret",
+        "heapsift_test_frameless:",
+        "push rbp",
+        "push 5000",
+        "push 7000",
+        "mov rbp, rsp",
+        "call rdi",
+        "add rsp, 16",
+        "pop rbp",
+        "ret",
+    );
+    unsafe extern "C" {
+        fn heapsift_test_framed(callee: extern "C" fn());
+        fn heapsift_test_frameless(callee: extern "C" fn());
+    }
+
+    fn captured(method: Method) -> (std::vec::Vec<usize>, End) {
+        let cut = Cut { entry: alloc_core::sys::entry(), own: 0..0 };
+        let mut frames = [0; 512];
+        let capture = capture(method, stack(), &cut, room(&mut frames), &mut Trail::none());
+        (frames[..capture.depth].to_vec(), capture.end)
+    }
+
+    #[test]
+    fn frame_pointers_lead_through_code_without_tables() {
+        extern "C" fn nested() {
+            // SAFETY: it calls the function.
+            unsafe { heapsift_test_framed(innermost) };
+            std::hint::black_box(());
+        }
+        extern "C" fn innermost() {
+            let (frames, end) = captured(Method::Auto);
+            assert_eq!(end, End::Complete);
+            let asm = heapsift_test_framed as *const () as usize;
+            let through = frames.iter().filter(|&&frame| (asm..asm + 10).contains(&frame)).count();
+            assert_eq!(through, 2, "{frames:x?}");
+            let nested = nested as extern "C" fn() as usize;
+            assert!(frames.iter().any(|&frame| (nested..nested + 100).contains(&frame)), "{frames:x?}");
+            assert_eq!(captured(Method::Dwarf).1, End::Lost);
+        }
+        // SAFETY: it calls the function.
+        unsafe { heapsift_test_framed(nested) };
+    }
+
+    #[test]
+    fn what_is_no_frame_pointer_is_not_followed() {
+        extern "C" fn innermost() {
+            let (frames, end) = captured(Method::Auto);
+            assert_eq!(end, End::Lost);
+            let asm = heapsift_test_frameless as *const () as usize;
+            let last = *frames.last().expect("this function's");
+            assert!((asm..asm + 40).contains(&last), "{frames:x?}");
+        }
+        // SAFETY: it calls the function.
+        unsafe { heapsift_test_frameless(innermost) };
     }
 
     #[test]
