@@ -150,14 +150,7 @@ impl Arena {
     /// # Safety
     /// `out` has room for `want` pointers; `class` is in `1..=NCLASSES`.
     #[unsafe(link_section = "heapsift_text")]
-    pub unsafe fn fill(
-        &self,
-        class: usize,
-        shared: &Shared,
-        out: *mut *mut u8,
-        want: usize,
-        visit: Visit,
-    ) -> usize {
+    pub unsafe fn fill(&self, class: usize, shared: &Shared, out: *mut *mut u8, want: usize, visit: Visit) -> usize {
         if class <= NBINS {
             // SAFETY: the caller provides the room.
             return unsafe { self.bin(class).fill(class, &self.pages, shared, out, want, visit) };
@@ -188,9 +181,7 @@ impl Arena {
         if class <= NBINS {
             let mut empty = EmptySlabs::new();
             // SAFETY: the caller hands over the blocks.
-            let left = unsafe {
-                self.bin(class).flush(class, self.index, shared, blocks, count, &mut empty, visit)
-            };
+            let left = unsafe { self.bin(class).flush(class, self.index, shared, blocks, count, &mut empty, visit) };
             empty.release(&self.pages, shared);
             return left;
         }
@@ -385,4 +376,3 @@ impl ArenaTable {
         (0..self.slots().len()).filter_map(|index| self.get(index))
     }
 }
-

@@ -98,7 +98,10 @@ impl<O: Observer> Heap<O> {
             // SAFETY: arenas are never unmapped once they are in the table.
             return Some(unsafe { &*known });
         }
-        if index > 0 && index != INTERNAL_ARENA && index >= self.narenas_auto() as usize && !self.is_oversize_arena(index)
+        if index > 0
+            && index != INTERNAL_ARENA
+            && index >= self.narenas_auto() as usize
+            && !self.is_oversize_arena(index)
         {
             return None;
         }

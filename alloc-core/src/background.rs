@@ -295,7 +295,8 @@ impl<O: Observer> Heap<O> {
                 next_ns = self.look_after_arenas(number, false);
             }
             let now_ns = sys::clock_monotonic_ns();
-            let sleep_ns = if next_ns == u64::MAX { u64::MAX } else { next_ns.saturating_sub(now_ns).max(SLEEP_NS_MIN) };
+            let sleep_ns =
+                if next_ns == u64::MAX { u64::MAX } else { next_ns.saturating_sub(now_ns).max(SLEEP_NS_MIN) };
             sys::futex_wait_for(&alarm.word, seen, sleep_ns);
             worker.done.lock().slept_ns += sys::clock_monotonic_ns() - now_ns;
         }
@@ -371,11 +372,7 @@ impl<O: Observer> Heap<O> {
 ///
 /// # Safety
 /// `thread` is writable.
-unsafe fn spawn(
-    thread: *mut libc::pthread_t,
-    entry: extern "C" fn(*mut c_void) -> *mut c_void,
-    number: usize,
-) -> i32 {
+unsafe fn spawn(thread: *mut libc::pthread_t, entry: extern "C" fn(*mut c_void) -> *mut c_void, number: usize) -> i32 {
     const EINVAL: i32 = 22;
     // Inherited by the thread.
     let before = extra::block_signals(u64::MAX);

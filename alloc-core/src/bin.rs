@@ -298,12 +298,7 @@ impl Bin {
         Bin {
             inner: Mutex::new(
                 Rank::Bin,
-                Inner {
-                    current: null_mut(),
-                    nonfull: PairingHeap::new(),
-                    counts: BinCounts::NONE,
-                    generation: 0,
-                },
+                Inner { current: null_mut(), nonfull: PairingHeap::new(), counts: BinCounts::NONE, generation: 0 },
             ),
         }
     }

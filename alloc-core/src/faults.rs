@@ -136,7 +136,8 @@ fn requests(held: &mut Vec<Held>, state: &mut u64, served: bool) {
     }
     if let Some(arena) = arena {
         HEAP.thread_tcache_flush();
-        let (gone, kept): (Vec<Held>, Vec<Held>) = held.drain(..).partition(|held| HEAP.block_arena(held.block) == Some(arena));
+        let (gone, kept): (Vec<Held>, Vec<Held>) =
+            held.drain(..).partition(|held| HEAP.block_arena(held.block) == Some(arena));
         gone.iter().for_each(|held| held.check(held.size));
         *held = kept;
         #[cfg(debug_assertions)]

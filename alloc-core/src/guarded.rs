@@ -200,12 +200,7 @@ impl Guarded {
             let place = self.place(index).filter(|place| place.state.load(Ordering::Relaxed) != NEVER_USED)?;
             let (address, bytes) = (place.extent.address(), place.extent.bytes());
             let is_freed = place.state.load(Ordering::Relaxed) == FREED;
-            Some(Sighting {
-                address,
-                bytes,
-                what: if is_freed { &b"use after free"[..] } else { what },
-                place: index,
-            })
+            Some(Sighting { address, bytes, what: if is_freed { &b"use after free"[..] } else { what }, place: index })
         };
         let nothing = Sighting { address: 0, bytes: 0, what: b"wild access", place: PLACES };
         let found = if page % 2 == 1 {
@@ -427,8 +422,7 @@ impl<O: Observer> Heap<O> {
     #[cold]
     fn tell_written(&'static self, address: usize, bytes: usize, side: &[u8]) {
         let (hex, bytes) = (Decimal::hex(address as u64), Decimal::new(bytes as u64));
-        let parts: [&[u8]; 6] =
-            [b"write ", side, b" a block of ", bytes.as_bytes(), b" bytes at 0x", hex.as_bytes()];
+        let parts: [&[u8]; 6] = [b"write ", side, b" a block of ", bytes.as_bytes(), b" bytes at 0x", hex.as_bytes()];
         safety_check_failed(&parts, &|| self.observer.tell_history(address));
     }
 

@@ -7,9 +7,9 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use crate::arena::{ARENAS_MAX, ArenaTable};
 use crate::background::Background;
 use crate::base::HugePages;
-use crate::arena::{ARENAS_MAX, ArenaTable};
 use crate::caches::Caches;
 use crate::conf::{Options, UNSET};
 use crate::ctl::NamesCell;
@@ -226,27 +226,35 @@ impl<O: Observer> Heap<O> {
     /// number).
     #[inline(always)]
     pub fn allocate_or(&'static self, size: usize, failed: extern "C" fn(usize) -> *mut u8) -> *mut u8 {
-        self.allocate_inner(size, #[inline(always)] move |heap, size| heap.allocate_slow_or(size, failed))
+        self.allocate_inner(
+            size,
+            #[inline(always)]
+            move |heap, size| heap.allocate_slow_or(size, failed),
+        )
     }
 
     /// As [`Heap::allocate`], with another slow path, which must do all that [`Heap::allocate`] does.
     #[inline(always)]
     pub fn allocate_or_else(&'static self, size: usize, slow: impl Fn(usize) -> *mut u8) -> *mut u8 {
-        self.allocate_inner(size, #[inline(always)] move |_, size| slow(size))
+        self.allocate_inner(
+            size,
+            #[inline(always)]
+            move |_, size| slow(size),
+        )
     }
 
     /// A block out of the thread's cache, counted; null: ask on.
     #[inline(always)]
     pub(crate) fn allocate_fast(&'static self, size: usize) -> *mut u8 {
-        self.allocate_inner(size, #[inline(always)] |_, _| core::ptr::null_mut())
+        self.allocate_inner(
+            size,
+            #[inline(always)]
+            |_, _| core::ptr::null_mut(),
+        )
     }
 
     #[inline(always)]
-    fn allocate_inner(
-        &'static self,
-        size: usize,
-        slow: impl Fn(&'static Self, usize) -> *mut u8,
-    ) -> *mut u8 {
+    fn allocate_inner(&'static self, size: usize, slow: impl Fn(&'static Self, usize) -> *mut u8) -> *mut u8 {
         let thread = tls::thread();
         if size > size::TABLE_MAX {
             return slow(self, size);
@@ -285,7 +293,13 @@ impl<O: Observer> Heap<O> {
     #[inline(always)]
     pub unsafe fn deallocate(&'static self, ptr: *mut u8) {
         // SAFETY: the caller's promise.
-        unsafe { self.deallocate_inner::<true>(ptr, #[inline(always)] |ptr| self.deallocate_slow(ptr)) }
+        unsafe {
+            self.deallocate_inner::<true>(
+                ptr,
+                #[inline(always)]
+                |ptr| self.deallocate_slow(ptr),
+            )
+        }
     }
 
     /// As [`Heap::deallocate`], for callers whose language or library sees to it that no block is freed twice: two
@@ -296,7 +310,13 @@ impl<O: Observer> Heap<O> {
     #[inline(always)]
     pub unsafe fn deallocate_owned(&'static self, ptr: *mut u8) {
         // SAFETY: the caller's promise.
-        unsafe { self.deallocate_inner::<false>(ptr, #[inline(always)] |ptr| self.deallocate_slow(ptr)) }
+        unsafe {
+            self.deallocate_inner::<false>(
+                ptr,
+                #[inline(always)]
+                |ptr| self.deallocate_slow(ptr),
+            )
+        }
     }
 
     #[inline(always)]
@@ -336,7 +356,11 @@ impl<O: Observer> Heap<O> {
         // The page map is needed anyway, to see whether the slab holds a sample; it knows the class as well.
         // SAFETY: the caller's promise.
         unsafe {
-            self.deallocate_inner::<false>(ptr, #[inline(always)] |ptr| self.deallocate_slow_sized(ptr, size, align));
+            self.deallocate_inner::<false>(
+                ptr,
+                #[inline(always)]
+                |ptr| self.deallocate_slow_sized(ptr, size, align),
+            );
         }
     }
 }

@@ -27,7 +27,10 @@ pub struct ExtentView {
 /// Fails where the page map doesn't say of an extent what its descriptor says.
 fn check_map(map: &PageMap, extent: &Extent) {
     let found = |address: usize| core::ptr::eq(map.extent(address), extent);
-    assert!(extent.address().is_multiple_of(PAGE) && extent.bytes().is_multiple_of(PAGE) && extent.bytes() > 0, "{extent:?}");
+    assert!(
+        extent.address().is_multiple_of(PAGE) && extent.bytes().is_multiple_of(PAGE) && extent.bytes() > 0,
+        "{extent:?}"
+    );
     assert!(found(extent.address()), "{extent:?}: another one at its first page");
     if extent.state() != State::Active {
         assert!(found(extent.end() - PAGE), "{extent:?}: another one at its last page");

@@ -59,8 +59,8 @@ pub mod thread;
 mod tls;
 mod wrong;
 
-pub use census::ClassTotal;
 pub use background::BackgroundStats;
+pub use census::ClassTotal;
 pub use extent::State;
 pub use heap::{Heap, Request, TcacheChoice};
 pub use introspect::{ArenaSelection, Suppressed};

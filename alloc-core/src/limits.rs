@@ -62,7 +62,8 @@ impl Limits {
         }
         let regions = size::regions(class);
         let mul = options.lg_tcache_nslots_mul;
-        let wanted = if mul >= 0 { regions.checked_shl(mul as u32).unwrap_or(usize::MAX) } else { regions >> -mul.max(-16) };
+        let wanted =
+            if mul >= 0 { regions.checked_shl(mul as u32).unwrap_or(usize::MAX) } else { regions >> -mul.max(-16) };
         let (low, high) = (options.tcache_nslots_small_min as usize, options.tcache_nslots_small_max as usize);
         // Even, so that half of it is a whole number.
         (wanted.clamp(low.min(high).max(2), high.max(2)) + 1) & !1

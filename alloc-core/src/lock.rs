@@ -3,9 +3,9 @@
 //! No lock is taken before a fork (waiting for one there can meet libc's own locks in the other order). Instead the
 //! child asks each mutex whether another thread held it, and drops what it protected: see [`Mutex::after_fork`].
 
+use crate::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use crate::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use crate::sys;
 
@@ -293,8 +293,8 @@ impl<T> Drop for Guard<'_, T> {
 mod ranks {
     //! Which ranks each thread holds, in builds with assertions: a table by thread pointer, no thread-local needed.
     use super::Rank;
-    use crate::sys;
     use crate::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+    use crate::sys;
 
     const SLOTS: usize = 1024;
     static OWNER: [AtomicUsize; SLOTS] = [const { AtomicUsize::new(0) }; SLOTS];

@@ -6,8 +6,8 @@
 //! never sampled. No heap lock is held during any call.
 
 use crate::ctl::Node;
-use crate::sys::Entry;
 use crate::lock::Counts;
+use crate::sys::Entry;
 
 /// One allocation chosen for recording, or a change of one.
 #[derive(Clone, Copy, Debug)]

@@ -11,10 +11,10 @@
 //!
 //! The tree has a root of 2^17 entries for 1 GiB each, and leaves with a descriptor pointer for each page.
 
-use core::ptr::null_mut;
 use crate::extent::Extent;
 use crate::sync::atomic::{AtomicI8, AtomicPtr, AtomicUsize, Ordering};
 use crate::sys::{self, Advice, LG_PAGE};
+use core::ptr::null_mut;
 
 /// Bits of an address in user space.
 const ADDRESS_BITS: u32 = 47;

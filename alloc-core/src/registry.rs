@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::arena::Arena;
 use crate::heap::Heap;
 use crate::observer::Observer;
-use crate::snapshot::Snapshot;
 use crate::size::NCLASSES;
+use crate::snapshot::Snapshot;
 use crate::sys;
 use crate::thread::{DEAD, Kind, Thread, read_counter, state_bytes};
 use crate::tls;
@@ -221,7 +221,9 @@ impl<O: Observer> Heap<O> {
             unsafe {
                 self.flush(thread, thread, class, 0);
                 let requests = (*thread).take_requests(class);
-                if requests > 0 && let Some(arena) = (*thread).arena {
+                if requests > 0
+                    && let Some(arena) = (*thread).arena
+                {
                     arena.count_requests(class, requests);
                 }
             }

@@ -222,7 +222,9 @@ impl<O: Observer> Heap<O> {
             if !cache.is_null() && (*cache).has_on_top(class, ptr) {
                 return Wrong::new(ptr.addr(), Fault::Free(usable)).tell(b"free");
             }
-            if wrong::is_checked() && let Err(kind) = Self::check_size(said, usable) {
+            if wrong::is_checked()
+                && let Err(kind) = Self::check_size(said, usable)
+            {
                 return self.tell(Wrong::new(ptr.addr(), kind), b"free");
             }
             self.forget(thread, extent, ptr);

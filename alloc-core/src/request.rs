@@ -59,7 +59,11 @@ impl<O: Observer> Heap<O> {
     #[cold]
     #[inline(never)]
     #[unsafe(link_section = "heapsift_text")]
-    pub(crate) extern "C" fn allocate_slow_or(&'static self, size: usize, failed: extern "C" fn(usize) -> *mut u8) -> *mut u8 {
+    pub(crate) extern "C" fn allocate_slow_or(
+        &'static self,
+        size: usize,
+        failed: extern "C" fn(usize) -> *mut u8,
+    ) -> *mut u8 {
         let block = self.allocate_cached(size);
         if block.is_null() { self.allocate_uncached_or(size, failed) } else { block }
     }

@@ -120,10 +120,8 @@ struct Slabs {
 }
 
 const fn make_slabs() -> Slabs {
-    let mut slabs = Slabs {
-        pages: [const { AtomicU16::new(0) }; NBINS + 1],
-        regions: [const { AtomicU16::new(0) }; NBINS + 1],
-    };
+    let mut slabs =
+        Slabs { pages: [const { AtomicU16::new(0) }; NBINS + 1], regions: [const { AtomicU16::new(0) }; NBINS + 1] };
     let mut class = 1;
     while class <= NBINS {
         let size = SIZES_CONST[class] as usize;
@@ -289,7 +287,10 @@ mod tests {
         assert_eq!(large_class_size(NLEXTENTS - 1), MAX_SIZE_CLASS);
         for index in 0..NLEXTENTS {
             let bytes = large_class_size(index);
-            assert_eq!((large_index(bytes), large_index(bytes - 1), large_index(bytes + 1)), (index, index, (index + 1).min(NLEXTENTS - 1)));
+            assert_eq!(
+                (large_index(bytes), large_index(bytes - 1), large_index(bytes + 1)),
+                (index, index, (index + 1).min(NLEXTENTS - 1))
+            );
         }
     }
 

@@ -156,7 +156,9 @@ impl Inner {
             let count = (rest >> first).trailing_ones();
             let run = if count == 64 { u64::MAX } else { ((1u64 << count) - 1) << first };
             // SAFETY: no region in use touches these pages, and the lock keeps regions from being taken.
-            if unsafe { sys::advise(address + (first as usize) * PAGE, count as usize * PAGE, Advice::DontNeed) }.is_ok() {
+            if unsafe { sys::advise(address + (first as usize) * PAGE, count as usize * PAGE, Advice::DontNeed) }
+                .is_ok()
+            {
                 gone |= run;
             }
             looked.ranges += 1;

@@ -2,8 +2,8 @@
 
 use crate::bin::BinCounts;
 use crate::lock::Counts;
-use crate::pages::{FreeByClass, FreeExtents};
 use crate::pages::cache::NPAGE_CLASSES;
+use crate::pages::{FreeByClass, FreeExtents};
 use crate::size::{self, NBINS, NLEXTENTS};
 
 /// Totals over all arenas, in bytes where nothing else is said.

@@ -375,7 +375,11 @@ impl Thread {
         } else {
             (capacity / 2, &mut self.grown_room, GROWN_BYTES_ALL)
         };
-        if !self.caching || more == 0 || capacity + more > self.slots_max[class] as usize || *room + more * bytes > limit {
+        if !self.caching
+            || more == 0
+            || capacity + more > self.slots_max[class] as usize
+            || *room + more * bytes > limit
+        {
             return false;
         }
         *room += more * bytes;
@@ -436,7 +440,8 @@ impl Thread {
     /// Requests of `class` that no bin has been told of yet, as another thread may ask: a moment's picture.
     pub(crate) fn untold_by_anybody(&mut self, class: usize) -> u64 {
         // SAFETY: fields of this state.
-        let (inflow, frees) = unsafe { (read_counter(&raw mut self.inflow[class]), read_counter(&raw mut self.frees[class])) };
+        let (inflow, frees) =
+            unsafe { (read_counter(&raw mut self.inflow[class]), read_counter(&raw mut self.frees[class])) };
         let untold = inflow.wrapping_add(frees).wrapping_sub(self.cached_by_anybody(class) as u64);
         // Between the looks a block may have moved.
         untold.cast_signed().max(0) as u64

@@ -158,9 +158,10 @@ fn readable() -> Vec<(String, usize)> {
             "ndirty nmuzzy nretained npinned dirty_bytes muzzy_bytes retained_bytes pinned_bytes",
             8,
         );
-        for lock in "large extent_avail extents_dirty extents_muzzy extents_retained extents_pinned decay_dirty decay_muzzy \
+        for lock in
+            "large extent_avail extents_dirty extents_muzzy extents_retained extents_pinned decay_dirty decay_muzzy \
             base tcache_list hpa_shard hpa_shard_grow hpa_sec"
-            .split_whitespace()
+                .split_whitespace()
         {
             LOCK.iter().for_each(|(counter, width)| add(&format!("{prefix}mutexes.{lock}."), counter, *width));
         }
@@ -187,13 +188,13 @@ fn every_name_is_there_by_name_and_number() {
         let found = width(&name);
         assert!(found.is_some_and(|found| wanted == 0 || wanted == found), "{name}: {found:?}, not {wanted}");
         let mut mib = [usize::MAX; 7];
-        let depth = ctl::name_to_mib(&HEAP, name.as_bytes(), &mut mib).unwrap_or_else(|code| panic!("{name}: {code:?}"));
+        let depth =
+            ctl::name_to_mib(&HEAP, name.as_bytes(), &mut mib).unwrap_or_else(|code| panic!("{name}: {code:?}"));
         assert_eq!(depth, name.split('.').count(), "{name}");
         assert!(seen.insert(mib[..depth].to_vec()), "{name} has the number of another");
         let (mut room, mut length) = ([0u64; 2], found.unwrap());
         // SAFETY: the buffer has room.
-        let answer =
-            unsafe { ctl::by_mib(&HEAP, &mib[..depth], room.as_mut_ptr().cast(), &raw mut length, null(), 0) };
+        let answer = unsafe { ctl::by_mib(&HEAP, &mib[..depth], room.as_mut_ptr().cast(), &raw mut length, null(), 0) };
         assert!(answer.is_ok(), "{name} by number");
         // A shorter array takes what fits.
         let mut part = [usize::MAX; 7];
@@ -206,9 +207,22 @@ fn every_name_is_there_by_name_and_number() {
 #[test]
 fn error_codes() {
     for name in [
-        "", ".", "version.", ".version", "nothing", "thread", "thread.arena.more", "opt.prof_log", "opt.bin_shards",
-        "stats.arenas.77.pactive", "stats.arenas.4097.pactive", "arenas.bin.36.size", "arenas.lextent.196.size",
-        "stats.arenas.0.bins.x.nmalloc", "arena.4098.purge", "opt.malloc_conf.global_var",
+        "",
+        ".",
+        "version.",
+        ".version",
+        "nothing",
+        "thread",
+        "thread.arena.more",
+        "opt.prof_log",
+        "opt.bin_shards",
+        "stats.arenas.77.pactive",
+        "stats.arenas.4097.pactive",
+        "arenas.bin.36.size",
+        "arenas.lextent.196.size",
+        "stats.arenas.0.bins.x.nmalloc",
+        "arena.4098.purge",
+        "opt.malloc_conf.global_var",
         "a.b.c.d.e.f.g.h.i",
     ] {
         assert_eq!(call(name), ENOENT, "{name}");
@@ -228,7 +242,10 @@ fn error_codes() {
     assert_eq!((code, length, value), (EINVAL, 8, [4096, u64::MAX]));
     assert_eq!((write("epoch", 1u32), write("version", 1u64), write("arenas.narenas", 1u32)), (EINVAL, EPERM, EPERM));
     assert_eq!((read::<u64>("thread.idle"), write("thread.idle", 1u64)), (Err(EPERM), EPERM));
-    assert_eq!((read::<u32>("tcache.flush"), call("tcache.flush"), call("tcache.destroy")), (Err(EPERM), EINVAL, EINVAL));
+    assert_eq!(
+        (read::<u32>("tcache.flush"), call("tcache.flush"), call("tcache.destroy")),
+        (Err(EPERM), EINVAL, EINVAL)
+    );
     assert_eq!((write("tcache.flush", 4000u32), write("tcache.destroy", 4000u32)), (0, 0));
     // Names that need to be read: nothing is made.
     let before = read::<u32>("arenas.narenas");
@@ -244,11 +261,17 @@ fn error_codes() {
     assert_eq!(read::<u32>("arenas.narenas"), before);
     assert_eq!((write("max_background_threads", 0usize), write("max_background_threads", 5usize)), (EINVAL, EINVAL));
     assert_eq!((write("arenas.dirty_decay_ms", -2isize), write("arena.0.muzzy_decay_ms", -2isize)), (EFAULT, EFAULT));
-    assert_eq!((call("arena.0.reset"), call("arena.0.destroy"), write("thread.arena", 4000u32)), (EFAULT, EFAULT, EFAULT));
+    assert_eq!(
+        (call("arena.0.reset"), call("arena.0.destroy"), write("thread.arena", 4000u32)),
+        (EFAULT, EFAULT, EFAULT)
+    );
     assert_eq!(write("arena.0.dss", c"everything".as_ptr()), EINVAL);
     assert_eq!(write("arena.0.retain_grow_limit", 1usize), EFAULT);
     assert_eq!(both::<u32, _>("arenas.lookup", null::<u8>()), Err(EINVAL));
-    assert_eq!((call("experimental.hooks.thread_event"), write("experimental.hooks.thread_event", 1u64)), (EINVAL, EINVAL));
+    assert_eq!(
+        (call("experimental.hooks.thread_event"), write("experimental.hooks.thread_event", 1u64)),
+        (EINVAL, EINVAL)
+    );
     assert_eq!(both::<[u64; 5], _>("experimental.utilization.query", null::<u8>()), Err(EINVAL));
 }
 
@@ -274,7 +297,8 @@ fn numbers_move_with_the_load() {
     assert_eq!(own("pactive"), 4 * 7 + 10 * 25);
     assert!(number("stats.allocated") <= number("stats.active") && number("stats.active") <= number("stats.mapped"));
     assert!(own("bins.7.mutex.num_ops") >= 1000 && own("mutexes.extents_dirty.num_ops") >= 18);
-    let pactive: *const usize = core::ptr::with_exposed_provenance(number(&format!("experimental.arenas.{arena}.pactivep")));
+    let pactive: *const usize =
+        core::ptr::with_exposed_provenance(number(&format!("experimental.arenas.{arena}.pactivep")));
     // SAFETY: the counter stays in place.
     assert_eq!(unsafe { pactive.read_volatile() }, own("pactive"));
     let name = format!("arena.{arena}.initialized");
@@ -329,9 +353,8 @@ fn arenas_come_and_go() {
     let get_name = || {
         let (mut room, mut length) = (buffer, 8usize);
         // SAFETY: the name goes where `room` points.
-        let answer = unsafe {
-            ctl::by_name(&HEAP, name("name").as_bytes(), (&raw mut room).cast(), &raw mut length, null(), 0)
-        };
+        let answer =
+            unsafe { ctl::by_name(&HEAP, name("name").as_bytes(), (&raw mut room).cast(), &raw mut length, null(), 0) };
         assert!(answer.is_ok());
         // SAFETY: the name ends in zero.
         unsafe { CStr::from_ptr(buffer.cast_const().cast::<c_char>()) }.to_str().unwrap().to_owned()

@@ -20,7 +20,8 @@ impl Observer for Watcher {
     fn boot(&'static self) {}
     fn start(&'static self) {}
     fn next_wait(&'static self, slot: &mut ThreadSlot) -> u64 {
-        slot.words[0] = slot.words[0].wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407 + slot.uid as usize);
+        slot.words[0] =
+            slot.words[0].wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407 + slot.uid as usize);
         (slot.words[0] >> 40) as u64 % 8192
     }
     fn sampled(&'static self, _: &mut ThreadSlot, block: &Block) -> bool {
@@ -192,10 +193,7 @@ fn model() {
     assert_eq!(stats.allocated, 0, "{stats:?}");
     assert!(HEAP.observer().live.lock().unwrap().is_empty());
     assert!(HEAP.observer().sampled.load(Ordering::Relaxed) > 1000);
-    assert_eq!(
-        HEAP.observer().sampled.load(Ordering::Relaxed),
-        HEAP.observer().freed.load(Ordering::Relaxed)
-    );
+    assert_eq!(HEAP.observer().sampled.load(Ordering::Relaxed), HEAP.observer().freed.load(Ordering::Relaxed));
     HEAP.malloc_trim();
     let after = HEAP.stats();
     assert_eq!(after.dirty + after.muzzy, 0, "{after:?}");

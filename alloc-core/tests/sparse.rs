@@ -56,7 +56,8 @@ fn check(kept: &[(usize, *mut u8)]) {
 fn is_resident(address: usize) -> bool {
     let mut answer = 0u8;
     // SAFETY: one page that is mapped, and room for its answer.
-    let done = unsafe { libc::mincore(std::ptr::with_exposed_provenance_mut(address & !(PAGE - 1)), PAGE, &raw mut answer) };
+    let done =
+        unsafe { libc::mincore(std::ptr::with_exposed_provenance_mut(address & !(PAGE - 1)), PAGE, &raw mut answer) };
     assert_eq!(done, 0);
     answer & 1 != 0
 }

@@ -57,10 +57,7 @@ fn spread(address: u64) -> usize {
 
 impl AddressTable {
     pub const fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            used: 0,
-        }
+        Self { slots: Vec::new(), used: 0 }
     }
 
     fn start(&self, address: u64) -> usize {
@@ -136,11 +133,7 @@ impl AddressTable {
     }
 
     fn grow(&mut self) -> Result<(), OutOfMemory> {
-        let size = if self.slots.is_empty() {
-            1024
-        } else {
-            self.slots.len() * 2
-        };
+        let size = if self.slots.is_empty() { 1024 } else { self.slots.len() * 2 };
         let mut slots = Vec::new();
         slots.try_reserve_exact(size).map_err(|_| OutOfMemory)?;
         slots.resize(size, Slot { address: 0, id: Encoded::FREE });

@@ -4,8 +4,8 @@
 //! buffer of input, one of output and the compressor's state (about 300 KiB), whatever the length of the
 //! stream. The header has no time and no name, so that equal input gives equal files.
 
-use crate::writer::{Sink, SinkError};
 use crate::wire::put_varint;
+use crate::writer::{Sink, SinkError};
 use alloc::vec::Vec;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
@@ -35,31 +35,18 @@ impl<S: Sink> GzipStream<S> {
     /// Starts a stream; `level` is deflate's, 1 to 9.
     pub fn new(sink: S, level: u32) -> Result<Self, SinkError> {
         let mut input = Vec::new();
-        input
-            .try_reserve_exact(INPUT_BYTES)
-            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        input.try_reserve_exact(INPUT_BYTES).map_err(|_| SinkError::OUT_OF_MEMORY)?;
         let mut output = Vec::new();
-        output
-            .try_reserve_exact(OUTPUT_BYTES)
-            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        output.try_reserve_exact(OUTPUT_BYTES).map_err(|_| SinkError::OUT_OF_MEMORY)?;
         output.extend_from_slice(&HEADER);
         output.resize(OUTPUT_BYTES, 0);
         // The compressor panics where it can't have its memory. A piece that has been had, and was given back just now, can
         // be had again: dumps come one after the other, and their memory is their own.
         let mut state: Vec<u8> = Vec::new();
-        state
-            .try_reserve_exact(STATE_BYTES)
-            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        state.try_reserve_exact(STATE_BYTES).map_err(|_| SinkError::OUT_OF_MEMORY)?;
         drop(core::hint::black_box(state));
         let deflate = Compress::new(Compression::new(level), false);
-        Ok(Self {
-            sink,
-            deflate,
-            crc: Crc::new(),
-            input,
-            output,
-            filled: HEADER.len(),
-        })
+        Ok(Self { sink, deflate, crc: Crc::new(), input, output, filled: HEADER.len() })
     }
 
     /// Appends to the uncompressed stream.

@@ -31,12 +31,7 @@ pub enum Interned {
 impl Strings {
     /// A table that holds nothing yet; the first call of [`Self::intern`] should be for "".
     pub const fn new() -> Self {
-        Self {
-            bytes: Vec::new(),
-            ends: Vec::new(),
-            slots: Vec::new(),
-            recent: [0; RECENT],
-        }
+        Self { bytes: Vec::new(), ends: Vec::new(), slots: Vec::new(), recent: [0; RECENT] }
     }
 
     /// The place of a text among the recent ones.
@@ -76,9 +71,7 @@ impl Strings {
             at = (at + 1) & mask;
         }
         let slot = u32::try_from(self.ends.len() + 1).map_err(|_| OutOfMemory)?;
-        self.bytes
-            .try_reserve(text.len())
-            .map_err(|_| OutOfMemory)?;
+        self.bytes.try_reserve(text.len()).map_err(|_| OutOfMemory)?;
         self.ends.try_reserve(1).map_err(|_| OutOfMemory)?;
         self.bytes.extend_from_slice(text);
         self.ends.push(self.bytes.len());
@@ -87,11 +80,7 @@ impl Strings {
     }
 
     fn grow(&mut self) -> Result<(), OutOfMemory> {
-        let size = if self.slots.is_empty() {
-            128
-        } else {
-            self.slots.len() * 2
-        };
+        let size = if self.slots.is_empty() { 128 } else { self.slots.len() * 2 };
         let mut slots = Vec::new();
         slots.try_reserve_exact(size).map_err(|_| OutOfMemory)?;
         slots.resize(size, 0);
@@ -129,10 +118,7 @@ mod tests {
             let text = format!("thread-{i}");
             assert!(matches!(strings.intern(text.as_bytes()), Ok(Interned::New(n)) if n == i));
         }
-        assert!(matches!(
-            strings.intern(b"thread-500"),
-            Ok(Interned::Known(500))
-        ));
+        assert!(matches!(strings.intern(b"thread-500"), Ok(Interned::Known(500))));
         assert!(matches!(strings.intern(b""), Ok(Interned::Known(0))));
     }
 }

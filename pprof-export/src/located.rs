@@ -215,13 +215,20 @@ mod tests {
     fn stacks_are_sorted_root_first() {
         let mut state = 1;
         for (count, depth, ids) in [
-            (0, 5, 3), (1, 5, 3), (5, 12, 3), (13, 12, 3), (300, 3, 3), (5000, 12, 2), (5000, 60, 2), (3000, 9, 400),
-            (20_000, 4, 70_000), (100, 700, 1),
+            (0, 5, 3),
+            (1, 5, 3),
+            (5, 12, 3),
+            (13, 12, 3),
+            (300, 3, 3),
+            (5000, 12, 2),
+            (5000, 60, 2),
+            (3000, 9, 400),
+            (20_000, 4, 70_000),
+            (100, 700, 1),
         ] {
             let (mut located, mut whole) = (Located::new(), Vec::new());
             for number in 0..count {
-                let stack: Vec<u64> =
-                    (0..random(&mut state, depth + 1)).map(|_| 1 + random(&mut state, ids)).collect();
+                let stack: Vec<u64> = (0..random(&mut state, depth + 1)).map(|_| 1 + random(&mut state, ids)).collect();
                 let room = located.room(stack.len()).unwrap();
                 let mut length = 0;
                 stack.iter().for_each(|&id| length += write_varint(&mut room[length..], id));

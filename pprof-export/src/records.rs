@@ -17,22 +17,10 @@ pub struct ValueType<'a> {
 /// The columns of a heap profile: always these four, always in this order, so that any two dumps can
 /// be compared by any reader.
 pub const HEAP_TYPES: [ValueType<'static>; 4] = [
-    ValueType {
-        kind: "alloc_objects",
-        unit: "count",
-    },
-    ValueType {
-        kind: "alloc_space",
-        unit: "bytes",
-    },
-    ValueType {
-        kind: "inuse_objects",
-        unit: "count",
-    },
-    ValueType {
-        kind: "inuse_space",
-        unit: "bytes",
-    },
+    ValueType { kind: "alloc_objects", unit: "count" },
+    ValueType { kind: "alloc_space", unit: "bytes" },
+    ValueType { kind: "inuse_objects", unit: "count" },
+    ValueType { kind: "inuse_space", unit: "bytes" },
 ];
 
 /// Functions that stand between the caller and the allocator and tell nobody anything. Readers anchor
@@ -71,10 +59,7 @@ impl Header<'static> {
         Self {
             sample_types: &HEAP_TYPES,
             default_sample_type: "inuse_space",
-            period_type: ValueType {
-                kind: "space",
-                unit: "bytes",
-            },
+            period_type: ValueType { kind: "space", unit: "bytes" },
             period,
             time_nanos,
             duration_nanos: 0,

@@ -68,10 +68,7 @@ pub struct Estimator {
 impl Estimator {
     /// One with nothing carried.
     pub const fn new() -> Self {
-        Self {
-            objects: 0.0,
-            bytes: 0.0,
-        }
+        Self { objects: 0.0, bytes: 0.0 }
     }
 
     /// To be called where a new stack begins: nothing is carried from one stack to another.
@@ -117,10 +114,7 @@ impl Estimator {
         // n comes back from x if |x·p − n| < 1/2. The interval is at least one wide, and where it is
         // exactly that (p = 1) `exact` is an integer in its middle, so it always holds an integer.
         let (low, high) = (libm::ceil((seen - 0.5) / p), libm::floor((seen + 0.5) / p));
-        let mut rounded = libm::round(exact + self.objects)
-            .max(low)
-            .min(high)
-            .max(1.0);
+        let mut rounded = libm::round(exact + self.objects).max(low).min(high).max(1.0);
         // The ends themselves may round to the neighbour of n.
         if libm::round(rounded * p) > seen {
             rounded -= 1.0;
@@ -161,10 +155,7 @@ mod tests {
             square += libm::pow(seen as f64 / p - blocks as f64, 2.0) / f64::from(rounds);
             estimated += variances(seen, size, period).0 / f64::from(rounds);
         }
-        assert!(
-            (square / estimated - 1.0).abs() < 0.1,
-            "{square} {estimated}"
-        );
+        assert!((square / estimated - 1.0).abs() < 0.1, "{square} {estimated}");
         assert_eq!(variances(5, 64, 1), (0.0, 0.0));
         assert_eq!(variances(5, 64, 4096).1, variances(5, 64, 4096).0 * 4096.0);
     }
@@ -172,17 +163,12 @@ mod tests {
     #[test]
     fn one_sample_of_the_period_is_not_truncated() {
         // 1.58 blocks: truncated it would lose 37 %.
-        assert_eq!(
-            Estimator::new().estimate(1, 512 << 10, 512 << 10),
-            (2, 829_411)
-        );
+        assert_eq!(Estimator::new().estimate(1, 512 << 10, 512 << 10), (2, 829_411));
     }
 
     /// A cheap generator, good enough to choose test cases.
     fn next(state: &mut u64) -> u64 {
-        *state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         *state >> 33
     }
 
@@ -197,11 +183,7 @@ mod tests {
                 let period = 1 + next(&mut state) % (1u64 << (next(&mut state) % 31));
                 let seen = 1 + next(&mut state) % [1, 3, 1000, 1 << 30][(stack % 4) as usize];
                 let (objects, bytes) = estimator.estimate(seen, size, period);
-                assert_eq!(
-                    samples(objects, size, period) as u64,
-                    seen,
-                    "{seen} × {size} at {period}"
-                );
+                assert_eq!(samples(objects, size, period) as u64, seen, "{seen} × {size} at {period}");
                 assert!(objects >= 1 && bytes >= 0);
             }
         }
@@ -220,14 +202,8 @@ mod tests {
             exact_objects += 1.0 / probability(size, MIB / 2);
             exact_bytes += size as f64 / probability(size, MIB / 2);
         }
-        assert!(
-            (objects as f64 - exact_objects).abs() <= 1.0,
-            "{objects} {exact_objects}"
-        );
-        assert!(
-            (bytes as f64 - exact_bytes).abs() <= 1.0,
-            "{bytes} {exact_bytes}"
-        );
+        assert!((objects as f64 - exact_objects).abs() <= 1.0, "{objects} {exact_objects}");
+        assert!((bytes as f64 - exact_bytes).abs() <= 1.0, "{bytes} {exact_bytes}");
     }
 
     #[test]

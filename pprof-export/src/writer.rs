@@ -64,8 +64,7 @@ impl From<OutOfMemory> for SinkError {
 
 impl Sink for Vec<u8> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
-        self.try_reserve(bytes.len())
-            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        self.try_reserve(bytes.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
         self.extend_from_slice(bytes);
         Ok(())
     }
@@ -180,17 +179,11 @@ impl<S: Sink> Writer<S> {
     pub fn mapping(&mut self, mapping: &Mapping<'_>) -> Result<(), SinkError> {
         let below = mapping.start % PAGE;
         let start = mapping.start - below;
-        let limit = mapping
-            .limit
-            .checked_next_multiple_of(PAGE)
-            .unwrap_or(mapping.limit);
+        let limit = mapping.limit.checked_next_multiple_of(PAGE).unwrap_or(mapping.limit);
         let id = self.mappings.len() as u64 + 1;
-        self.mappings
-            .try_reserve(1)
-            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        self.mappings.try_reserve(1).map_err(|_| SinkError::OUT_OF_MEMORY)?;
         let place = self.mappings.partition_point(|m| m.start < start);
-        self.mappings
-            .insert(place, MappedRange { start, limit, id });
+        self.mappings.insert(place, MappedRange { start, limit, id });
 
         let path = self.string(mapping.path)?;
         let mut hex = [0u8; 2 * MAX_BUILD_ID];
@@ -217,11 +210,7 @@ impl<S: Sink> Writer<S> {
     /// Memory is used up, or the sink failed.
     pub fn virtual_frame(&mut self, name: &[u8]) -> Result<VirtualFrame, SinkError> {
         let name = self.string(name)?;
-        if let Some(&(_, id)) = self
-            .virtual_frames
-            .iter()
-            .find(|&&(known, _)| known == name)
-        {
+        if let Some(&(_, id)) = self.virtual_frames.iter().find(|&&(known, _)| known == name) {
             return Ok(VirtualFrame(id));
         }
         let function = self.virtual_frames.len() as u64 + 1;
@@ -239,9 +228,7 @@ impl<S: Sink> Writer<S> {
         put_varint(&mut self.message, 1 + varint_len(function) as u64);
         put_uint(&mut self.message, 1, function);
         self.put_message(field::LOCATION)?;
-        self.virtual_frames
-            .try_reserve(1)
-            .map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        self.virtual_frames.try_reserve(1).map_err(|_| SinkError::OUT_OF_MEMORY)?;
         self.virtual_frames.push((name, id));
         Ok(VirtualFrame(id))
     }
@@ -457,11 +444,7 @@ impl<S: Sink> Writer<S> {
         }
         let mut clean = Vec::new();
         for chunk in text.utf8_chunks() {
-            for c in chunk
-                .valid()
-                .chars()
-                .chain((!chunk.invalid().is_empty()).then_some('\u{fffd}'))
-            {
+            for c in chunk.valid().chars().chain((!chunk.invalid().is_empty()).then_some('\u{fffd}')) {
                 if clean.len() + c.len_utf8() > MAX_TEXT {
                     return self.valid_string(&clean);
                 }

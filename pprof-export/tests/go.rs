@@ -21,10 +21,7 @@ struct Summary {
 }
 
 fn has_go() -> bool {
-    let found = Command::new("go")
-        .arg("version")
-        .output()
-        .is_ok_and(|output| output.status.success());
+    let found = Command::new("go").arg("version").output().is_ok_and(|output| output.status.success());
     if !found {
         let promised = std::env::var_os("HEAPSIFT_REQUIRE_TOOLS").is_some_and(|value| value == "1");
         assert!(!promised, "go is not installed");
@@ -46,11 +43,7 @@ fn summary_of_go(path: &Path) -> Option<Summary> {
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut lines = text.lines().skip_while(|line| *line != "Samples:").skip(1);
-    let types: Vec<String> = lines
-        .next()?
-        .split(' ')
-        .map(|name| name.trim_end_matches("[dflt]").to_owned())
-        .collect();
+    let types: Vec<String> = lines.next()?.split(' ').map(|name| name.trim_end_matches("[dflt]").to_owned()).collect();
     let mut totals = vec![0; types.len()];
     let mut addresses = BTreeSet::new();
     let mut in_samples = true;
@@ -67,52 +60,26 @@ fn summary_of_go(path: &Path) -> Option<Summary> {
                 *total += value.parse::<i64>().unwrap();
             }
         } else if !in_samples
-            && let Some(address) = line
-                .split_whitespace()
-                .nth(1)
-                .and_then(|word| word.strip_prefix("0x"))
+            && let Some(address) = line.split_whitespace().nth(1).and_then(|word| word.strip_prefix("0x"))
         {
             addresses.insert(u64::from_str_radix(address, 16).unwrap());
         }
     }
-    Some(Summary {
-        types,
-        totals,
-        addresses,
-    })
+    Some(Summary { types, totals, addresses })
 }
 
 fn summary_of_ours(profile: &Profile) -> Summary {
     let text = |index: i64| &profile.string_table[index as usize];
-    let types: Vec<String> = profile
-        .sample_type
-        .iter()
-        .map(|t| format!("{}/{}", text(t.r#type), text(t.unit)))
-        .collect();
+    let types: Vec<String> =
+        profile.sample_type.iter().map(|t| format!("{}/{}", text(t.r#type), text(t.unit))).collect();
     let mut totals = vec![0i64; types.len()];
     let mut used: BTreeSet<u64> = BTreeSet::new();
-    for sample in profile
-        .sample
-        .iter()
-        .filter(|sample| sample.value.iter().any(|&value| value != 0))
-    {
-        totals
-            .iter_mut()
-            .zip(&sample.value)
-            .for_each(|(total, value)| *total += value);
+    for sample in profile.sample.iter().filter(|sample| sample.value.iter().any(|&value| value != 0)) {
+        totals.iter_mut().zip(&sample.value).for_each(|(total, value)| *total += value);
         used.extend(&sample.location_id);
     }
-    let addresses = profile
-        .location
-        .iter()
-        .filter(|l| used.contains(&l.id))
-        .map(|l| l.address)
-        .collect();
-    Summary {
-        types,
-        totals,
-        addresses,
-    }
+    let addresses = profile.location.iter().filter(|l| used.contains(&l.id)).map(|l| l.address).collect();
+    Summary { types, totals, addresses }
 }
 
 #[test]
@@ -123,27 +90,18 @@ fn our_dump() {
     let path = std::env::temp_dir().join(format!("pprof-export-{}.pb.gz", std::process::id()));
     fs::write(&path, common::dump()).unwrap();
     let theirs = summary_of_go(&path).expect("pprof reads our dump");
-    let top = Command::new("go")
-        .args(["tool", "pprof", "-symbolize=none", "-top"])
-        .arg(&path)
-        .output()
-        .unwrap();
+    let top = Command::new("go").args(["tool", "pprof", "-symbolize=none", "-top"]).arg(&path).output().unwrap();
     fs::remove_file(&path).unwrap();
     let ours = decode(&common::dump(), &Limits::DEFAULT).unwrap();
     assert_eq!(theirs, summary_of_ours(&ours));
     let top = String::from_utf8_lossy(&top.stdout).into_owned();
-    assert!(
-        top.contains("Type: inuse_space") && top.contains("of 128B total"),
-        "{top}"
-    );
+    assert!(top.contains("Type: inuse_space") && top.contains("of 128B total"), "{top}");
 }
 
 #[test]
 fn profiles_of_others() {
-    let folder = std::env::var_os("HEAPSIFT_PROFILES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/profiles"),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("HEAPSIFT_PROFILES")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/profiles"), PathBuf::from);
     let Ok(entries) = fs::read_dir(&folder) else {
         println!("skipped: there are no profiles in {}", folder.display());
         return;
@@ -158,11 +116,7 @@ fn profiles_of_others() {
             // The formats before pprof's, which the viewer recognises by itself.
             Err(Error::NotPprof { .. }) => continue,
             Err(error) => {
-                assert!(
-                    !with_go || summary_of_go(&path).is_none(),
-                    "{}: {error}",
-                    path.display()
-                );
+                assert!(!with_go || summary_of_go(&path).is_none(), "{}: {error}", path.display());
                 continue;
             }
         };
@@ -174,8 +128,7 @@ fn profiles_of_others() {
             path.display()
         );
         if with_go {
-            let theirs =
-                summary_of_go(&path).unwrap_or_else(|| panic!("pprof refuses {}", path.display()));
+            let theirs = summary_of_go(&path).unwrap_or_else(|| panic!("pprof refuses {}", path.display()));
             assert_eq!(theirs, summary_of_ours(&profile), "{}", path.display());
             compared += 1;
         }

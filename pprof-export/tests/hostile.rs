@@ -20,37 +20,17 @@ fn small() -> Profile {
         sample: vec![Sample {
             location_id: vec![1],
             value: vec![5],
-            label: vec![Label {
-                key: 2,
-                num: 8,
-                num_unit: 2,
-                str: 0,
-            }],
+            label: vec![Label { key: 2, num: 8, num_unit: 2, str: 0 }],
         }],
-        mapping: vec![Mapping {
-            id: 1,
-            memory_start: 0x1000,
-            memory_limit: 0x2000,
-            ..Mapping::default()
-        }],
+        mapping: vec![Mapping { id: 1, memory_start: 0x1000, memory_limit: 0x2000, ..Mapping::default() }],
         location: vec![Location {
             id: 1,
             mapping_id: 1,
             address: 0x1234,
-            line: vec![Line {
-                function_id: 1,
-                line: 3,
-                column: 0,
-            }],
+            line: vec![Line { function_id: 1, line: 3, column: 0 }],
             is_folded: false,
         }],
-        function: vec![Function {
-            id: 1,
-            name: 3,
-            system_name: 3,
-            filename: 0,
-            start_line: 0,
-        }],
+        function: vec![Function { id: 1, name: 3, system_name: 3, filename: 0, start_line: 0 }],
         ..Profile::default()
     }
 }
@@ -95,9 +75,7 @@ fn flipped_bytes_do_no_harm() {
     let mut state = 1u64;
     for _ in 0..20_000 {
         let mut random = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize
         };
         let mut bytes = message.clone();
@@ -107,10 +85,7 @@ fn flipped_bytes_do_no_harm() {
         }
         if let Ok(profile) = decode(&bytes, &LIMITS) {
             // What passes the checks can be written and read again.
-            assert_eq!(
-                decode(&pprof_export::encode_gzip(&profile), &LIMITS).unwrap(),
-                profile
-            );
+            assert_eq!(decode(&pprof_export::encode_gzip(&profile), &LIMITS).unwrap(), profile);
         }
         let mut bytes = file.clone();
         let at = random() % bytes.len();
@@ -145,11 +120,7 @@ fn gzip_in_all_its_forms() {
     let (first, second) = message.split_at(7);
     let two = [gzip(first), gzip(second)].concat();
     assert_eq!(decode(&two, &LIMITS).unwrap(), small());
-    let mut named = GzBuilder::new()
-        .filename("a")
-        .comment("b")
-        .extra([1, 2, 3])
-        .write(Vec::new(), Compression::best());
+    let mut named = GzBuilder::new().filename("a").comment("b").extra([1, 2, 3]).write(Vec::new(), Compression::best());
     named.write_all(&message).unwrap();
     assert_eq!(decode(&named.finish().unwrap(), &LIMITS).unwrap(), small());
     assert_eq!(decode(&message, &LIMITS).unwrap(), small());
@@ -173,72 +144,26 @@ fn bombs_are_refused() {
     let file = gzip(&message);
     let error = decode(&file, &LIMITS).unwrap_err();
     assert!(matches!(error, Error::Limit { limit: 200, .. }), "{error}");
-    assert_eq!(
-        decode(
-            &file,
-            &Limits {
-                ratio: 2000,
-                ..LIMITS
-            }
-        )
-        .unwrap(),
-        small()
-    );
-    let limits = Limits {
-        ratio: 2000,
-        inflated_bytes: 1 << 20,
-        ..LIMITS
-    };
+    assert_eq!(decode(&file, &Limits { ratio: 2000, ..LIMITS }).unwrap(), small());
+    let limits = Limits { ratio: 2000, inflated_bytes: 1 << 20, ..LIMITS };
     assert!(matches!(decode(&file, &limits), Err(Error::Limit { limit, .. }) if limit == 1 << 20));
-    assert!(
-        read_bounded(
-            std::io::repeat(0),
-            &Limits {
-                compressed_bytes: 1000,
-                ..LIMITS
-            }
-        )
-        .is_err()
-    );
+    assert!(read_bounded(std::io::repeat(0), &Limits { compressed_bytes: 1000, ..LIMITS }).is_err());
 }
 
 #[test]
 fn every_limit_holds() {
-    let limited = |profile: &Profile, limits: Limits, what: &str| match decode(
-        &gzip(&profile.encode_to_vec()),
-        &limits,
-    ) {
+    let limited = |profile: &Profile, limits: Limits, what: &str| match decode(&gzip(&profile.encode_to_vec()), &limits)
+    {
         Err(Error::Limit { what: found, .. }) => assert_eq!(found, what),
         other => panic!("{what}: {other:?}"),
     };
     let mut many = small();
     many.sample = vec![many.sample[0].clone(); 3];
-    limited(
-        &many,
-        Limits {
-            samples: 2,
-            ..LIMITS
-        },
-        "samples",
-    );
-    limited(
-        &small(),
-        Limits {
-            strings: 3,
-            ..LIMITS
-        },
-        "strings",
-    );
+    limited(&many, Limits { samples: 2, ..LIMITS }, "samples");
+    limited(&small(), Limits { strings: 3, ..LIMITS }, "strings");
     many.sample[0].label = vec![many.sample[0].label[0]; 101];
     limited(&many, LIMITS, "labels in a sample");
-    limited(
-        &many,
-        Limits {
-            memory_bytes: 300,
-            ..LIMITS
-        },
-        "bytes in memory",
-    );
+    limited(&many, Limits { memory_bytes: 300, ..LIMITS }, "bytes in memory");
 
     let mut deep = small();
     deep.sample[0].location_id = vec![1; 5000];
@@ -246,20 +171,9 @@ fn every_limit_holds() {
     let cut = decode(&deep.encode_to_vec(), &LIMITS).unwrap();
     let stack = &cut.sample[0].location_id;
     assert_eq!((stack.len(), stack[4095], stack[4096]), (4097, 1, 2));
-    let marker = cut
-        .location
-        .iter()
-        .find(|location| location.id == 2)
-        .unwrap();
-    let function = cut
-        .function
-        .iter()
-        .find(|f| f.id == marker.line[0].function_id)
-        .unwrap();
-    assert_eq!(
-        cut.string_table[function.name as usize],
-        "[truncated stack]"
-    );
+    let marker = cut.location.iter().find(|location| location.id == 2).unwrap();
+    let function = cut.function.iter().find(|f| f.id == marker.line[0].function_id).unwrap();
+    assert_eq!(cut.string_table[function.name as usize], "[truncated stack]");
     assert_eq!(cut.string_table[4], "x".repeat(64 << 10) + "…");
 }
 
@@ -268,43 +182,20 @@ fn contradictions_are_named() {
     let broken = |change: fn(&mut Profile), message: &str| {
         let mut profile = small();
         change(&mut profile);
-        let error = decode(&profile.encode_to_vec(), &LIMITS)
-            .expect_err(message)
-            .to_string();
+        let error = decode(&profile.encode_to_vec(), &LIMITS).expect_err(message).to_string();
         assert!(error.contains(message), "{error}");
     };
-    broken(
-        |p| p.string_table[0] = "x".into(),
-        "string_table[0] is not the empty string",
-    );
+    broken(|p| p.string_table[0] = "x".into(), "string_table[0] is not the empty string");
     broken(|p| p.string_table.clear(), "no strings at all");
     broken(|p| p.sample_type.clear(), "sample_type[0] is missing");
-    broken(
-        |p| p.sample[0].value.push(1),
-        "sample[0] has 2 values for 1 sample types",
-    );
-    broken(
-        |p| p.sample[0].location_id[0] = 9,
-        "sample[0] refers to location 9",
-    );
-    broken(
-        |p| p.sample[0].label[0].key = -1,
-        "sample[0] has label key string -1, outside the table of 4",
-    );
+    broken(|p| p.sample[0].value.push(1), "sample[0] has 2 values for 1 sample types");
+    broken(|p| p.sample[0].location_id[0] = 9, "sample[0] refers to location 9");
+    broken(|p| p.sample[0].label[0].key = -1, "sample[0] has label key string -1, outside the table of 4");
     broken(|p| p.location[0].id = 0, "location[0] has the id 0");
-    broken(
-        |p| p.location.push(p.location[0].clone()),
-        "location[1] has the id 1, like one before it",
-    );
-    broken(
-        |p| p.location[0].line[0].function_id = 7,
-        "location[0] refers to function 7",
-    );
+    broken(|p| p.location.push(p.location[0].clone()), "location[1] has the id 1, like one before it");
+    broken(|p| p.location[0].line[0].function_id = 7, "location[0] refers to function 7");
     broken(|p| p.function[0].name = 4, "function[0] has name string 4");
-    broken(
-        |p| p.function.push(p.function[0]),
-        "function[1] has the id 1",
-    );
+    broken(|p| p.function.push(p.function[0]), "function[1] has the id 1");
     broken(|p| p.mapping[0].id = 0, "mapping[0] has the id 0");
     broken(|p| p.mapping.push(p.mapping[0]), "mapping[1] has the id 1");
     broken(|p| p.drop_frames = 4, "drop_frames[0] has string 4");
@@ -312,71 +203,32 @@ fn contradictions_are_named() {
     let mut lenient = small();
     lenient.location[0].mapping_id = 77;
     lenient.location[0].address = 0;
-    assert_eq!(
-        decode(&lenient.encode_to_vec(), &LIMITS).unwrap(),
-        lenient
-    );
+    assert_eq!(decode(&lenient.encode_to_vec(), &LIMITS).unwrap(), lenient);
 }
 
 #[test]
 fn malformed_fields_are_named() {
     let start = small().encode_to_vec();
     for (tail, message) in [
-        (
-            &[0x12, 0x02, 0x0a, 0x05][..],
-            "a field that is longer than what is left in sample",
-        ),
-        (
-            &[0x12, 0x03, 0x0a, 0x01, 0x80],
-            "it ends within a number in sample.location_id",
-        ),
+        (&[0x12, 0x02, 0x0a, 0x05][..], "a field that is longer than what is left in sample"),
+        (&[0x12, 0x03, 0x0a, 0x01, 0x80], "it ends within a number in sample.location_id"),
         (&[0x48], "it ends within a number in profile"),
-        (
-            &[0x1a, 0x02, 0x0a, 0x00],
-            "a value of the wrong type in mapping.id",
-        ),
+        (&[0x1a, 0x02, 0x0a, 0x00], "a value of the wrong type in mapping.id"),
         (&[0x0b], "an unknown wire type in profile"),
         (&[0x00, 0x00], "an impossible field number in profile"),
-        (
-            &[
-                0x48, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1,
-            ],
-            "more than ten bytes",
-        ),
+        (&[0x48, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], "more than ten bytes"),
     ] {
-        let error = decode(&[&start[..], tail].concat(), &LIMITS)
-            .unwrap_err()
-            .to_string();
+        let error = decode(&[&start[..], tail].concat(), &LIMITS).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
-        let offset = error
-            .split("(byte ")
-            .nth(1)
-            .and_then(|rest| rest.split(' ').next())
-            .unwrap();
+        let offset = error.split("(byte ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
         let offset: usize = offset.parse().unwrap();
-        assert!(
-            (start.len()..=start.len() + tail.len()).contains(&offset),
-            "{error}"
-        );
+        assert!((start.len()..=start.len() + tail.len()).contains(&offset), "{error}");
     }
     // Integers one by one, and fields that are not known.
     let mut profile = small();
-    profile.sample.push(Sample {
-        location_id: vec![1, 1],
-        value: vec![-1],
-        label: vec![],
-    });
-    let tail = [
-        0x12, 18, 0x08, 1, 0x08, 1, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1,
-        0x2d, 1, 2,
-    ];
-    let message = [
-        &start[..],
-        &tail,
-        &[3, 4],
-        &[0xf9, 0x3e, 1, 2, 3, 4, 5, 6, 7, 8],
-    ]
-    .concat();
+    profile.sample.push(Sample { location_id: vec![1, 1], value: vec![-1], label: vec![] });
+    let tail = [0x12, 18, 0x08, 1, 0x08, 1, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0x2d, 1, 2];
+    let message = [&start[..], &tail, &[3, 4], &[0xf9, 0x3e, 1, 2, 3, 4, 5, 6, 7, 8]].concat();
     let message = {
         let mut message = message;
         message[start.len() + 1] += 2; // The fixed field's last two bytes.

@@ -15,132 +15,62 @@ fn text(profile: &Profile, index: i64) -> &str {
 #[test]
 fn every_field_arrives() {
     let profile = decode(&dump(), &Limits::DEFAULT).unwrap();
-    let types: Vec<(&str, &str)> = profile
-        .sample_type
-        .iter()
-        .map(|t| (text(&profile, t.r#type), text(&profile, t.unit)))
-        .collect();
+    let types: Vec<(&str, &str)> =
+        profile.sample_type.iter().map(|t| (text(&profile, t.r#type), text(&profile, t.unit))).collect();
     assert_eq!(
         types,
-        [
-            ("alloc_objects", "count"),
-            ("alloc_space", "bytes"),
-            ("inuse_objects", "count"),
-            ("inuse_space", "bytes")
-        ]
+        [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"), ("inuse_space", "bytes")]
     );
     assert_eq!(text(&profile, profile.default_sample_type), "inuse_space");
     assert_eq!(profile.period, 512 << 10);
     let period = profile.period_type.unwrap();
-    assert_eq!(
-        (text(&profile, period.r#type), text(&profile, period.unit)),
-        ("space", "bytes")
-    );
+    assert_eq!((text(&profile, period.r#type), text(&profile, period.unit)), ("space", "bytes"));
     assert_eq!(profile.time_nanos, TIME);
     assert_eq!(text(&profile, profile.drop_frames), pprof_export::writer::DROP_FRAMES);
     assert_eq!(text(&profile, profile.keep_frames), "");
     assert_eq!(text(&profile, profile.doc_url), "https://example.org/heap");
-    assert_eq!(
-        profile
-            .comment
-            .iter()
-            .map(|&c| text(&profile, c))
-            .collect::<Vec<_>>(),
-        ["heapsift 0.1.0"]
-    );
+    assert_eq!(profile.comment.iter().map(|&c| text(&profile, c)).collect::<Vec<_>>(), ["heapsift 0.1.0"]);
     assert_eq!(profile.allocator_stats, Some(stats()));
 
-    let [app, vdso] = &profile.mapping[..] else {
-        panic!("{:?}", profile.mapping)
-    };
-    assert_eq!(
-        (app.id, app.memory_start, app.memory_limit),
-        (1, 0x5555_5555_5000, 0x5555_5555_8000)
-    );
-    assert_eq!(
-        (app.file_offset, text(&profile, app.filename)),
-        (0x1000, "/usr/bin/app")
-    );
+    let [app, vdso] = &profile.mapping[..] else { panic!("{:?}", profile.mapping) };
+    assert_eq!((app.id, app.memory_start, app.memory_limit), (1, 0x5555_5555_5000, 0x5555_5555_8000));
+    assert_eq!((app.file_offset, text(&profile, app.filename)), (0x1000, "/usr/bin/app"));
     assert_eq!(text(&profile, app.build_id), "abcd0012");
-    assert_eq!(
-        (text(&profile, vdso.filename), text(&profile, vdso.build_id)),
-        ("[vdso]", "")
-    );
-    assert!(
-        !app.has_functions && !app.has_filenames && !app.has_line_numbers && !app.has_inline_frames
-    );
+    assert_eq!((text(&profile, vdso.filename), text(&profile, vdso.build_id)), ("[vdso]", ""));
+    assert!(!app.has_functions && !app.has_filenames && !app.has_line_numbers && !app.has_inline_frames);
 
     // Ids are dense, in the order of the table.
-    assert!(
-        profile
-            .location
-            .iter()
-            .enumerate()
-            .all(|(i, l)| l.id == i as u64 + 1)
-    );
-    assert!(
-        profile
-            .function
-            .iter()
-            .enumerate()
-            .all(|(i, f)| f.id == i as u64 + 1)
-    );
+    assert!(profile.location.iter().enumerate().all(|(i, l)| l.id == i as u64 + 1));
+    assert!(profile.function.iter().enumerate().all(|(i, f)| f.id == i as u64 + 1));
     let stacks: Vec<Vec<(u64, u64)>> = profile
         .sample
         .iter()
-        .map(|s| {
-            s.location_id
-                .iter()
-                .map(|&id| &profile.location[id as usize - 1])
-        })
+        .map(|s| s.location_id.iter().map(|&id| &profile.location[id as usize - 1]))
         .map(|locations| locations.map(|l| (l.mapping_id, l.address)).collect())
         .collect();
     let caller = (1, 0x5555_5555_6100);
     assert_eq!(stacks[0], [(1, 0x5555_5555_6001), caller]);
     assert_eq!(stacks[1], stacks[0]);
-    assert_eq!(
-        stacks[2],
-        [(2, 0x7fff_0000_0001), (1, 0x5555_5555_6002), caller, (0, 0)]
-    );
+    assert_eq!(stacks[2], [(2, 0x7fff_0000_0001), (1, 0x5555_5555_6002), caller, (0, 0)]);
     assert_eq!(stacks[3], [(0, 0)]);
     let function = |id: u64| {
         let line = profile.location[id as usize - 1].line[0];
-        text(
-            &profile,
-            profile.function[line.function_id as usize - 1].name,
-        )
+        text(&profile, profile.function[line.function_id as usize - 1].name)
     };
-    assert_eq!(
-        function(profile.sample[2].location_id[3]),
-        "[truncated stack]"
-    );
-    assert_eq!(
-        function(profile.sample[3].location_id[0]),
-        "[unknown stack]"
-    );
+    assert_eq!(function(profile.sample[2].location_id[3]), "[truncated stack]");
+    assert_eq!(function(profile.sample[3].location_id[0]), "[unknown stack]");
 
     let mut totals = [0; 4];
     for sample in &profile.sample {
-        totals
-            .iter_mut()
-            .zip(&sample.value)
-            .for_each(|(total, value)| *total += value);
+        totals.iter_mut().zip(&sample.value).for_each(|(total, value)| *total += value);
     }
     assert_eq!(totals, [1 + 10 + 7, 64 + 6400 + 7, 2, 128]);
     let labels: Vec<String> = profile.sample[1]
         .label
         .iter()
-        .map(|l| {
-            [l.key, l.str, l.num_unit]
-                .map(|index| text(&profile, index))
-                .join("/")
-                + &l.num.to_string()
-        })
+        .map(|l| [l.key, l.str, l.num_unit].map(|index| text(&profile, index)).join("/") + &l.num.to_string())
         .collect();
-    assert_eq!(
-        labels,
-        ["bytes//bytes64", "thread/w\u{fffd}rk/0", "epoch//epoch3"]
-    );
+    assert_eq!(labels, ["bytes//bytes64", "thread/w\u{fffd}rk/0", "epoch//epoch3"]);
     assert_eq!(profile.sample.len(), 4, "a row of zeros is left out");
 }
 
@@ -153,11 +83,7 @@ fn the_hand_decoder_agrees_with_prost() {
 
     let again = pprof_export::encode_gzip(&ours);
     assert_eq!(decode(&again, &Limits::DEFAULT).unwrap(), ours);
-    assert_eq!(
-        again,
-        pprof_export::encode_gzip(&ours),
-        "equal messages give equal files"
-    );
+    assert_eq!(again, pprof_export::encode_gzip(&ours), "equal messages give equal files");
     assert_eq!(file, dump(), "equal rows give equal files");
 }
 
@@ -184,22 +110,10 @@ fn a_long_dump_streams() {
     let mut writer = Writer::new(&mut sink, &Header::heap(1, 0)).unwrap();
     for row in 0..50_000u64 {
         let stack = [row * 977 % 8191, row * 31 % 4093, row % 97, 5];
-        writer
-            .sample(&Row {
-                stack: &stack,
-                root: None,
-                values: &[1, row as i64, 1, 1],
-                labels: &[],
-            })
-            .unwrap();
+        writer.sample(&Row { stack: &stack, root: None, values: &[1, row as i64, 1, 1], labels: &[] }).unwrap();
     }
     writer.finish().unwrap();
-    assert!(
-        sink.bytes > 200 << 10 && sink.largest <= 32 << 10,
-        "{} {}",
-        sink.bytes,
-        sink.largest
-    );
+    assert!(sink.bytes > 200 << 10 && sink.largest <= 32 << 10, "{} {}", sink.bytes, sink.largest);
     assert!(sink.calls <= sink.bytes / (32 << 10) + 2);
 }
 
@@ -218,33 +132,19 @@ fn a_full_disk_is_reported() {
         let mut result = Writer::new(Full(room), &Header::heap(1, 0));
         for row in 0..50_000u64 {
             let stack = [row.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 17];
-            let row = Row {
-                stack: &stack,
-                root: None,
-                values: &[1, 1, 1, 1],
-                labels: &[],
-            };
+            let row = Row { stack: &stack, root: None, values: &[1, 1, 1, 1], labels: &[] };
             result = match result {
                 Ok(mut writer) => writer.sample(&row).map(|()| writer),
                 Err(error) => Err(error),
             };
         }
-        assert_eq!(
-            result.and_then(Writer::finish).err(),
-            Some(SinkError(28)),
-            "{room}"
-        );
+        assert_eq!(result.and_then(Writer::finish).err(), Some(SinkError(28)), "{room}");
     }
 }
 
 #[test]
 fn a_row_of_the_wrong_width_is_refused() {
     let mut writer = Writer::new(Vec::new(), &Header::heap(1, 0)).unwrap();
-    let row = Row {
-        stack: &[1],
-        root: None,
-        values: &[1, 2],
-        labels: &[],
-    };
+    let row = Row { stack: &[1], root: None, values: &[1, 2], labels: &[] };
     assert_eq!(writer.sample(&row), Err(SinkError::INVALID));
 }

@@ -119,7 +119,10 @@ mod tests {
         STATS.sampled(14336, 14000);
         STATS.sampled(16384, 14337);
         STATS.sampled(1 << 40, 1 << 40);
-        assert_eq!((STATS.taken[1].get(), STATS.freed[1].get()), (Sums { requested: 25, count: 2 }, Sums { requested: 9, count: 1 }));
+        assert_eq!(
+            (STATS.taken[1].get(), STATS.freed[1].get()),
+            (Sums { requested: 25, count: 2 }, Sums { requested: 9, count: 1 })
+        );
         assert_eq!((STATS.taken[NBINS - 1].get().count, STATS.taken[NBINS].get().requested), (1, 14337));
     }
 }

@@ -300,9 +300,18 @@ fn tell_leaks(profiler: &'static Profiler) -> bool {
     let s = |n: u64| if n == 1 { &b""[..] } else { b"s" };
     let texts = [bytes, objects, contexts].map(Decimal::new);
     warn(&[
-        b"Leak approximation summary: ~", texts[0].as_bytes(), b" byte", s(bytes),
-        b", ~", texts[1].as_bytes(), b" object", s(objects),
-        b", >= ", texts[2].as_bytes(), b" context", s(contexts),
+        b"Leak approximation summary: ~",
+        texts[0].as_bytes(),
+        b" byte",
+        s(bytes),
+        b", ~",
+        texts[1].as_bytes(),
+        b" object",
+        s(objects),
+        b", >= ",
+        texts[2].as_bytes(),
+        b" context",
+        s(contexts),
     ]);
     warn(&[b"Run heapsift on dump output for leak detail"]);
     true

@@ -405,7 +405,8 @@ mod tests {
         // SAFETY: a live C string.
         assert_eq!(unsafe { libc::mkfifo(fifo.as_c_str().as_ptr(), 0o600) }, 0);
         let before = directory.names();
-        for (name, errno) in [("link", ELOOP), ("dangling", ELOOP), ("dir", EISDIR), ("fifo", EINVAL), ("twin", EMLINK)] {
+        for (name, errno) in [("link", ELOOP), ("dangling", ELOOP), ("dir", EISDIR), ("fifo", EINVAL), ("twin", EMLINK)]
+        {
             let path = directory.path(name);
             assert_eq!(check_target(&path), Err(errno), "{name}");
             let mut file = PartFile::create(&path).unwrap();

@@ -59,8 +59,7 @@ unsafe impl GlobalAlloc for Heapsift {
             // SAFETY: the caller passes a block of this allocator and a size above 0.
             unsafe { HEAP.reallocate(ptr, new_size) }
         } else {
-            let request =
-                Request { align: layout.align(), zero: false, tcache: TcacheChoice::Automatic, arena: None };
+            let request = Request { align: layout.align(), zero: false, tcache: TcacheChoice::Automatic, arena: None };
             // SAFETY: as above.
             unsafe { HEAP.reallocate_with(ptr, new_size, request) }
         }

@@ -153,9 +153,7 @@ impl Helper {
 
     #[unsafe(link_section = "heapsift_text")]
     fn start(&self) {
-        if !self.missing()
-            || self.state.compare_exchange(IDLE, RUNNING, Ordering::AcqRel, Ordering::Relaxed).is_err()
-        {
+        if !self.missing() || self.state.compare_exchange(IDLE, RUNNING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return;
         }
         (self.prepare)();

@@ -124,10 +124,10 @@ mod waterfall;
 pub use global::Heapsift;
 #[cfg(feature = "profiling")]
 pub use profiler::Profiler;
-#[cfg(feature = "profiling")]
-pub use unwind::module_of;
 #[cfg(not(feature = "profiling"))]
 pub use unobserved::Unobserved;
+#[cfg(feature = "profiling")]
+pub use unwind::module_of;
 
 use alloc_core::Heap;
 

@@ -86,17 +86,21 @@ impl Groups {
 
     /// From the text of `/proc/self/cgroup` and the directory where cgroups are mounted.
     fn new(text: &[u8], mount: &[u8]) -> Option<Self> {
-        let lines = || text.split(|&b| b == b'\n').filter_map(|line| {
-            let mut fields = line.splitn(3, |&b| b == b':');
-            Some((fields.next()?, fields.next()?, fields.next()?))
-        });
+        let lines = || {
+            text.split(|&b| b == b'\n').filter_map(|line| {
+                let mut fields = line.splitn(3, |&b| b == b':');
+                Some((fields.next()?, fields.next()?, fields.next()?))
+            })
+        };
         let group = |path: &[u8]| Path::new(path.strip_suffix(b"/").unwrap_or(path));
         let root = |below: &[u8]| {
             let mut root = Path::new(mount)?;
             root.push(below).then_some(root)
         };
         // Where both are mounted, memory is controlled by the old one.
-        if let Some((_, _, path)) = lines().find(|(_, names, _)| names.split(|&b| b == b',').any(|name| name == b"memory")) {
+        if let Some((_, _, path)) =
+            lines().find(|(_, names, _)| names.split(|&b| b == b',').any(|name| name == b"memory"))
+        {
             return Some(Groups { root: root(b"/memory")?, group: group(path)?, files: LEGACY });
         }
         let (_, _, path) = lines().find(|(number, names, _)| *number == b"0" && names.is_empty())?;
@@ -194,7 +198,10 @@ mod tests {
         write("outer/memory.stat", "anon 100\ninactive_file 1000\nactive_file 5\n");
         assert_eq!(groups.usage(99).unwrap(), Usage { used: 1960, limit: 2000 });
         assert_eq!(groups.usage(50).unwrap(), Usage { used: 900, limit: 1000 });
-        write("outer/inner/memory.pressure", "some avg10=40.00 avg60=1.00 avg300=0.50 total=5\nfull avg10=12.34 avg60=0.10 avg300=0.00 total=3\n");
+        write(
+            "outer/inner/memory.pressure",
+            "some avg10=40.00 avg60=1.00 avg300=0.50 total=5\nfull avg10=12.34 avg60=0.10 avg300=0.00 total=3\n",
+        );
         assert_eq!(groups.stalled(), Some(1234));
         fs::remove_dir_all(&mount).unwrap();
     }

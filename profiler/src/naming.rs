@@ -76,13 +76,7 @@ impl Numbers {
     }
 
     /// The next name, whose numbers are used up with it; `None` if it is too long.
-    pub fn name(
-        &mut self,
-        prefix: &Path,
-        with_namespace: bool,
-        trigger: Trigger,
-        ending: &[u8],
-    ) -> Option<Path> {
+    pub fn name(&mut self, prefix: &Path, with_namespace: bool, trigger: Trigger, ending: &[u8]) -> Option<Path> {
         let mut name = expand(prefix)?;
         let mut put = |text: &[u8]| name.push(text).then_some(());
         if with_namespace {

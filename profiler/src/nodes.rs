@@ -8,14 +8,14 @@ use alloc_core::ctl::{Call, Code, Node};
 
 use alloc_core::size::{NBINS, NLEXTENTS};
 
-use crate::{HEAP, class_stats, dump, hooks, journal, recent};
 use crate::hooks::Which;
 use crate::kind::Kind;
-use crate::naming::Trigger;
 use crate::names::Name;
+use crate::naming::Trigger;
 use crate::profiler::Profiler;
 use crate::sampler::{choice, word};
 use crate::settings::{Path, lg};
+use crate::{HEAP, class_stats, dump, hooks, journal, recent};
 
 type Answer = Result<(), Code>;
 

@@ -17,8 +17,8 @@ use crate::hooks::Hooks;
 use crate::journal::{Journal, Life};
 use crate::labels::Labels;
 use crate::lifetimes::Lifetimes;
-use crate::naming::Trigger;
 use crate::names::Names;
+use crate::naming::Trigger;
 use crate::peak::Peak;
 use crate::recent::{Entry, Event, Recent};
 use crate::records::{Record, Records};
@@ -188,7 +188,8 @@ impl Profiler {
     /// Has the end of the process told, once.
     fn register_exit(&self) {
         let settings = &self.settings;
-        let wanted = [&settings.final_dump, &settings.leak, &settings.log].iter().any(|flag| flag.load(Ordering::Relaxed));
+        let wanted =
+            [&settings.final_dump, &settings.leak, &settings.log].iter().any(|flag| flag.load(Ordering::Relaxed));
         if wanted {
             self.tell_exit();
         }
@@ -531,7 +532,8 @@ impl Observer for Profiler {
 
     fn fork_child(&'static self) {
         let chosen = self.settings.seed();
-        HEAP.with_slot(|slot| sampler::seed_child(chosen, Some(slot))).unwrap_or_else(|| sampler::seed_child(chosen, None));
+        HEAP.with_slot(|slot| sampler::seed_child(chosen, Some(slot)))
+            .unwrap_or_else(|| sampler::seed_child(chosen, None));
         self.stacks.after_fork();
         self.records.after_fork();
         self.buckets.after_fork();

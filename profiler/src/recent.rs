@@ -262,9 +262,8 @@ pub fn alloc_dump(call: &mut Call<'_>) -> Result<(), Code> {
         return Err(Code::EINVAL);
     }
     // SAFETY: the caller passes a function of jemalloc's type for this.
-    let write = unsafe {
-        core::mem::transmute::<usize, unsafe extern "C" fn(*mut c_void, *const c_char)>(receiver.write)
-    };
+    let write =
+        unsafe { core::mem::transmute::<usize, unsafe extern "C" fn(*mut c_void, *const c_char)>(receiver.write) };
     let _suppressed = HEAP.suppress();
     let mut text = json(profiler).map_err(|_| Code::EAGAIN)?;
     push(&mut text, 0).map_err(|_| Code::EAGAIN)?;

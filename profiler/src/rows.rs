@@ -38,7 +38,9 @@ pub fn begin<S: Sink>(sink: S, header: &Header<'_>, profiler: &Profiler) -> Resu
 fn note_perf_map<S: Sink>(writer: &mut Writer<S>) -> Result<(), SinkError> {
     let mut path = Path::from_const(b"/tmp/perf-");
     let complete = path.push(Decimal::new(sys::getpid() as u64).as_bytes()) && path.push(b".map");
-    if complete && extra::stat_at(extra::AT_FDCWD, path.as_c_str()).is_ok_and(|stat| stat.kind() == extra::kind::REGULAR) {
+    if complete
+        && extra::stat_at(extra::AT_FDCWD, path.as_c_str()).is_ok_and(|stat| stat.kind() == extra::kind::REGULAR)
+    {
         let mut line = Path::from_const(b"perf map: ");
         line.push(path.as_bytes());
         writer.comment(line.as_bytes())?;

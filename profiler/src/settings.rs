@@ -242,7 +242,9 @@ impl Settings {
     /// Takes an option of `MALLOC_CONF`.
     pub fn set(&self, key: &[u8], value: &[u8]) -> OptionVerdict {
         match self.set_flag(key, value) {
-            OptionVerdict::Unknown => self.set_value(key, value).map_or_else(|verdict| verdict, |()| OptionVerdict::Accepted),
+            OptionVerdict::Unknown => {
+                self.set_value(key, value).map_or_else(|verdict| verdict, |()| OptionVerdict::Accepted)
+            }
             verdict => verdict,
         }
     }

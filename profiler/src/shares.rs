@@ -3,8 +3,8 @@
 
 use alloc::vec::Vec;
 
-use alloc_core::size::{self, NBINS, SMALL_MAX};
 use alloc_core::ClassTotal;
+use alloc_core::size::{self, NBINS, SMALL_MAX};
 use pprof_export::unsample::probability;
 use pprof_export::writer::{Sink, SinkError, Writer};
 

@@ -18,10 +18,8 @@ use crate::shares::{self, Shares};
 use crate::stacks::StackId;
 
 /// The columns: blocks in slabs that are not full, and the free bytes that they keep.
-const TYPES: [ValueType<'static>; 2] = [
-    ValueType { kind: "slack_objects", unit: "count" },
-    ValueType { kind: "slack_space", unit: "bytes" },
-];
+const TYPES: [ValueType<'static>; 2] =
+    [ValueType { kind: "slack_objects", unit: "count" }, ValueType { kind: "slack_space", unit: "bytes" }];
 
 /// Writes the dump. The caller has its turn and isn't sampled.
 pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
@@ -32,7 +30,8 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     let mut shares = shares::gather(profiler, &totals)?;
 
     let time = sys::clock_realtime_ns() as i64;
-    let header = Header { sample_types: &TYPES, default_sample_type: "slack_space", ..Header::heap(period as i64, time) };
+    let header =
+        Header { sample_types: &TYPES, default_sample_type: "slack_space", ..Header::heap(period as i64, time) };
     let mut writer = rows::begin(sink, &header, profiler)?;
     let stacks = shares.order(&mut writer, profiler)?;
     let Shares { all, origins, factors } = shares;

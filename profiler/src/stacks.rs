@@ -92,13 +92,7 @@ impl Stacks {
         Stacks {
             inner: Mutex::new(
                 Rank::Stacks,
-                Inner {
-                    frames: Array::new(),
-                    entries: Array::new(),
-                    index: Index::new(),
-                    frames_used: 0,
-                    count: 0,
-                },
+                Inner { frames: Array::new(), entries: Array::new(), index: Index::new(), frames_used: 0, count: 0 },
             ),
             dropped: AtomicU64::new(0),
         }
@@ -135,7 +129,8 @@ impl Stacks {
     /// All stacks so far.
     pub fn view(&'static self) -> View {
         let inner = self.inner.lock();
-        let (frames, entries) = (&inner.frames.as_slice()[..inner.frames_used], &inner.entries.as_slice()[..inner.count]);
+        let (frames, entries) =
+            (&inner.frames.as_slice()[..inner.frames_used], &inner.entries.as_slice()[..inner.count]);
         // SAFETY: frames keep their place and never change once their stack has a number; the table is static.
         let frames: &'static [usize] = unsafe { core::slice::from_raw_parts(frames.as_ptr(), frames.len()) };
         // SAFETY: so do entries.

@@ -83,4 +83,3 @@ impl<S: Sink> Text<S> {
         Ok(self.sink)
     }
 }
-

@@ -10,16 +10,14 @@ use pprof_export::writer::{Header, Sink, SinkError, ValueType};
 use crate::HEAP;
 use crate::buckets::BucketId;
 use crate::content;
-use crate::records::{Moment, Record};
 use crate::ordered::Ordered;
+use crate::records::{Moment, Record};
 use crate::rows;
 use crate::snapshot::push;
 
 /// The columns: wasteful blocks, and what they waste.
-const TYPES: [ValueType<'static>; 2] = [
-    ValueType { kind: "waste_objects", unit: "count" },
-    ValueType { kind: "waste_space", unit: "bytes" },
-];
+const TYPES: [ValueType<'static>; 2] =
+    [ValueType { kind: "waste_objects", unit: "count" }, ValueType { kind: "waste_space", unit: "bytes" }];
 
 /// Live samples of one origin with the same waste.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +41,8 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     profiler.records.snapshot(Moment::Now, pick, |&row| push(&mut wasteful, row))?;
     let origins = profiler.buckets.origins();
     let time = sys::clock_realtime_ns() as i64;
-    let header = Header { sample_types: &TYPES, default_sample_type: "waste_space", ..Header::heap(period as i64, time) };
+    let header =
+        Header { sample_types: &TYPES, default_sample_type: "waste_space", ..Header::heap(period as i64, time) };
     let mut writer = rows::begin(sink, &header, profiler)?;
     let stack_of = |row: &Row| origins.get(row.bucket).stack;
     let stacks = Ordered::of_rows(&mut writer, profiler, &mut wasteful, stack_of, |row, at| row.stack = at)?;

@@ -39,8 +39,7 @@ static INSTALLED: AtomicU32 = AtomicU32::new(0);
 pub fn wanted() -> bool {
     let settings = &HEAP.observer().settings;
     let triggers = &settings.triggers;
-    triggers.signal.load(Ordering::Relaxed) != 0
-        || settings.enabled.load(Ordering::Relaxed) && triggers.need_a_thread()
+    triggers.signal.load(Ordering::Relaxed) != 0 || settings.enabled.load(Ordering::Relaxed) && triggers.need_a_thread()
 }
 
 /// Before the thread starts: a signal that comes now is counted already.
@@ -301,9 +300,17 @@ mod tests {
     #[test]
     fn growth_is_counted_from_the_lowest_point() {
         let mut growth = Growth { lowest: 0 };
-        for (resident, due) in [(1000, false), (1199, false), (1200, true), (1300, false), (1440, true), (500, false),
-            (599, false), (600, true), (700, false)]
-        {
+        for (resident, due) in [
+            (1000, false),
+            (1199, false),
+            (1200, true),
+            (1300, false),
+            (1440, true),
+            (500, false),
+            (599, false),
+            (600, true),
+            (700, false),
+        ] {
             assert_eq!(growth.is_due(resident, 20), due, "{resident}");
         }
     }
@@ -311,10 +318,21 @@ mod tests {
     #[test]
     fn a_near_limit_is_told_once() {
         let mut near = Nearness { told: false };
-        for (used, stalled, due) in [(50, 0, false), (90, 0, true), (95, 0, false), (88, 0, false), (91, 0, false),
-            (85, 0, false), (90, 0, true), (20, 0, false), (20, 1500, true), (20, 500, false), (20, 1500, false),
-            (20, 50, false), (20, 1000, true)]
-        {
+        for (used, stalled, due) in [
+            (50, 0, false),
+            (90, 0, true),
+            (95, 0, false),
+            (88, 0, false),
+            (91, 0, false),
+            (85, 0, false),
+            (90, 0, true),
+            (20, 0, false),
+            (20, 1500, true),
+            (20, 500, false),
+            (20, 1500, false),
+            (20, 50, false),
+            (20, 1000, true),
+        ] {
             assert_eq!(near.is_due(used, stalled, 90), due, "{used} {stalled}");
         }
     }

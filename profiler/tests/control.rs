@@ -92,7 +92,10 @@ fn names_answer_as_in_jemalloc() {
     // Without `prof_stats` there are none.
     assert_eq!(read::<[u64; 2]>("prof.stats.bins.0.live"), Err(ENOENT));
     assert_eq!((call("prof.log_stop"), read::<u8>("prof.log_start")), (EFAULT, Err(EPERM)));
-    assert_eq!((write("experimental.prof_recent.alloc_max", -2isize), read::<isize>("experimental.prof_recent.alloc_max")), (EINVAL, Ok(0)));
+    assert_eq!(
+        (write("experimental.prof_recent.alloc_max", -2isize), read::<isize>("experimental.prof_recent.alloc_max")),
+        (EINVAL, Ok(0))
+    );
     assert_eq!(write("experimental.hooks.prof_backtrace", 0usize), EINVAL);
 
     // Intervals.

@@ -149,7 +149,8 @@ fn samples_are_told_one_by_one() {
     assert_eq!((call("prof.log_stop"), call("prof.log_stop")), (0, 14));
     free(kept[2..].to_vec());
     let log: Value = serde_json::from_slice(&std::fs::read(directory.join("log.json")).unwrap()).unwrap();
-    let lives: Vec<&Value> = log["allocations"].as_array().unwrap().iter().filter(|life| life["usize"] == 3072).collect();
+    let lives: Vec<&Value> =
+        log["allocations"].as_array().unwrap().iter().filter(|life| life["usize"] == 3072).collect();
     assert_eq!(lives.len(), 2);
     assert!(log["allocations"].as_array().unwrap().iter().all(|life| life["usize"] != 320));
     for life in lives {

@@ -107,10 +107,7 @@ impl Scratch {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("heapsift-{name}-{}-{number}", std::process::id()));
-        fs::DirBuilder::new()
-            .mode(0o755)
-            .create(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        fs::DirBuilder::new().mode(0o755).create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         // The mode above was subject to the umask.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the directory is ours");
         Scratch(path)

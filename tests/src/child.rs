@@ -301,8 +301,7 @@ fn wait(pid: u32, limit: Duration) -> Option<(i32, libc::rusage)> {
         // SAFETY: both point to what the call expects.
         let answer = unsafe { libc::wait4(pid.cast_signed(), &raw mut status, libc::WNOHANG, &raw mut usage) };
         if answer == pid.cast_signed() {
-            let status =
-                if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
+            let status = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
             return Some((status, usage));
         }
         assert_eq!(answer, 0, "wait4: {}", std::io::Error::last_os_error());

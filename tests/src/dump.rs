@@ -43,15 +43,10 @@ impl Dump {
     #[track_caller]
     pub fn read(path: &Path) -> Self {
         let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let profile =
-            decode(&bytes, &Limits::DEFAULT).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let locations =
-            profile.location.iter().enumerate().map(|(index, location)| (location.id, index)).collect();
-        let functions = profile
-            .function
-            .iter()
-            .map(|function| (function.id, text(&profile, function.name).to_owned()))
-            .collect();
+        let profile = decode(&bytes, &Limits::DEFAULT).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let locations = profile.location.iter().enumerate().map(|(index, location)| (location.id, index)).collect();
+        let functions =
+            profile.function.iter().map(|function| (function.id, text(&profile, function.name).to_owned())).collect();
         Dump { profile, locations, functions }
     }
 
@@ -120,9 +115,9 @@ fn text(profile: &Profile, index: i64) -> &str {
 
 /// Whether a frame's name is that of a function: the same path, with or without a hash or parameters behind it.
 fn is_function(frame: &str, name: &str) -> bool {
-    frame
-        .strip_prefix(name)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::h") || rest.starts_with('(') || rest.starts_with('.'))
+    frame.strip_prefix(name).is_some_and(|rest| {
+        rest.is_empty() || rest.starts_with("::h") || rest.starts_with('(') || rest.starts_with('.')
+    })
 }
 
 /// The dumps in a directory whose kind (the letter in the name) is `kind`, by name.

@@ -31,8 +31,7 @@ pub fn rows() -> Vec<Row> {
     let path = repository().join("docs/safety.md");
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let row = |line: &str| {
-        let cells: Vec<&str> =
-            line.strip_prefix("| ")?.trim_end_matches('|').split(" | ").map(str::trim).collect();
+        let cells: Vec<&str> = line.strip_prefix("| ")?.trim_end_matches('|').split(" | ").map(str::trim).collect();
         let [id, scenario, mark, tests, ..] = cells[..] else { return None };
         let is_id = id.len() <= 3
             && id.starts_with(|c: char| c.is_ascii_uppercase())
@@ -146,27 +145,21 @@ fn table(directory: &Path) -> String {
     let mut text = String::from("| row | scenario | mark | heapsift | glibc | jemalloc | |\n");
     text.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
     for row in rows() {
-        let mut parts: Vec<&str> =
-            said.iter().filter(|line| line[0] == row.id).map(|line| line[1].as_str()).collect();
+        let mut parts: Vec<&str> = said.iter().filter(|line| line[0] == row.id).map(|line| line[1].as_str()).collect();
         parts.dedup();
         if parts.is_empty() {
             let tests = row.tests.join(", ");
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | not run, or told by {tests} | | | |",
-                row.id, row.scenario, row.mark
-            );
+            let _ =
+                writeln!(text, "| {} | {} | {} | not run, or told by {tests} | | | |", row.id, row.scenario, row.mark);
         }
         for part in parts {
-            let of =
-                |who: Who| said.iter().find(|line| line[0] == row.id && line[1] == part && line[2] == who.name());
+            let of = |who: Who| said.iter().find(|line| line[0] == row.id && line[1] == part && line[2] == who.name());
             let cell = |who: Who| match of(who) {
                 Some(line) if line[4] == "holds" => line[3].clone(),
                 Some(line) => format!("**{}**", line[3]),
                 None => String::new(),
             };
-            let scenario =
-                if part.is_empty() { row.scenario.clone() } else { format!("{} ({part})", row.scenario) };
+            let scenario = if part.is_empty() { row.scenario.clone() } else { format!("{} ({part})", row.scenario) };
             let [ours, glibc, jemalloc] = Who::ALL.map(cell);
             let verdict = of(Who::Heapsift).map_or("", |line| if line[4] == "holds" { "pass" } else { "FAIL" });
             let _ = writeln!(

@@ -16,9 +16,10 @@ pub fn find(name: &str) -> Option<PathBuf> {
     if let Ok(versions) = fs::read_dir("/usr/lib/postgresql") {
         places.extend(versions.flatten().map(|version| version.path().join("bin")));
     }
-    places.into_iter().map(|place| place.join(name)).find(|file| {
-        fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    })
+    places
+        .into_iter()
+        .map(|place| place.join(name))
+        .find(|file| fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0))
 }
 
 /// Where a program is; without it the test is skipped, or fails where all tools were promised.
@@ -77,7 +78,11 @@ pub fn python_with_tests() -> Option<PathBuf> {
 pub fn python_with_duckdb() -> Option<PathBuf> {
     let candidates = [Some(target_directory().join("python/bin/python3")), find("python3")];
     let has_it = |python: &PathBuf| {
-        Command::new(python).args(["-c", "import duckdb"]).env_remove("LD_PRELOAD").output().is_ok_and(|o| o.status.success())
+        Command::new(python)
+            .args(["-c", "import duckdb"])
+            .env_remove("LD_PRELOAD")
+            .output()
+            .is_ok_and(|o| o.status.success())
     };
     let found = candidates.into_iter().flatten().find(has_it);
     if found.is_none() {
@@ -90,7 +95,8 @@ pub fn python_with_duckdb() -> Option<PathBuf> {
 #[track_caller]
 pub fn build_go(go: &Path, source: &str, to: &Path) {
     let build = Program::new(go).args(["build", "-o"]).arg(to).arg(repository().join("tests/go").join(source));
-    let build = build.env("GOCACHE", target_directory().join("heapsift-go")).env("GOFLAGS", "").env("GO111MODULE", "off");
+    let build =
+        build.env("GOCACHE", target_directory().join("heapsift-go")).env("GOFLAGS", "").env("GO111MODULE", "off");
     build.run().expect_success();
 }
 

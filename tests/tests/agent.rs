@@ -62,7 +62,8 @@ fn pprof_and_scrapers_are_served() {
     assert_eq!(heap.headers["x-content-type-options"], "nosniff");
     // As Parca and Pyroscope ask, again and again.
     for _ in 0..3 {
-        let scraped = get_as(&address, "/debug/pprof/allocs", &address, "User-Agent: conprof/0.1\r\nAccept-Encoding: gzip\r\n");
+        let scraped =
+            get_as(&address, "/debug/pprof/allocs", &address, "User-Agent: conprof/0.1\r\nAccept-Encoding: gzip\r\n");
         profile(&scratch, &scraped);
     }
     // What was allocated is shown first, and the names are in the file.
@@ -80,7 +81,9 @@ fn pprof_and_scrapers_are_served() {
     for kind in ["waste", "lifetime", "slack", "rss"] {
         profile(&scratch, &get(&address, &format!("/debug/pprof/{kind}")));
     }
-    let raw = Program::new(command()).args(["convert", "--symbolize", "none", "--to", "raw"]).arg(scratch.join("fetched.pb.gz"));
+    let raw = Program::new(command())
+        .args(["convert", "--symbolize", "none", "--to", "raw"])
+        .arg(scratch.join("fetched.pb.gz"));
     let raw = raw.run().expect_success().text();
     let locations = raw.split("Locations").nth(1).expect("locations");
     let asked: Vec<&str> = locations.split_whitespace().filter(|word| word.starts_with("0x")).take(40).collect();
@@ -194,10 +197,17 @@ fn the_agent_bears_those_who_dawdle_or_babble() {
         }
     });
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("it runs");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok());
     assert!(peak.expect("the kernel tells it") < 256 << 10, "{peak:?} KiB");
     agent.expect_running();
-    holds("W4", &format!("200 dawdlers, 1000 at once, broken and endless requests: others are served, {} MiB", peak.unwrap_or(0) >> 10));
+    holds(
+        "W4",
+        &format!(
+            "200 dawdlers, 1000 at once, broken and endless requests: others are served, {} MiB",
+            peak.unwrap_or(0) >> 10
+        ),
+    );
 }
 
 #[test]
@@ -221,7 +231,11 @@ fn strangers_are_refused() {
     // Several processes: each by its number, the numbers of both in one text.
     assert_eq!(get(&address, "/debug/pprof/heap").status, 404);
     let off = get(&address, &format!("/{}/debug/pprof/heap", second.pid()));
-    assert!(off.status == 502 && off.text().contains("profiling is off") && off.headers["x-go-pprof"] == "1", "{}", off.text());
+    assert!(
+        off.status == 502 && off.text().contains("profiling is off") && off.headers["x-go-pprof"] == "1",
+        "{}",
+        off.text()
+    );
     let metrics = get(&address, "/metrics");
     parse(&metrics.text());
     for pid in [first.pid(), second.pid()] {
@@ -271,7 +285,10 @@ fn prometheus_scrapes_the_numbers() {
         .serve();
     let own = format!("127.0.0.1:{port}");
     let ask = |path: &str| TcpStream::connect(&own).is_ok().then(|| get(&own, path).text());
-    scraper.wait_until(|| ask("/api/v1/targets").is_some_and(|text| text.contains("\"health\":\"up\"") || text.contains("\"health\":\"down\"")));
+    scraper.wait_until(|| {
+        ask("/api/v1/targets")
+            .is_some_and(|text| text.contains("\"health\":\"up\"") || text.contains("\"health\":\"down\""))
+    });
     let targets = ask("/api/v1/targets").expect("prometheus answers");
     assert!(targets.contains("\"health\":\"up\"") && targets.contains("\"lastError\":\"\""), "{targets}");
     scraper.wait_until(|| {

@@ -23,7 +23,9 @@ fn holds(part: &str, conf: &str, directory: &Path) {
 #[test]
 fn guard_pages_stand_around_every_so_many_extents() {
     let scratch = Scratch::new("guards");
-    for conf in ["san_guard_large:2,san_guard_small:3", "san_guard_large:2,san_guard_small:3,dirty_decay_ms:0,retain:false"] {
+    for conf in
+        ["san_guard_large:2,san_guard_small:3", "san_guard_large:2,san_guard_small:3,dirty_decay_ms:0,retain:false"]
+    {
         holds("guards", conf, scratch.path());
     }
 }

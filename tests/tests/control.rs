@@ -70,7 +70,8 @@ fn a_server_that_was_not_prepared_is_profiled() {
     if redis::load(&listening).is_none() {
         return;
     }
-    for (words, errno) in [("get prof.active", 0), ("set prof.active true", 2), ("set prof.dump", 2), ("dump -o -", 2)] {
+    for (words, errno) in [("get prof.active", 0), ("set prof.active true", 2), ("set prof.dump", 2), ("dump -o -", 2)]
+    {
         let ended = ctl(&pid, words);
         if errno == 0 {
             assert_eq!(ended.expect_success().text(), "false\n");
@@ -93,7 +94,10 @@ fn a_server_that_was_not_prepared_is_profiled() {
     let flame = Program::new(command()).arg("flame").arg(&path).args(["-o", "-"]).run().expect_success();
     assert!(flame.text().contains("zmalloc"));
     told(&pid, "disable");
-    let samples = || told(&pid, "get prof.enable") + &told(&pid, "metrics").lines().filter(|l| l.contains("samples_total")).collect::<String>();
+    let samples = || {
+        told(&pid, "get prof.enable")
+            + &told(&pid, "metrics").lines().filter(|l| l.contains("samples_total")).collect::<String>()
+    };
     let before = samples();
     assert!(before.starts_with("false"));
     redis::load(&listening);
@@ -226,7 +230,9 @@ fn a_child_has_a_socket_of_its_own_once_it_works() {
     let mut server = steps(scratch.path(), "prof_control:true", "alloc 1 fork small 300 stay").serve();
     let log = server.log_path();
     let child = |log: &str| log.lines().find_map(|line| line.strip_prefix("child ")?.parse::<u32>().ok());
-    server.wait_until(|| child(&fs::read_to_string(&log).unwrap_or_default()).is_some_and(|pid| socket(scratch.path(), pid).exists()));
+    server.wait_until(|| {
+        child(&fs::read_to_string(&log).unwrap_or_default()).is_some_and(|pid| socket(scratch.path(), pid).exists())
+    });
     let child = child(&fs::read_to_string(&log).expect("a log")).expect("a child");
     let (own, parents) = (socket(scratch.path(), child), socket(scratch.path(), server.pid()));
     // Each answers for itself, told apart by what changes in the one.

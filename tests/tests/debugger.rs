@@ -68,18 +68,11 @@ fn of_python() {
     let scratch = Scratch::new("debugger");
     // In a file: the debugger has rules of its own for what stands in quotes.
     let load = scratch.join("load.py");
-    let text =
-        "import json\nfor i in range(20000): json.loads(json.dumps({str(j): 'x' * 600 for j in range(30)}))\n";
+    let text = "import json\nfor i in range(20000): json.loads(json.dumps({str(j): 'x' * 600 for j in range(30)}))\n";
     fs::write(&load, text).expect("a scratch file");
     let load = load.to_str().expect("the path is text");
-    let case = Case {
-        program: &python,
-        arguments: &[load],
-        conf: "prof_sample:512",
-        user: None,
-        input: None,
-        least: 1000,
-    };
+    let case =
+        Case { program: &python, arguments: &[load], conf: "prof_sample:512", user: None, input: None, least: 1000 };
     compare(&scratch, &case);
 }
 
@@ -151,9 +144,9 @@ fn of_postgresql() {
     // A server of one process, which reads a statement a line.
     let mut statements = "create table t(a int, b text)\n".to_owned();
     for i in 0..40 {
-        writeln!(statements, "insert into t select i, md5(i::text) from generate_series({i}, 3000) i")
-            .expect("text");
-        statements += "select count(*), max(length(b)) from (select a, string_agg(b, ',') b from t group by a order by 2) g\n";
+        writeln!(statements, "insert into t select i, md5(i::text) from generate_series({i}, 3000) i").expect("text");
+        statements +=
+            "select count(*), max(length(b)) from (select a, string_agg(b, ',') b from t group by a order by 2) g\n";
         statements += "explain select * from t x join t y using (a) join pg_class c on c.oid = y.a order by x.b\n";
     }
     let input = scratch.join("statements");

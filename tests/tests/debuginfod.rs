@@ -42,9 +42,7 @@ fn debug_files_come_from_servers() {
     tools::build_go(&go, "debuginfod.go", &binary);
     let mut server = Program::new(&binary).arg(&served).arg(&binary).serve();
     let log = server.log_path();
-    server.wait_until(|| {
-        fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 4 && text.ends_with('\n'))
-    });
+    server.wait_until(|| fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 4 && text.ends_with('\n')));
     let addresses = fs::read_to_string(&log).expect("its output");
     let [plain, safe, confused, rude] = addresses.lines().collect::<Vec<_>>()[..] else { panic!("{addresses}") };
 
@@ -87,8 +85,7 @@ fn debug_files_come_from_servers() {
     assert_eq!(calls() - before, 1, "a server that hangs up is asked once: {said}");
     let (said, has_names) = symbolize("confused", &[confused], None);
     assert!(!has_names && said.contains("what it sends is no file with build id"), "{said}");
-    let kept =
-        |cache: &str| fs::read_dir(scratch.join(cache).join("heapsift/debuginfod")).map_or(0, Iterator::count);
+    let kept = |cache: &str| fs::read_dir(scratch.join(cache).join("heapsift/debuginfod")).map_or(0, Iterator::count);
     assert_eq!((kept("plain"), kept("safe"), kept("confused"), kept("rude")), (1, 1, 0, 0));
 
     // What has come is kept: nobody is asked.

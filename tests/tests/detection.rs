@@ -104,8 +104,14 @@ fn what_is_no_block_of_the_heap_is_not_taken() {
 fn an_address_that_no_program_can_have_ends_the_process() {
     for kind in ["beyond", "kernel"] {
         let ended = wrong(kind, SMALL, "");
-        let is_told = ended.status == ABORTED && ended.complaints().contains("which is not a block in use of this heap");
-        assert!(is_told || ended.status == 128 + libc::SIGSEGV, "{kind}: status {}, {}", ended.status, ended.complaints());
+        let is_told =
+            ended.status == ABORTED && ended.complaints().contains("which is not a block in use of this heap");
+        assert!(
+            is_told || ended.status == 128 + libc::SIGSEGV,
+            "{kind}: status {}, {}",
+            ended.status,
+            ended.complaints()
+        );
     }
 }
 
@@ -136,8 +142,7 @@ fn the_checked_mode_takes_nothing_wrong() {
         }
     }
     for conf in [CHECKED, "safety_check:true,prof:true,lg_prof_sample:6"] {
-        let twice =
-            ["twice", "twice-with-another-between", "twice-after-flush", "twice-elsewhere", "elsewhere-twice"];
+        let twice = ["twice", "twice-with-another-between", "twice-after-flush", "twice-elsewhere", "elsewhere-twice"];
         for kind in twice {
             expect(kind, SMALL, conf, AtOnce, "double free of 0x");
             expect(kind, 3000, conf, AtOnce, "a block of 3072 bytes that is free already");
@@ -167,13 +172,7 @@ fn the_checked_mode_takes_nothing_wrong() {
 
 #[test]
 fn the_checked_mode_compares_sizes() {
-    expect(
-        "sized",
-        SMALL,
-        CHECKED,
-        AtOnce,
-        "said to be of size 192 and alignment 1, but it is a block of 64 bytes",
-    );
+    expect("sized", SMALL, CHECKED, AtOnce, "said to be of size 192 and alignment 1, but it is a block of 64 bytes");
     expect("sized", 64 << 10, CHECKED, AtOnce, "but it is a block of 65536 bytes");
     expect(
         "sized-and-aligned",
@@ -195,10 +194,7 @@ fn the_checked_mode_says_from_where_a_sampled_block_came() {
     let complaints = ended.complaints();
     assert_eq!(ended.status, ABORTED, "{complaints}");
     let mut lines = complaints.lines();
-    assert!(
-        lines.next().is_some_and(|line| line.contains("which is inside of a block of 64 bytes")),
-        "{complaints}"
-    );
+    assert!(lines.next().is_some_and(|line| line.contains("which is inside of a block of 64 bytes")), "{complaints}");
     assert_eq!(lines.next(), Some("<heapsift>:   allocated at"), "{complaints}");
     assert!(lines.next().is_some_and(|line| line.contains("/wrong-ldl+0x")), "{complaints}");
 }
@@ -229,11 +225,9 @@ fn functions(report: &str, heading: &str) -> Vec<String> {
 /// begin with these functions of the program.
 #[track_caller]
 fn expect_report(kind: &str, size: usize, status: i32, said: &str, parts: &[(&str, &str)]) {
-    for conf in [
-        "prof_guard:1",
-        "prof_guard:1,prof:true,lg_prof_sample:0,prof_final:false",
-        "prof_guard:1,safety_check:true",
-    ] {
+    for conf in
+        ["prof_guard:1", "prof_guard:1,prof:true,lg_prof_sample:0,prof_final:false", "prof_guard:1,safety_check:true"]
+    {
         let ended = guarded(kind, size, conf);
         let complaints = ended.complaints();
         assert_eq!(ended.status, status, "{kind}, {conf}: {complaints}");
@@ -241,15 +235,8 @@ fn expect_report(kind: &str, size: usize, status: i32, said: &str, parts: &[(&st
         assert!(first.starts_with("<heapsift>: ") && first.contains(said), "{kind}, {conf}: {complaints}");
         for (heading, function) in parts {
             let found = functions(&complaints, heading);
-            assert_eq!(
-                found.first().map(String::as_str),
-                Some(*function),
-                "{kind}, {conf}, {heading}: {complaints}"
-            );
-            assert!(
-                found.iter().any(|name| name == "main" || name == "give_elsewhere"),
-                "{kind}, {conf}: {found:?}"
-            );
+            assert_eq!(found.first().map(String::as_str), Some(*function), "{kind}, {conf}, {heading}: {complaints}");
+            assert!(found.iter().any(|name| name == "main" || name == "give_elsewhere"), "{kind}, {conf}: {found:?}");
         }
     }
 }
@@ -307,12 +294,7 @@ fn other_faults_are_the_program_s() {
         assert_eq!((ended.status, ended.complaints().as_str()), (FAULTED, ""), "{kind}");
         let program = tools::compile("c/guarded.c", &["-ldl"]);
         let ended = Program::new(&program).args([kind, "64"]).env("WITH_HANDLER", "1").under("prof_guard:1").run();
-        assert_eq!(
-            (ended.status, ended.text().as_str()),
-            (7, "the program's own\n"),
-            "{kind}: {}",
-            ended.complaints()
-        );
+        assert_eq!((ended.status, ended.text().as_str()), (7, "the program's own\n"), "{kind}: {}", ended.complaints());
     }
 }
 

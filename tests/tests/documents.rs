@@ -58,9 +58,7 @@ fn control_names_are_answered() {
     let mut tried = 0;
     for name in first_cells(section(&tuning, "## While the program runs")) {
         let names: Vec<String> = match name.split_once('{') {
-            Some((head, rest)) => {
-                rest.trim_end_matches('}').split(',').map(|tail| format!("{head}{tail}")).collect()
-            }
+            Some((head, rest)) => rest.trim_end_matches('}').split(',').map(|tail| format!("{head}{tail}")).collect(),
             None => vec![name.to_owned()],
         };
         for name in names.iter().filter(|name| name.len() > 1 && !name.contains('…')) {
@@ -79,7 +77,8 @@ fn the_order_of_locks_is_the_code_s() {
     let code = read("alloc-core/src/lock.rs");
     let code = &code[code.find("pub enum Rank {").expect("the ranks")..];
     let code = &code[..code.find("\n}").expect("their end")];
-    let ranks: Vec<&str> = code.lines().filter_map(|line| line.trim().split_once(" = ").map(|(name, _)| name)).collect();
+    let ranks: Vec<&str> =
+        code.lines().filter_map(|line| line.trim().split_once(" = ").map(|(name, _)| name)).collect();
     let text = read("docs/lock-order.md");
     assert_eq!(first_cells(section(&text, "## Ranks")), ranks);
 }
@@ -129,7 +128,11 @@ fn scenarios_have_tests() {
 fn the_table_of_scenarios_is_written() {
     let table = heapsift_tests::safety::write_table();
     for row in heapsift_tests::safety::rows() {
-        assert!(table.lines().any(|line| line.starts_with(&format!("| {} | ", row.id))), "{} is not in\n{table}", row.id);
+        assert!(
+            table.lines().any(|line| line.starts_with(&format!("| {} | ", row.id))),
+            "{} is not in\n{table}",
+            row.id
+        );
     }
 }
 

@@ -54,7 +54,11 @@ const PROGRAMS: [(&str, Run); 11] = [
     }),
     ("z3", |jemalloc, directory| {
         let problem: String = (0..200)
-            .map(|n| format!("(declare-const x{n} Int)(assert (> (+ x{n} {n}) (* 3 {n})))(assert (< x{n} (+ 9 (* 3 {n}))))\n"))
+            .map(|n| {
+                format!(
+                    "(declare-const x{n} Int)(assert (> (+ x{n} {n}) (* 3 {n})))(assert (< x{n} (+ 9 (* 3 {n}))))\n"
+                )
+            })
             .collect();
         fs::write(directory.join("problem.smt2"), problem + "(check-sat)\n").expect("a scratch file");
         jemalloc.run("z3", &["problem.smt2"], directory)
@@ -68,7 +72,11 @@ const PROGRAMS: [(&str, Run); 11] = [
     }),
     ("gcc", |jemalloc, directory| {
         let functions: String = (0..400)
-            .map(|n| format!("int f{n}(int *a, int n) {{ int s = {n}; for (int i = 0; i < n; i++) s += a[i] * s; return s; }}\n"))
+            .map(|n| {
+                format!(
+                    "int f{n}(int *a, int n) {{ int s = {n}; for (int i = 0; i < n; i++) s += a[i] * s; return s; }}\n"
+                )
+            })
             .collect();
         fs::write(directory.join("many.c"), functions).expect("a scratch file");
         jemalloc.run("gcc", &["-O2", "-c", "many.c"], directory)
@@ -88,9 +96,8 @@ const PROGRAMS: [(&str, Run); 11] = [
         let user = tools::user_ids("postgres");
         let (uid, gid) = user.map_or((None, None), |(uid, gid)| (Some(uid), Some(gid)));
         std::os::unix::fs::chown(directory, uid, gid).expect("the directory is ours");
-        let here = |program: &Path| {
-            Program::new(program).directory(directory).user(user).within(Duration::from_secs(300))
-        };
+        let here =
+            |program: &Path| Program::new(program).directory(directory).user(user).within(Duration::from_secs(300));
         here(&initdb)
             .args(["-D", "data", "-U", "postgres", "--no-sync", "--locale=C", "-E", "UTF8"])
             .run()
@@ -167,18 +174,12 @@ impl Symbols {
         // By start and length; of 0 bytes, where it isn't known.
         let mut by_place: BTreeMap<(u64, u64), BTreeSet<String>> = BTreeMap::new();
         for options in [&["-S"][..], &["-S", "-D"], &["-SC"], &["-SC", "-D"]] {
-            let nm = Program::new("nm")
-                .arg("--defined-only")
-                .args(options)
-                .arg(file)
-                .within(Duration::from_secs(300))
-                .run();
+            let nm =
+                Program::new("nm").arg("--defined-only").args(options).arg(file).within(Duration::from_secs(300)).run();
             for line in nm.text().lines() {
                 let words: Vec<&str> = line.splitn(4, ' ').collect();
                 let (start, size, kind, name) = match words[..] {
-                    [start, size, kind, name] if size.len() == 16 => {
-                        (start, hexadecimal(size), kind, name.to_owned())
-                    }
+                    [start, size, kind, name] if size.len() == 16 => (start, hexadecimal(size), kind, name.to_owned()),
                     [start, kind, ref name @ ..] => (start, 0, kind, name.join(" ")),
                     _ => continue,
                 };
@@ -310,15 +311,13 @@ fn look(name: &str, run: Run, jemalloc: &Path) -> Option<(Names, Names)> {
         let module = modules.entry(mapping.id).or_insert_with(|| {
             let path = Path::new(ours.text(mapping.filename));
             let files = [path.to_owned()].into_iter().chain(debug_file(path));
-            let symbols =
-                |files: &mut dyn Iterator<Item = PathBuf>| files.map(|file| Symbols::of(&file)).collect();
+            let symbols = |files: &mut dyn Iterator<Item = PathBuf>| files.map(|file| Symbols::of(&file)).collect();
             path.is_absolute().then(|| Module { symbols: symbols(&mut files.into_iter()), headers: headers(path) })
         });
         let Some(Module { symbols, headers }) = module else { continue };
         let Some(address) = in_file(headers, mapping, location.address) else { continue };
-        let [truth, possible] = [true, false].map(|sized| {
-            symbols.iter().flat_map(|symbols| symbols.at(address, sized)).collect::<BTreeSet<&str>>()
-        });
+        let [truth, possible] = [true, false]
+            .map(|sized| symbols.iter().flat_map(|symbols| symbols.at(address, sized)).collect::<BTreeSet<&str>>());
         let judge = |found: Option<Vec<String>>, names: &mut Names| match found {
             Some(found) if found.iter().any(|name| truth.contains(name.as_str())) => names.right += 1,
             // Where a symbol without a length ends, nobody knows.

@@ -8,12 +8,8 @@ use heapsift_tests::{Dump, Program, command, tools};
 
 /// Totals of `jeprof --text`: of all, and of one function.
 fn jeprof(jeprof: &Path, program: &Path, dump: &Path, option: &str, function: &str) -> (f64, f64) {
-    let ended = Program::new(jeprof)
-        .args(["--text", "--show_bytes", option])
-        .arg(program)
-        .arg(dump)
-        .run()
-        .expect_success();
+    let ended =
+        Program::new(jeprof).args(["--text", "--show_bytes", option]).arg(program).arg(dump).run().expect_success();
     let text = ended.text();
     let number = |line: &str| {
         let word = line.split_whitespace().find(|word| word.parse::<f64>().is_ok()).expect("a number");
@@ -43,7 +39,10 @@ fn jeprof_and_our_reader_see_what_pprof_dumps_say() {
 
     let near = |found: f64, wanted: i64, what: &str| {
         let wanted = wanted as f64;
-        assert!(wanted > 0.0 && (found / wanted - 1.0).abs() < 1e-5, "{what}: {found}, where {wanted} was dumped as pprof");
+        assert!(
+            wanted > 0.0 && (found / wanted - 1.0).abs() < 1e-5,
+            "{what}: {found}, where {wanted} was dumped as pprof"
+        );
     };
     for (option, column) in [("--inuse_space", Column::InuseSpace), ("--alloc_space", Column::AllocSpace)] {
         for site in ["site_16", "site_4k", "site_300k", "site_mix"] {
@@ -57,8 +56,18 @@ fn jeprof_and_our_reader_see_what_pprof_dumps_say() {
     assert!((objects / reference.of_function(Column::InuseObjects, "site_4k") as f64 - 1.0).abs() < 1e-3);
 
     let converted = scratch.join("converted.pb.gz");
-    Program::new(command()).args(["convert", "--to", "pprof"]).arg(text).arg("-o").arg(&converted).run().expect_success();
+    Program::new(command())
+        .args(["convert", "--to", "pprof"])
+        .arg(text)
+        .arg("-o")
+        .arg(&converted)
+        .run()
+        .expect_success();
     let ours = Dump::symbolized(&converted, &scratch.join("converted-named.pb.gz"));
     near(ours.total(Column::InuseSpace) as f64, reference.total(Column::InuseSpace), "our reader");
-    near(ours.of_function(Column::InuseSpace, "site_mix") as f64, reference.of_function(Column::InuseSpace, "site_mix"), "mix");
+    near(
+        ours.of_function(Column::InuseSpace, "site_mix") as f64,
+        reference.of_function(Column::InuseSpace, "site_mix"),
+        "mix",
+    );
 }

@@ -47,17 +47,14 @@ fn compiled_functions_have_their_names() {
     assert_eq!(dump.text(function.expect("as found").filename), script.display().to_string());
     // What the map does not name says what it is.
     let names: Vec<&str> = dump.profile.function.iter().map(|function| dump.text(function.name)).collect();
-    let nameless =
-        dump.profile.location.iter().filter(|location| location.mapping_id == 0 && location.line.is_empty());
+    let nameless = dump.profile.location.iter().filter(|location| location.mapping_id == 0 && location.line.is_empty());
     assert_eq!(nameless.count(), 0, "{names:?}");
 
     // Elsewhere there is no map: plainly so, until a copy is at hand.
     let copies = scratch.join("copies");
     fs::create_dir(&copies).expect("a fresh directory");
     fs::rename(&map, copies.join(format!("perf-{}.map", ended.pid)))
-        .or_else(|_| {
-            fs::copy(&map, copies.join(format!("perf-{}.map", ended.pid))).and_then(|_| fs::remove_file(&map))
-        })
+        .or_else(|_| fs::copy(&map, copies.join(format!("perf-{}.map", ended.pid))).and_then(|_| fs::remove_file(&map)))
         .expect("the map is ours");
     let said = symbolize(&[]);
     assert!(said.contains(&format!("addresses belong to no file (no perf-{}.map)", ended.pid)), "{said}");

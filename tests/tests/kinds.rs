@@ -182,10 +182,8 @@ fn slack_is_blamed_on_those_who_hold_half_empty_slabs() {
 fn blocks_have_the_labels_of_their_threads() {
     let program = tools::compile("c/labels.c", &["-pthread"]);
     let scratch = Scratch::new("labels");
-    let ended = Program::new(&program)
-        .under(final_dump(scratch.path(), "prof_sample:8KiB,prof_seed:4"))
-        .run()
-        .expect_success();
+    let ended =
+        Program::new(&program).under(final_dump(scratch.path(), "prof_sample:8KiB,prof_seed:4")).run().expect_success();
     let truth = truth(&ended.stdout);
     let file = only(scratch.path(), 'f');
     let dump = Dump::symbolized(&file, &scratch.join("named.pb.gz"));
@@ -226,7 +224,8 @@ fn what_is_left_at_exit_is_told_and_may_be_the_exit_status() {
         assert!(told.contains("<heapsift>: Leak approximation summary: ~") && told.contains(" contexts\n"), "{told}");
         // Whatever the status: what the program printed is all there, and so is its dump.
         assert!(truth(&ended.stdout)["sites"].is_array());
-        let bytes: f64 = told.split('~').nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok()).expect("a number");
+        let bytes: f64 =
+            told.split('~').nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok()).expect("a number");
         let dump = Dump::read(&only(scratch.path(), 'f'));
         assert!((bytes / dump.total(Column::InuseSpace) as f64 - 1.0).abs() < 0.001, "{told}");
     }

@@ -33,7 +33,8 @@ fn the_leak_is_named_first_and_caches_and_churn_are_not() {
             shapes.iter().filter(|(_, shape)| shape == "leak").map(|(name, _)| name.as_str()).collect();
         assert_eq!(leaks.first(), Some(&"leaky::session_store::insert"), "seed {seed}: {shapes:?}");
         for name in &leaks {
-            let is_innocent = ["_cache::", "query::", "report::", "config::", "::open"].iter().any(|part| name.contains(part));
+            let is_innocent =
+                ["_cache::", "query::", "report::", "config::", "::open"].iter().any(|part| name.contains(part));
             assert!(!is_innocent, "seed {seed}: {name} is called a leak: {shapes:?}");
         }
         // The caches are seen, and seen to have stopped.

@@ -78,8 +78,7 @@ fn all_that_the_header_declares_is_exported() {
         .filter_map(|statement| {
             let (before, after) = statement.split_once('(')?;
             // A pointer to a function is a variable, with its name in parentheses.
-            let before =
-                after.strip_prefix('*').map_or(before, |pointer| pointer.split(')').next().expect("a part"));
+            let before = after.strip_prefix('*').map_or(before, |pointer| pointer.split(')').next().expect("a part"));
             let name = before.trim_end().rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next()?;
             (!name.is_empty() && name != "__attribute__").then(|| name.to_owned())
         })

@@ -68,8 +68,7 @@ fn a_fleet_summed_by_duckdb_is_what_merge_says() {
     let (truth, sums) = truth(&dumps);
 
     let out = scratch.join("fleet");
-    let export =
-        heapsift().args(["export", "--parquet", "--column", "host=web 1"]).arg(&dumps).arg("-o").arg(&out);
+    let export = heapsift().args(["export", "--parquet", "--column", "host=web 1"]).arg(&dumps).arg("-o").arg(&out);
     let export = export.run().expect_success();
     let sum = scratch.join("sum.pb.gz");
     let merge = heapsift().arg("merge").arg(&dumps).arg("-o").arg(&sum).run().expect_success();
@@ -89,8 +88,7 @@ fn a_fleet_summed_by_duckdb_is_what_merge_says() {
 
     let document = repository().join("docs/parquet.md");
     let script = repository().join("tests/python/parquet.py");
-    let asked =
-        Program::new(python).within(LIMIT).arg(script).arg(scratch.path()).arg(document).run().expect_success();
+    let asked = Program::new(python).within(LIMIT).arg(script).arg(scratch.path()).arg(document).run().expect_success();
     println!("DuckDB: {:.1} s", seconds(&asked));
     let told: Value = serde_json::from_slice(&asked.stdout).expect("JSON");
     let whole = |value: &Value| value.as_i64().unwrap_or_else(|| panic!("{value} is no whole number"));
@@ -107,9 +105,7 @@ fn a_fleet_summed_by_duckdb_is_what_merge_says() {
         .as_array()
         .expect("rows")
         .iter()
-        .map(|row| {
-            (row[0].as_str().unwrap().to_owned(), (whole(&row[1]), row[2].as_f64().unwrap(), whole(&row[3])))
-        })
+        .map(|row| (row[0].as_str().unwrap().to_owned(), (whole(&row[1]), row[2].as_f64().unwrap(), whole(&row[3]))))
         .collect();
     assert_same("DuckDB", &sites, &truth, 0.0);
     assert_same("DuckDB and merge", &sites, &merged, 0.15);

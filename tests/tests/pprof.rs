@@ -125,8 +125,7 @@ fn a_loaded_redis_is_told_right() {
         assert_eq!(ours, theirs, "{index}");
         // And on the dump as it is, without names: the total.
         let table = pprof(&[&["-top"], &words[..]].concat(), &[&raw]).expect("as above");
-        let shown =
-            table.lines().find_map(|line| line.strip_prefix("Showing nodes accounting for ")).expect("a head");
+        let shown = table.lines().find_map(|line| line.strip_prefix("Showing nodes accounting for ")).expect("a head");
         let shown = shown.split(" of ").nth(1).expect("a total").split('B').next().expect("a number").to_owned();
         assert_eq!(shown, total(index)["value"].to_string(), "{index}");
     }

@@ -138,9 +138,7 @@ print(subprocess.run([sys.executable, '-c', 'print(sum(len(str(i)) for i in rang
 "#;
     same_in_all_ways(
         "python-script",
-        |_, conf| {
-            Program::new(&python).args(["-c", script]).env("PYTHONMALLOC", "malloc").maybe_under(conf).run()
-        },
+        |_, conf| Program::new(&python).args(["-c", script]).env("PYTHONMALLOC", "malloc").maybe_under(conf).run(),
         |_, ended| ended.text(),
     );
 }
@@ -149,7 +147,8 @@ print(subprocess.run([sys.executable, '-c', 'print(sum(len(str(i)) for i in rang
 fn gcc_makes_the_same_object() {
     let Some(gcc) = tools::need("gcc") else { return };
     let functions = by_length(400, 4_000);
-    let mut source = String::from("#include <stdio.h>\n#include <string.h>\nstruct s { int a, b; double c; char d[32]; };\n");
+    let mut source =
+        String::from("#include <stdio.h>\n#include <string.h>\nstruct s { int a, b; double c; char d[32]; };\n");
     for n in 0..functions {
         source.push_str(&format!(
             "int f{n}(struct s *p, int x) {{\n  int t = x * {n} + p->a;\n  for (int i = 0; i < x; i++) {{\n    \
@@ -282,9 +281,7 @@ fn git_clones_the_same() {
         }
     }
     fs::write(origin.join("stream"), stream).expect("a scratch file");
-    let plain = |words: &[&str]| {
-        Program::new(&git).args(words).directory(origin.path()).env("HOME", origin.path())
-    };
+    let plain = |words: &[&str]| Program::new(&git).args(words).directory(origin.path()).env("HOME", origin.path());
     plain(&["init", "-q", "--bare", "repo.git"]).run().expect_success();
     plain(&["-C", "repo.git", "fast-import", "--quiet"]).input(&origin.join("stream")).run().expect_success();
     plain(&["-C", "repo.git", "symbolic-ref", "HEAD", "refs/heads/main"]).run().expect_success();
@@ -364,7 +361,9 @@ fn redis_serves_the_same() {
     for way in Way::ALL {
         let scratch = Scratch::new("redis");
         let conf = way.conf(scratch.path());
-        let Some((server, socket)) = redis::serve(scratch.path(), |server| server.maybe_under(conf.as_deref())) else { return };
+        let Some((server, socket)) = redis::serve(scratch.path(), |server| server.maybe_under(conf.as_deref())) else {
+            return;
+        };
         let ask = |words: &[&str]| {
             Program::new(&cli).arg("-s").arg(&socket).args(words).within(minutes(5)).run().expect_success().text()
         };
@@ -413,9 +412,8 @@ fn postgresql_answers_the_same() {
         let conf = way.conf(&home);
         let readable = scratch.join("libheapsift.so");
         fs::copy(library(), &readable).expect("a scratch file");
-        let here = |program: &Path| {
-            Program::new(program).user(user).directory(&home).library(&readable).within(minutes(5))
-        };
+        let here =
+            |program: &Path| Program::new(program).user(user).directory(&home).library(&readable).within(minutes(5));
         here(&initdb)
             .args(["-D", "data", "-U", "postgres", "--no-sync", "-A", "trust", "--locale=C", "-E", "UTF8"])
             .maybe_under(conf.as_deref())
@@ -433,7 +431,9 @@ fn postgresql_answers_the_same() {
         server.wait_until(|| ask("select 1").status == 0);
         client(&pgbench, &["-i", "-q", "-s", "1", "postgres"]).run().expect_success();
         // One client with a fixed seed: the same transactions, whatever the timing.
-        client(&pgbench, &["-n", "-t", by_length("500", "5000"), "--random-seed=42", "postgres"]).run().expect_success();
+        client(&pgbench, &["-n", "-t", by_length("500", "5000"), "--random-seed=42", "postgres"])
+            .run()
+            .expect_success();
         let state = ask(
             "select sum(abalance), sum(aid*abalance::bigint) from pgbench_accounts;
              select sum(delta), count(*), md5(string_agg(tid||','||bid||','||aid||','||delta, ';' order by aid, tid, delta)) from pgbench_history;
@@ -443,11 +443,9 @@ fn postgresql_answers_the_same() {
         .text();
         // And many clients at once, for as long as asked; the books must balance.
         client(&pgbench, &["-n", "-c", "8", "-j", "2", "-T", by_length("3", "60"), "postgres"]).run().expect_success();
-        let balances = ask(
-            "select sum(abalance) = (select sum(bbalance) from pgbench_branches)
+        let balances = ask("select sum(abalance) = (select sum(bbalance) from pgbench_branches)
                 and sum(abalance) = (select sum(tbalance) from pgbench_tellers)
-                and sum(abalance) = (select sum(delta) from pgbench_history) from pgbench_accounts",
-        );
+                and sum(abalance) = (select sum(delta) from pgbench_history) from pgbench_accounts");
         assert_eq!(balances.expect_success().text().trim(), "t", "{way:?}");
         // SIGINT is PostgreSQL's fast shutdown.
         assert_eq!(server.stop(libc::SIGINT), 0, "postgres, {way:?}");

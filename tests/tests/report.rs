@@ -45,7 +45,9 @@ fn json_has_every_key_and_its_numbers_fit() {
 #[test]
 fn tables_show_how_full_the_slabs_are() {
     let Some(python) = tools::need("python3") else { return };
-    for (part, conf) in [("rest", "prof:false"), ("rest", "narenas:2"), ("load", "prof:true"), ("load", "dirty_decay_ms:10")] {
+    for (part, conf) in
+        [("rest", "prof:false"), ("rest", "narenas:2"), ("load", "prof:true"), ("load", "dirty_decay_ms:10")]
+    {
         check(&python, "text", part, conf);
     }
 }
@@ -53,7 +55,9 @@ fn tables_show_how_full_the_slabs_are() {
 #[test]
 fn letters_choose_what_is_told() {
     let program = tools::compile("c/report.c", &["-ldl"]);
-    let told = |letters: &str| Program::new(&program).args(["rest", letters]).under("prof:false").run().expect_success().text();
+    let told = |letters: &str| {
+        Program::new(&program).args(["rest", letters]).under("prof:false").run().expect_success().text()
+    };
     let all = told("");
     let parts = [
         ("g", "Run-time option settings"),

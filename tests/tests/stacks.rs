@@ -45,7 +45,8 @@ fn libraries_come_and_go_under_samples() {
         if let Some(value) = bind_now {
             run = run.env("LD_BIND_NOW", value);
         }
-        let ended = run.under(final_dump(scratch.path(), "prof_sample:4KiB,prof_interval_ms:500")).run().expect_success();
+        let ended =
+            run.under(final_dump(scratch.path(), "prof_sample:4KiB,prof_interval_ms:500")).run().expect_success();
         let rounds: u64 = ended.text().trim().parse().expect("a number of rounds");
         assert!(rounds > 50, "{rounds} rounds");
         all += rounds;

@@ -74,7 +74,10 @@ fn no_thread_unless_an_option_asks_for_it() {
         let text = steps(more, "threads kill 12 sleep 50").run();
         assert_eq!((text.status == 0, text.text().contains(&format!("threads {threads}\n"))), (threads == 2, true));
     }
-    assert_eq!(numbered(scratch.path()).iter().filter(|(_, _, kind)| kind != "f" && !kind.starts_with(['i', 'u'])).count(), 0);
+    assert_eq!(
+        numbered(scratch.path()).iter().filter(|(_, _, kind)| kind != "f" && !kind.starts_with(['i', 'u'])).count(),
+        0
+    );
 }
 
 #[test]

@@ -117,9 +117,13 @@ fn the_command_shows_what_the_dump_says() {
     let name = directory.file_name().to_string_lossy().into_owned();
     assert!(name.starts_with("heapsift-leaky-"), "{name}");
     let text = ended.text() + &ended.complaints();
-    for wanted in
-        [&name, "leaky::session_store::insert", "leaky::page_cache::fill", "leaky::query::parse", "leaky::report::render"]
-    {
+    for wanted in [
+        &name,
+        "leaky::session_store::insert",
+        "leaky::page_cache::fill",
+        "leaky::query::parse",
+        "leaky::report::render",
+    ] {
         assert!(text.contains(wanted), "{wanted} is not in:\n{text}");
     }
     // The same numbers in the machine-readable table as in the file.
@@ -146,10 +150,8 @@ fn the_command_shows_what_the_dump_says() {
 fn an_exit_status_is_passed_on() {
     for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143)] {
         let scratch = Scratch::new("status");
-        let ended = Program::new(command())
-            .args(["run", "--no-top", "--", "sh", "-c", script])
-            .directory(scratch.path())
-            .run();
+        let ended =
+            Program::new(command()).args(["run", "--no-top", "--", "sh", "-c", script]).directory(scratch.path()).run();
         assert_eq!(ended.status, status, "{script}: {}", ended.complaints());
     }
 }

@@ -59,7 +59,9 @@ fn the_parts_of_a_fragmented_redis_add_up_to_its_resident_memory() {
     // Holes make a good part of it.
     let (used, slack) = (part("[in use]"), part("[slab slack]"));
     assert!(used > sum / 10 && slack > sum / 5, "{used} in use, {slack} slack, of {sum}");
-    for name in ["[rounding to size classes]", "[thread caches]", "[allocator metadata]", "[profiler tables]", "[other memory]"] {
+    for name in
+        ["[rounding to size classes]", "[thread caches]", "[allocator metadata]", "[profiler tables]", "[other memory]"]
+    {
         assert!(part(name) > 0, "no {name}");
     }
     assert!(part("[allocated, not resident]") <= 0);

@@ -43,30 +43,19 @@ impl Error {
         if source.kind() == io::ErrorKind::BrokenPipe {
             return Self::BrokenPipe;
         }
-        Self::Io {
-            doing,
-            path: path.to_owned(),
-            source,
-        }
+        Self::Io { doing, path: path.to_owned(), source }
     }
 
     /// A file with content that cannot be used.
     pub fn input(path: &Path, reason: impl Into<String>) -> Self {
-        Self::Input {
-            path: path.to_owned(),
-            reason: reason.into(),
-        }
+        Self::Input { path: path.to_owned(), reason: reason.into() }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io {
-                doing,
-                path,
-                source,
-            } => {
+            Self::Io { doing, path, source } => {
                 write!(f, "{}: cannot {doing}: {source}", shown(path))
             }
             Self::Input { path, reason } => {

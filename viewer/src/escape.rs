@@ -28,9 +28,7 @@ fn visible(text: &str) -> Cow<'_, str> {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push(' '),
-            c if is_hostile(c) && (c as u32) < 0x80 => {
-                out.push_str(&format!("\\x{:02x}", c as u32))
-            }
+            c if is_hostile(c) && (c as u32) < 0x80 => out.push_str(&format!("\\x{:02x}", c as u32)),
             c if is_hostile(c) => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
             c => out.push(c),
         }
@@ -76,11 +74,7 @@ pub fn folded(text: &str) -> Cow<'_, str> {
 /// formula gets a leading apostrophe.
 pub fn csv(text: &str) -> String {
     let text = visible(text);
-    let guard = if text.starts_with(['=', '+', '-', '@']) {
-        "'"
-    } else {
-        ""
-    };
+    let guard = if text.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
     if text.contains([',', '"']) || !guard.is_empty() {
         return format!("\"{guard}{}\"", text.replace('"', "\"\""));
     }
@@ -138,11 +132,7 @@ pub fn shorten(text: &str, width: usize) -> Cow<'_, str> {
     if width <= 2 {
         return Cow::Owned(text.chars().take(width).collect());
     }
-    Cow::Owned(
-        "..".chars()
-            .chain(text.chars().skip(length - (width - 2)))
-            .collect(),
-    )
+    Cow::Owned("..".chars().chain(text.chars().skip(length - (width - 2))).collect())
 }
 
 #[cfg(test)]
@@ -151,19 +141,13 @@ mod tests {
 
     #[test]
     fn a_terminal_is_not_steered() {
-        assert_eq!(
-            terminal("a\x1b[31mb\u{202e}c\nd\u{9b}"),
-            "a\\x1b[31mb\\u{202e}c\\nd\\u{9b}"
-        );
+        assert_eq!(terminal("a\x1b[31mb\u{202e}c\nd\u{9b}"), "a\\x1b[31mb\\u{202e}c\\nd\\u{9b}");
         assert_eq!(terminal("Vec<T>::push"), "Vec<T>::push");
     }
 
     #[test]
     fn xml_keeps_names_as_text() {
-        assert_eq!(
-            xml("<script>alert('&')</script>\0"),
-            "&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;\\x00"
-        );
+        assert_eq!(xml("<script>alert('&')</script>\0"), "&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt;\\x00");
     }
 
     #[test]

@@ -59,11 +59,7 @@ pub fn read(path: &Path) -> Result<Input> {
 /// Reads a file, standard input (`-`), the newest dump in a directory, or an `http://` address.
 pub fn read_within(path: &Path, limits: &Limits) -> Result<Input> {
     if path == Path::new("-") {
-        return decode(
-            path,
-            reader::read_bounded(io::stdin().lock(), limits),
-            limits,
-        );
+        return decode(path, reader::read_bounded(io::stdin().lock(), limits), limits);
     }
     if let Some(url) = path.to_str().filter(|text| fetch::is_url(text)) {
         let body = fetch::get(url).map_err(|reason| Error::input(path, reason))?;
@@ -86,11 +82,7 @@ pub fn read_bytes(path: &Path, bytes: &[u8], limits: &Limits) -> Result<Input> {
     decode(path, reader::read_bounded(bytes, limits), limits)
 }
 
-fn decode(
-    path: &Path,
-    bytes: core::result::Result<Vec<u8>, reader::Error>,
-    limits: &Limits,
-) -> Result<Input> {
+fn decode(path: &Path, bytes: core::result::Result<Vec<u8>, reader::Error>, limits: &Limits) -> Result<Input> {
     let (message, rows) = bytes
         .map_err(formats::read::Error::from)
         .and_then(|bytes| formats::read::decode(&bytes, limits))

@@ -11,11 +11,7 @@ struct Unit {
 }
 
 const fn unit(name: &'static str, aliases: &'static [&'static str], factor: f64) -> Unit {
-    Unit {
-        name,
-        aliases,
-        factor,
-    }
+    Unit { name, aliases, factor }
 }
 
 /// Units that convert into each other; `default` is used when a value is below the smallest one.
@@ -33,16 +29,8 @@ static FAMILIES: [Family; 2] = [
             unit("kB", &["kb", "kbyte", "kilobyte", "kib"], KIB),
             unit("MB", &["mb", "mbyte", "megabyte", "mib"], KIB * KIB),
             unit("GB", &["gb", "gbyte", "gigabyte", "gib"], KIB * KIB * KIB),
-            unit(
-                "TB",
-                &["tb", "tbyte", "terabyte", "tib"],
-                KIB * KIB * KIB * KIB,
-            ),
-            unit(
-                "PB",
-                &["pb", "pbyte", "petabyte", "pib"],
-                KIB * KIB * KIB * KIB * KIB,
-            ),
+            unit("TB", &["tb", "tbyte", "terabyte", "tib"], KIB * KIB * KIB * KIB),
+            unit("PB", &["pb", "pbyte", "petabyte", "pib"], KIB * KIB * KIB * KIB * KIB),
         ],
         default: ("B", 1.0),
     },
@@ -64,9 +52,7 @@ impl Family {
         if lower.len() > 2 && lower.ends_with('s') {
             lower.pop();
         }
-        self.units
-            .iter()
-            .find(|unit| unit.aliases.contains(&lower.as_str()))
+        self.units.iter().find(|unit| unit.aliases.contains(&lower.as_str()))
     }
 }
 
@@ -83,11 +69,7 @@ pub fn scale(value: i128, from: &str, to: &str) -> (f64, String) {
         };
         let base = value as f64 * source.factor;
         if matches!(to, "auto" | "minimum") {
-            let best = family
-                .units
-                .iter()
-                .rev()
-                .find(|unit| base / unit.factor >= 1.0);
+            let best = family.units.iter().rev().find(|unit| base / unit.factor >= 1.0);
             return match best {
                 Some(unit) => (base / unit.factor, unit.name.to_owned()),
                 None => (base / family.default.1, family.default.0.to_owned()),
@@ -123,11 +105,7 @@ pub fn times(value: i128, ratio: f64) -> i128 {
 /// The value with its sign, for changes: `+12.06MB`.
 pub fn signed_label(value: i128, from: &str, to: &str) -> String {
     let text = label(value, from, to);
-    if value > 0 && text != "0" {
-        format!("+{text}")
-    } else {
-        text
-    }
+    if value > 0 && text != "0" { format!("+{text}") } else { text }
 }
 
 /// A size as a person reads it: `12.06MB`.
@@ -137,11 +115,7 @@ pub fn bytes(value: u64) -> String {
 
 /// `value` of `total` in per cent, six characters wide.
 pub fn percentage(value: i128, total: i128) -> String {
-    let ratio = if total == 0 {
-        0.0
-    } else {
-        (value as f64 / total as f64).abs() * 100.0
-    };
+    let ratio = if total == 0 { 0.0 } else { (value as f64 / total as f64).abs() * 100.0 };
     if (99.95..=100.05).contains(&ratio) {
         "  100%".to_owned()
     } else if ratio >= 1.0 {
@@ -162,11 +136,7 @@ fn two_digits(value: f64) -> String {
     };
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let trim = |text: &str| -> String {
-        if text.contains('.') {
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        } else {
-            text.to_owned()
-        }
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
     };
     if exponent < -4 {
         return format!("{}e-{:02}", trim(mantissa), exponent.unsigned_abs());
@@ -184,11 +154,7 @@ pub fn table_unit(smallest: i128, largest: i128, from: &str) -> String {
     } else {
         small
     };
-    if chosen.is_empty() {
-        from.to_owned()
-    } else {
-        chosen
-    }
+    if chosen.is_empty() { from.to_owned() } else { chosen }
 }
 
 #[cfg(test)]

@@ -30,8 +30,7 @@ pub fn to_path(path: &Path, bytes: &[u8]) -> Result<()> {
     }
     // Through a link, the file it names is replaced and the link stays.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let (temporary, file) =
-        create_beside(&target).map_err(|source| Error::io("write", path, source))?;
+    let (temporary, file) = create_beside(&target).map_err(|source| Error::io("write", path, source))?;
     let written = write_all(file, bytes, &target).and_then(|()| fs::rename(&temporary, &target));
     written.map_err(|source| {
         // Best effort: the reason that matters is the one of the write.
@@ -50,19 +49,11 @@ fn write_all(mut file: File, bytes: &[u8], target: &Path) -> io::Result<()> {
 
 /// Creates a new file in the directory of `target`.
 fn create_beside(target: &Path) -> io::Result<(PathBuf, File)> {
-    let name = target
-        .file_name()
-        .ok_or(io::ErrorKind::InvalidInput)?
-        .to_string_lossy();
+    let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
     for attempt in 0..100 {
-        let temporary =
-            target.with_file_name(format!(".{name}.{}.{attempt}.tmp", std::process::id()));
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)
-        {
+        let temporary = target.with_file_name(format!(".{name}.{}.{attempt}.tmp", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
             Ok(file) => return Ok((temporary, file)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
             Err(error) => return Err(error),
@@ -97,12 +88,8 @@ impl Style {
         }
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        let width =
-            crate::run::terminal_columns(stream.as_raw_fd()).filter(|&columns| columns >= 40);
-        Self {
-            width,
-            colour: !set("NO_COLOR") && !is_dumb,
-        }
+        let width = crate::run::terminal_columns(stream.as_raw_fd()).filter(|&columns| columns >= 40);
+        Self { width, colour: !set("NO_COLOR") && !is_dumb }
     }
 
     /// A row's name: what follows the function's own name, its place, is dimmed where colours may be used.
@@ -115,11 +102,7 @@ impl Style {
 
     /// `text` in the colour of an ANSI code, where colours may be used.
     pub fn paint(&self, code: &str, text: &str) -> String {
-        if self.colour {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
@@ -129,8 +112,7 @@ mod tests {
 
     #[test]
     fn a_file_is_replaced_whole_or_not_at_all() {
-        let directory =
-            std::env::temp_dir().join(format!("heapsift-output-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("heapsift-output-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let path = directory.join("out");
         to_path(&path, b"one").unwrap();
@@ -138,9 +120,7 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
 
-        let error = to_path(&directory.join("absent/out"), b"x")
-            .unwrap_err()
-            .to_string();
+        let error = to_path(&directory.join("absent/out"), b"x").unwrap_err().to_string();
         assert!(error.contains("absent/out: cannot write:"), "{error}");
         fs::remove_dir_all(&directory).unwrap();
     }

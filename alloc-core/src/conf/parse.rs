@@ -65,11 +65,7 @@ pub(super) fn scan_for_confirm(text: &[u8], options: &mut Options) {
 }
 
 /// The second pass. Returns whether something was wrong.
-pub(super) fn apply(
-    text: &[u8],
-    options: &mut Options,
-    offer: &mut dyn FnMut(&[u8], &[u8]) -> OptionVerdict,
-) -> bool {
+pub(super) fn apply(text: &[u8], options: &mut Options, offer: &mut dyn FnMut(&[u8], &[u8]) -> OptionVerdict) -> bool {
     let mut faults = false;
     let mut rest = text;
     loop {
@@ -150,7 +146,8 @@ mod tests {
 
     #[test]
     fn values_by_class() {
-        let (options, faults) = read("bin_shards:1-160:16|129-512:4,slab_sizes:100-128:4,tcache_ncached_max:256-1024:1001|2048-99999:0");
+        let (options, faults) =
+            read("bin_shards:1-160:16|129-512:4,slab_sizes:100-128:4,tcache_ncached_max:256-1024:1001|2048-99999:0");
         assert!(!faults);
         assert_eq!(options.bin_shards[1..=17], [16, 16, 16, 16, 16, 16, 16, 16, 16, 4, 4, 4, 4, 4, 4, 4, 4]);
         assert_eq!(options.bin_shards[18], UNSET);

@@ -145,5 +145,8 @@ pub(super) fn is_privileged() -> bool {
     let length = sys::read(fd, &mut buffer).unwrap_or(0);
     sys::close(fd);
     let word = |bytes: &[u8]| usize::from_ne_bytes(bytes.try_into().unwrap_or([0; 8]));
-    buffer[..length].chunks_exact(16).find(|pair| word(&pair[..8]) == AT_SECURE).is_some_and(|pair| word(&pair[8..]) != 0)
+    buffer[..length]
+        .chunks_exact(16)
+        .find(|pair| word(&pair[..8]) == AT_SECURE)
+        .is_some_and(|pair| word(&pair[8..]) != 0)
 }

@@ -98,7 +98,10 @@ pub static OPTIONS: &[Entry] = &[
     without_effect("log", Field::Special(|_, _| OptionVerdict::Accepted)),
     flag("experimental_infallible_new", |o| &mut o.infallible_new),
     without_effect("disable_large_size_classes", Field::Bool(|o| &mut o.disable_large_size_classes)),
-    real("debug_double_free_max_scan", Field::Unsigned(|o| &mut o.debug_double_free_max_scan, within(0, u32::MAX as u64))),
+    real(
+        "debug_double_free_max_scan",
+        Field::Unsigned(|o| &mut o.debug_double_free_max_scan, within(0, u32::MAX as u64)),
+    ),
     without_effect("process_madvise_max_batch", Field::Size(|o| &mut o.process_madvise_max_batch, clip(0, 1024))),
     real("narenas", Field::Special(narenas)),
     real("narenas_ratio", Field::Special(|o, v| fixed(v, &mut o.narenas_ratio, u32::MAX))),
@@ -152,15 +155,9 @@ pub static OPTIONS: &[Entry] = &[
     without_effect("hpa_min_purge_interval_ms", Field::Wide(|o| &mut o.hpa.min_purge_interval_ms)),
     without_effect("hpa_min_purge_delay_ms", Field::Wide(|o| &mut o.hpa.min_purge_delay_ms)),
     without_effect("hpa_purge_threshold", Field::Size(|o| &mut o.hpa.purge_threshold, clip(PAGE, HUGE_PAGE))),
-    without_effect(
-        "hpa_purge_threshold_ratio",
-        Field::Special(|o, v| huge_page_share(v, &mut o.hpa.purge_threshold)),
-    ),
+    without_effect("hpa_purge_threshold_ratio", Field::Special(|o, v| huge_page_share(v, &mut o.hpa.purge_threshold))),
     without_effect("experimental_hpa_max_purge_nhp", Field::Signed(|o| &mut o.hpa.max_purge_nhp, -1, i64::MAX)),
-    without_effect(
-        "experimental_hpa_start_huge_if_thp_always",
-        Field::Bool(|o| &mut o.hpa.start_huge_if_thp_always),
-    ),
+    without_effect("experimental_hpa_start_huge_if_thp_always", Field::Bool(|o| &mut o.hpa.start_huge_if_thp_always)),
     without_effect("experimental_hpa_enforce_hugify", Field::Bool(|o| &mut o.hpa.enforce_hugify)),
     without_effect("hpa_sec_nshards", Field::Size(|o| &mut o.hpa.sec_nshards, clip(0, 255))),
     without_effect("hpa_sec_max_alloc", Field::Size(|o| &mut o.hpa.sec_max_alloc, clip(PAGE, 32768))),
@@ -170,12 +167,8 @@ pub static OPTIONS: &[Entry] = &[
 /// Reads `value` into its field.
 pub(super) fn set(entry: &Entry, options: &mut Options, value: &[u8]) -> OptionVerdict {
     let answer = match entry.field {
-        Field::Bool(field) => {
-            value::boolean(value).ok_or(OptionVerdict::Invalid).map(|on| *field(options) = on)
-        }
-        Field::Unsigned(field, bounds) => {
-            bounded(value, bounds).map(|n| *field(options) = n as u32)
-        }
+        Field::Bool(field) => value::boolean(value).ok_or(OptionVerdict::Invalid).map(|on| *field(options) = on),
+        Field::Unsigned(field, bounds) => bounded(value, bounds).map(|n| *field(options) = n as u32),
         Field::Size(field, bounds) => bounded(value, bounds).map(|n| *field(options) = n as usize),
         Field::Wide(field) => value::wrapped(value).ok_or(OptionVerdict::Invalid).map(|n| *field(options) = n),
         Field::Signed(field, min, max) => match value::signed(value) {

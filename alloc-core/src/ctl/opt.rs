@@ -1,6 +1,6 @@
 //! `opt.*`: the options as they were taken, read only.
 
-use crate::conf::{Options, SOURCES, position, junk_word, zero_realloc_word};
+use crate::conf::{Options, SOURCES, junk_word, position, zero_realloc_word};
 
 use super::{Call, Code, Node};
 

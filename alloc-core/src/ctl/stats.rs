@@ -2,8 +2,8 @@
 
 use crate::conf::DSS;
 use crate::lock::Counts;
-use crate::pages::cache::NPAGE_CLASSES;
 use crate::pages::FreeExtents;
+use crate::pages::cache::NPAGE_CLASSES;
 use crate::snapshot::Snapshot;
 use crate::stats::{ARENA_LOCKS, ArenaStats, GLOBAL_LOCKS};
 

@@ -16,15 +16,8 @@ use crate::tls;
 /// Set in the address that an `alloc` hook returns: the pages can't be given back one by one (HugeTLB).
 pub const PINNED: usize = 1;
 
-type Alloc = unsafe extern "C" fn(
-    *mut ExtentHooks,
-    *mut c_void,
-    usize,
-    usize,
-    *mut bool,
-    *mut bool,
-    c_uint,
-) -> *mut c_void;
+type Alloc =
+    unsafe extern "C" fn(*mut ExtentHooks, *mut c_void, usize, usize, *mut bool, *mut bool, c_uint) -> *mut c_void;
 type Dalloc = unsafe extern "C" fn(*mut ExtentHooks, *mut c_void, usize, bool, c_uint) -> bool;
 type Destroy = unsafe extern "C" fn(*mut ExtentHooks, *mut c_void, usize, bool, c_uint);
 type Part = unsafe extern "C" fn(*mut ExtentHooks, *mut c_void, usize, usize, usize, c_uint) -> bool;
@@ -282,9 +275,7 @@ impl Hooks {
     pub(crate) fn split(&self, address: usize, bytes: usize, first: usize, committed: bool) -> bool {
         let Some(split) = self.table().split else { return false };
         // SAFETY: the hook takes these.
-        outside(|| unsafe {
-            !split(self.table, pointer(address), bytes, first, bytes - first, committed, self.arena)
-        })
+        outside(|| unsafe { !split(self.table, pointer(address), bytes, first, bytes - first, committed, self.arena) })
     }
 
     /// Whether two adjacent extents may be made one.

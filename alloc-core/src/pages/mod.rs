@@ -23,7 +23,7 @@ use crate::base::Base;
 use crate::conf::Options;
 use crate::decay::{Decay, Tier};
 use crate::extent::{Extent, LARGE, State, flag};
-use crate::lock::{Guard, Counts, Mutex, Rank};
+use crate::lock::{Counts, Guard, Mutex, Rank};
 use crate::pagemap::{PageMap, large_byte};
 use crate::size::MAX_SIZE_CLASS;
 use crate::sys::{self, LG_PAGE, PAGE};

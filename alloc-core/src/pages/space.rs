@@ -80,7 +80,9 @@ impl Pages {
         for (dirty, after, before) in tries.into_iter().take_while(|(dirty, ..)| !dirty.is_null()) {
             // SAFETY: the extents are in caches of this arena, as is checked, and adjacent.
             unsafe {
-                let Some(missing) = pages.checked_sub((*dirty).pages()).filter(|&missing| missing > 0) else { continue };
+                let Some(missing) = pages.checked_sub((*dirty).pages()).filter(|&missing| missing > 0) else {
+                    continue;
+                };
                 for (neighbour, is_after) in [(after, true), (before, false)] {
                     if !self.in_cache(inner, neighbour, State::Retained) || (*neighbour).pages() < missing {
                         continue;

@@ -189,9 +189,7 @@ fn totals(heap: &'static dyn HeapControl, parts: Parts, j: Members<'_, '_, '_>) 
         j.number("run_interval", background.run_interval_ns)
     })?;
     if parts.mutexes {
-        j.object("mutexes", |j| {
-            GLOBAL_LOCKS.iter().zip(&locks).try_for_each(|(name, counts)| lock(j, name, counts))
-        })?;
+        j.object("mutexes", |j| GLOBAL_LOCKS.iter().zip(&locks).try_for_each(|(name, counts)| lock(j, name, counts)))?;
     }
     Ok(())
 }
@@ -271,46 +269,56 @@ fn one(
         })?;
     }
     if parts.bins {
-        j.array("bins", |j| arena.bins.iter().try_for_each(|bin| {
-            j.element(|j| {
-                let counts = &bin.counts;
-                j.number("nmalloc", counts.nmalloc)?;
-                j.number("ndalloc", counts.ndalloc)?;
-                j.number("curregs", counts.curregs)?;
-                j.number("nrequests", counts.nrequests)?;
-                j.number("nfills", counts.nfills)?;
-                j.number("nflushes", counts.nflushes)?;
-                j.number("nslabs", counts.nslabs)?;
-                j.number("nreslabs", counts.nreslabs)?;
-                j.number("curslabs", counts.curslabs)?;
-                j.number("nonfull_slabs", counts.nonfull_slabs)?;
-                if parts.mutexes { lock(j, "mutex", &bin.lock) } else { Ok(()) }
+        j.array("bins", |j| {
+            arena.bins.iter().try_for_each(|bin| {
+                j.element(|j| {
+                    let counts = &bin.counts;
+                    j.number("nmalloc", counts.nmalloc)?;
+                    j.number("ndalloc", counts.ndalloc)?;
+                    j.number("curregs", counts.curregs)?;
+                    j.number("nrequests", counts.nrequests)?;
+                    j.number("nfills", counts.nfills)?;
+                    j.number("nflushes", counts.nflushes)?;
+                    j.number("nslabs", counts.nslabs)?;
+                    j.number("nreslabs", counts.nreslabs)?;
+                    j.number("curslabs", counts.curslabs)?;
+                    j.number("nonfull_slabs", counts.nonfull_slabs)?;
+                    if parts.mutexes { lock(j, "mutex", &bin.lock) } else { Ok(()) }
+                })
             })
-        }))?;
+        })?;
     }
     if parts.large {
-        j.array("lextents", |j| arena.large.iter().try_for_each(|class| {
-            j.element(|j| {
-                j.number("nmalloc", class.nmalloc)?;
-                j.number("ndalloc", class.ndalloc)?;
-                j.number("nrequests", class.nrequests)?;
-                j.number("curlextents", class.curlextents)
+        j.array("lextents", |j| {
+            arena.large.iter().try_for_each(|class| {
+                j.element(|j| {
+                    j.number("nmalloc", class.nmalloc)?;
+                    j.number("ndalloc", class.ndalloc)?;
+                    j.number("nrequests", class.nrequests)?;
+                    j.number("curlextents", class.curlextents)
+                })
             })
-        }))?;
+        })?;
     }
     if parts.extents {
-        j.array("extents", |j| (0..ctl::NEXTENTS).try_for_each(|class| {
-            j.element(|j| {
-                let of = |state: usize| if class < NPAGE_CLASSES { arena.extents[state][class] } else { Default::default() };
-                for (key, state) in [("ndirty", 0), ("nmuzzy", 1), ("nretained", 2), ("npinned", 3)] {
-                    j.number(key, of(state).count)?;
-                }
-                for (key, state) in [("dirty_bytes", 0), ("muzzy_bytes", 1), ("retained_bytes", 2), ("pinned_bytes", 3)] {
-                    j.number(key, of(state).bytes)?;
-                }
-                Ok(())
+        j.array("extents", |j| {
+            (0..ctl::NEXTENTS).try_for_each(|class| {
+                j.element(|j| {
+                    let of = |state: usize| {
+                        if class < NPAGE_CLASSES { arena.extents[state][class] } else { Default::default() }
+                    };
+                    for (key, state) in [("ndirty", 0), ("nmuzzy", 1), ("nretained", 2), ("npinned", 3)] {
+                        j.number(key, of(state).count)?;
+                    }
+                    for (key, state) in
+                        [("dirty_bytes", 0), ("muzzy_bytes", 1), ("retained_bytes", 2), ("pinned_bytes", 3)]
+                    {
+                        j.number(key, of(state).bytes)?;
+                    }
+                    Ok(())
+                })
             })
-        }))?;
+        })?;
     }
     if parts.huge_pages {
         huge_pages(j)?;
@@ -322,11 +330,27 @@ fn one(
 fn huge_pages(j: Members<'_, '_, '_>) -> fmt::Result {
     j.number("sec_bytes", 0)?;
     j.object("hpa_shard", |j| {
-        for key in ["npageslabs", "nactive", "ndirty", "npurge_passes", "npurges", "nhugifies", "nhugify_failures", "ndehugifies"] {
+        for key in [
+            "npageslabs",
+            "nactive",
+            "ndirty",
+            "npurge_passes",
+            "npurges",
+            "nhugifies",
+            "nhugify_failures",
+            "ndehugifies",
+        ] {
             j.number(key, 0)?;
         }
         let slabs = |j: &mut Json<'_, '_>| {
-            for key in ["npageslabs_huge", "nactive_huge", "ndirty_huge", "npageslabs_nonhuge", "nactive_nonhuge", "ndirty_nonhuge"] {
+            for key in [
+                "npageslabs_huge",
+                "nactive_huge",
+                "ndirty_huge",
+                "npageslabs_nonhuge",
+                "nactive_nonhuge",
+                "ndirty_nonhuge",
+            ] {
                 j.number(key, 0)?;
             }
             Ok(())

@@ -152,8 +152,18 @@ fn lock_titles(out: &mut Out<'_>) -> fmt::Result {
     write!(
         out,
         "{:>16}{:>8}{:>16}{:>8}{:>16}{:>8}{:>16}{:>8}{:>16}{:>10}{:>16}{:>12}",
-        "n_lock_ops", "(#/sec)", "n_waiting", "(#/sec)", "n_spin_acq", "(#/sec)", "n_owner_switch", "(#/sec)",
-        "total_wait_ns", "(#/sec)", "max_wait_ns", "max_n_thds"
+        "n_lock_ops",
+        "(#/sec)",
+        "n_waiting",
+        "(#/sec)",
+        "n_spin_acq",
+        "(#/sec)",
+        "n_owner_switch",
+        "(#/sec)",
+        "total_wait_ns",
+        "(#/sec)",
+        "max_wait_ns",
+        "max_n_thds"
     )
 }
 
@@ -221,7 +231,11 @@ fn decaying(arena: &ArenaStats, out: &mut Out<'_>) -> fmt::Result {
         ("muzzy", arena.muzzy_decay_ms, arena.pmuzzy, arena.muzzy_npurge, arena.muzzy_nmadvise, arena.muzzy_purged),
     ] {
         write!(out, "{name:>8}:")?;
-        if ms < 0 { write!(out, "{:>6}", "N/A")? } else { write!(out, "{ms:>6}")? };
+        if ms < 0 {
+            write!(out, "{:>6}", "N/A")?
+        } else {
+            write!(out, "{ms:>6}")?
+        };
         writeln!(out, " {pages:>12} {sweeps:>12} {calls:>12} {purged:>12}")?;
     }
     Ok(())
@@ -346,7 +360,8 @@ fn large(arena: &ArenaStats, out: &mut Out<'_>) -> fmt::Result {
 
 fn extents(arena: &ArenaStats, out: &mut Out<'_>) -> fmt::Result {
     write!(out, "{:<8}{:>12}{:>4}", "extents:", "size", "ind")?;
-    for title in ["ndirty", "dirty", "nmuzzy", "muzzy", "nretained", "retained", "npinned", "pinned", "ntotal", "total"] {
+    for title in ["ndirty", "dirty", "nmuzzy", "muzzy", "nretained", "retained", "npinned", "pinned", "ntotal", "total"]
+    {
         write!(out, "{title:>13}")?;
     }
     out.write_str("\n")?;

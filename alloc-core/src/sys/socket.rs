@@ -150,11 +150,11 @@ pub fn receive(fd: usize, buffer: &mut [u8]) -> Result<(usize, [Option<usize>; P
         flags: 0,
     };
     // SAFETY: the kernel writes at most the buffer's and the control structure's lengths, both of which are alive.
-    let length = check(unsafe {
-        syscall(SYS_RECVMSG, [fd, (&raw mut message).addr(), MSG_DONTWAIT_CMSG_CLOEXEC, 0, 0, 0])
-    })?;
+    let length =
+        check(unsafe { syscall(SYS_RECVMSG, [fd, (&raw mut message).addr(), MSG_DONTWAIT_CMSG_CLOEXEC, 0, 0, 0]) })?;
     let mut passed = [None; PASSED_MAX];
-    let has_rights = message.control_length >= HEADER && control.level as usize == SOL_SOCKET && control.kind == SCM_RIGHTS;
+    let has_rights =
+        message.control_length >= HEADER && control.level as usize == SOL_SOCKET && control.kind == SCM_RIGHTS;
     if has_rights {
         let count = control.length.saturating_sub(HEADER) / size_of::<i32>();
         for (place, descriptor) in passed.iter_mut().zip(control.descriptors).take(count) {

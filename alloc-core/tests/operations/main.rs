@@ -59,5 +59,10 @@ fn a_checked_heap_is_as_the_model_says() {
         .env("MALLOC_CONF", CONF)
         .output()
         .expect("it runs");
-    assert!(ended.status.success(), "{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(
+        ended.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&ended.stdout),
+        String::from_utf8_lossy(&ended.stderr)
+    );
 }

@@ -290,7 +290,8 @@ impl<O: Observer> Model<O> {
         }
         let mut stats = ArenaStats::NONE;
         assert!(self.heap.arena_stats(self.arena, &mut stats));
-        let bytes = |state| -> usize { extents.iter().filter(|extent| extent.state == state).map(|extent| extent.bytes).sum() };
+        let bytes =
+            |state| -> usize { extents.iter().filter(|extent| extent.state == state).map(|extent| extent.bytes).sum() };
         assert_eq!(bytes(State::Active), stats.pactive * 4096);
         assert_eq!(bytes(State::Dirty), stats.pdirty * 4096);
         assert_eq!(bytes(State::Muzzy), stats.pmuzzy * 4096);
@@ -302,13 +303,26 @@ impl<O: Observer> Model<O> {
             let out: usize = slabs().map(|slab| size::regions(class) - slab.free_regions).sum();
             let usable = size::class_bytes(class);
             let held = self.blocks.values().filter(|held| held.made && held.usable == usable).count();
-            assert_eq!((slabs().count(), out, held), (counts.curslabs, counts.curregs, counts.curregs), "class {class}");
+            assert_eq!(
+                (slabs().count(), out, held),
+                (counts.curslabs, counts.curregs, counts.curregs),
+                "class {class}"
+            );
             let nonfull = slabs().filter(|slab| slab.free_regions > 0).count();
             // The current slab may have free regions, and isn't counted.
-            assert!((counts.nonfull_slabs..=counts.nonfull_slabs + 1).contains(&nonfull), "class {class}: {nonfull}, {counts:?}");
+            assert!(
+                (counts.nonfull_slabs..=counts.nonfull_slabs + 1).contains(&nonfull),
+                "class {class}: {nonfull}, {counts:?}"
+            );
         }
-        let large: usize = self.blocks.values().filter(|held| held.made && held.usable > size::class_size(NBINS - 1)).map(|held| held.usable).sum();
-        let large_extents = extents.iter().filter(|extent| extent.state == State::Active && extent.slab_class.is_none());
+        let large: usize = self
+            .blocks
+            .values()
+            .filter(|held| held.made && held.usable > size::class_size(NBINS - 1))
+            .map(|held| held.usable)
+            .sum();
+        let large_extents =
+            extents.iter().filter(|extent| extent.state == State::Active && extent.slab_class.is_none());
         assert_eq!(large, large_extents.map(|extent| extent.bytes).sum::<usize>());
         let stats = self.heap.stats();
         assert_eq!(stats.allocated, self.blocks.values().map(|held| held.usable).sum::<usize>(), "{stats:?}");

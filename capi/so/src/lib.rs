@@ -58,8 +58,7 @@ unsafe impl<T> Sync for Variable<T> {}
 static malloc_conf: Variable<*const c_char> = Variable(core::cell::UnsafeCell::new(core::ptr::null()));
 #[unsafe(no_mangle)]
 #[used]
-static malloc_conf_2_conf_harder: Variable<*const c_char> =
-    Variable(core::cell::UnsafeCell::new(core::ptr::null()));
+static malloc_conf_2_conf_harder: Variable<*const c_char> = Variable(core::cell::UnsafeCell::new(core::ptr::null()));
 #[unsafe(no_mangle)]
 #[used]
 static malloc_message: Variable<Option<alloc_core::message::Sink>> = Variable(core::cell::UnsafeCell::new(None));

@@ -20,10 +20,7 @@ impl Ahead {
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start<'scope>(
-        scope: &'scope Scope<'scope, '_>,
-        source: impl Source + Send + 'scope,
-    ) -> io::Result<Self> {
+    pub fn start<'scope>(scope: &'scope Scope<'scope, '_>, source: impl Source + Send + 'scope) -> io::Result<Self> {
         let (sender, pieces) = mpsc::sync_channel(PIECES);
         let (spent, buffers) = mpsc::channel();
         Builder::new().spawn_scoped(scope, move || work(source, &sender, &buffers))?;

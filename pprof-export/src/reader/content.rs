@@ -54,16 +54,7 @@ impl<'a> Content<'a> {
         if !is_gzip && file.len() as u64 > limits.inflated_bytes {
             return Err(too_long(limits));
         }
-        Ok(Self {
-            file,
-            limits: *limits,
-            at: 0,
-            produced: 0,
-            member: None,
-            spare: None,
-            members: 0,
-            is_gzip,
-        })
+        Ok(Self { file, limits: *limits, at: 0, produced: 0, member: None, spare: None, members: 0, is_gzip })
     }
 
     /// Whether the file is a gzip file.
@@ -102,10 +93,7 @@ fn too_long(limits: &Limits) -> Error {
 }
 
 fn broken(at: usize, reason: &'static str) -> Error {
-    Error::Gzip {
-        offset: at as u64,
-        reason,
-    }
+    Error::Gzip { offset: at as u64, reason }
 }
 
 impl Source for Content<'_> {
@@ -146,9 +134,7 @@ impl Content<'_> {
         out.resize(before + PIECE, 0);
         let (read, written) = (member.inflate.total_in(), member.inflate.total_out());
         let (input, room) = (&self.file[self.at..], &mut out[before..]);
-        let status = member
-            .inflate
-            .decompress(input, room, FlushDecompress::None);
+        let status = member.inflate.decompress(input, room, FlushDecompress::None);
         let read = (member.inflate.total_in() - read) as usize;
         let written = (member.inflate.total_out() - written) as usize;
         out.truncate(before + written);
@@ -165,11 +151,7 @@ impl Content<'_> {
                 self.spare = Some(inflate);
             }
         } else if read == 0 && written == 0 {
-            let reason = if self.at == self.file.len() {
-                "it ends too early"
-            } else {
-                "its data is corrupt"
-            };
+            let reason = if self.at == self.file.len() { "it ends too early" } else { "its data is corrupt" };
             return Err(broken(self.at, reason));
         }
         Ok(())
@@ -245,13 +227,7 @@ pub struct Window<S> {
 impl<S: Source> Window<S> {
     /// A window that nothing has come into yet.
     pub fn new(source: S) -> Self {
-        Self {
-            source,
-            buffer: Vec::new(),
-            start: 0,
-            offset: 0,
-            has_ended: false,
-        }
+        Self { source, buffer: Vec::new(), start: 0, offset: 0, has_ended: false }
     }
 
     /// A window that the content's start has come into already.

@@ -83,11 +83,7 @@ impl<'a> Cursor<'a> {
 
     #[cold]
     fn no_varint(&self, field: &'static str) -> Error {
-        let reason = if self.bytes.len() < 10 {
-            "it ends within a number"
-        } else {
-            "a number has more than ten bytes"
-        };
+        let reason = if self.bytes.len() < 10 { "it ends within a number" } else { "a number has more than ten bytes" };
         self.error(field, reason)
     }
 
@@ -183,11 +179,7 @@ fn varint_by_bytes(bytes: &[u8]) -> (u64, usize) {
 
 impl<'a> Field<'a> {
     pub fn wrong_type(&self, field: &'static str) -> Error {
-        Error::Malformed {
-            offset: self.offset,
-            field,
-            reason: "a value of the wrong type",
-        }
+        Error::Malformed { offset: self.offset, field, reason: "a value of the wrong type" }
     }
 
     #[inline]

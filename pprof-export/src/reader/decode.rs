@@ -91,9 +91,7 @@ pub fn foreign(message: &[u8]) -> Option<&'static str> {
         Ok(Some(Field { number: 7..=15, value: Value::Int(_), .. })) => None,
         Ok(Some(Field { number: 13, value: Value::Bytes(_), .. })) => None,
         // A length beyond the end: a message that was cut in its first field.
-        Err(Error::Malformed { offset: 1.., .. })
-            if matches!(message[0], 0x0a | 0x12 | 0x1a | 0x22 | 0x2a | 0x32) =>
-        {
+        Err(Error::Malformed { offset: 1.., .. }) if matches!(message[0], 0x0a | 0x12 | 0x1a | 0x22 | 0x2a | 0x32) => {
             None
         }
         _ => Some("binary data of another kind"),

@@ -75,30 +75,13 @@ impl fmt::Display for Error {
             Self::Zstd { offset, reason } => {
                 write!(f, "broken zstd file: {reason} (byte {offset} of the file)")
             }
-            Self::Limit {
-                what,
-                limit,
-                offset,
-                ..
-            } => {
+            Self::Limit { what, limit, offset, .. } => {
                 write!(f, "too large: more than {limit} {what} (at byte {offset})")
             }
-            Self::Malformed {
-                offset,
-                field,
-                reason,
-            } => {
-                write!(
-                    f,
-                    "broken pprof profile: {reason} in {field} (byte {offset} of the message)"
-                )
+            Self::Malformed { offset, field, reason } => {
+                write!(f, "broken pprof profile: {reason} in {field} (byte {offset} of the message)")
             }
-            Self::Invalid {
-                field,
-                index,
-                offset,
-                reason,
-            } => {
+            Self::Invalid { field, index, offset, reason } => {
                 write!(f, "broken pprof profile: {field}[{index}] {reason} (byte {offset} of the message)")
             }
         }

@@ -153,10 +153,7 @@ mod tests {
     #[test]
     fn positions_of_dense_and_other_ids() {
         let dense = Positions::new(1..=1000);
-        assert_eq!(
-            (dense.get(1), dense.get(1000), dense.get(0), dense.get(1001)),
-            (Some(0), Some(999), None, None)
-        );
+        assert_eq!((dense.get(1), dense.get(1000), dense.get(0), dense.get(1001)), (Some(0), Some(999), None, None));
         assert!(dense.others.is_empty());
         let mixed = Positions::new([1, 2, 7, 3, u64::MAX].into_iter());
         assert_eq!(

@@ -198,7 +198,11 @@ mod tests {
             sample_type: vec![ValueType { r#type: 1, unit: 2 }; 2],
             sample: (1..200).map(|value| sample(&[ids[2], ids[0], ids[1], ids[0]], value)).collect(),
             location: ids
-                .map(|id| Location { id, line: vec![Line { function_id: 1, ..Line::default() }], ..Location::default() })
+                .map(|id| Location {
+                    id,
+                    line: vec![Line { function_id: 1, ..Line::default() }],
+                    ..Location::default()
+                })
                 .to_vec(),
             function: vec![Function { id: 1, name: 5, ..Function::default() }],
             comment: vec![1, 4],

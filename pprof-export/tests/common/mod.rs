@@ -1,7 +1,7 @@
 //! A small heap profile with everything in it that the writer can write.
 
-use pprof_export::{AllocatorStats, ClassTotal};
 use pprof_export::writer::{Header, Label, LabelValue, Mapping, Row, Writer};
+use pprof_export::{AllocatorStats, ClassTotal};
 
 /// Time of the dump.
 pub const TIME: i64 = 1_700_000_000_123_456_789;
@@ -30,10 +30,7 @@ const STATS: AllocatorStats = AllocatorStats {
 
 /// The file.
 pub fn dump() -> Vec<u8> {
-    let header = Header {
-        doc_url: "https://example.org/heap",
-        ..Header::heap(512 << 10, TIME)
-    };
+    let header = Header { doc_url: "https://example.org/heap", ..Header::heap(512 << 10, TIME) };
     let mut writer = Writer::new(Vec::new(), &header).unwrap();
     writer
         .mapping(&Mapping {
@@ -53,24 +50,9 @@ pub fn dump() -> Vec<u8> {
             build_id: b"",
         })
         .unwrap();
-    let bytes = |value| Label {
-        key: "bytes",
-        value: LabelValue::Number {
-            value,
-            unit: "bytes",
-        },
-    };
-    let thread = |name| Label {
-        key: "thread",
-        value: LabelValue::Text(name),
-    };
-    let epoch = |value| Label {
-        key: "epoch",
-        value: LabelValue::Number {
-            value,
-            unit: "epoch",
-        },
-    };
+    let bytes = |value| Label { key: "bytes", value: LabelValue::Number { value, unit: "bytes" } };
+    let thread = |name| Label { key: "thread", value: LabelValue::Text(name) };
+    let epoch = |value| Label { key: "epoch", value: LabelValue::Number { value, unit: "epoch" } };
     let truncated = writer.virtual_frame(b"[truncated stack]").unwrap();
     for row in [
         Row {
@@ -91,18 +73,8 @@ pub fn dump() -> Vec<u8> {
             values: &[10, 6400, 0, 0],
             labels: &[bytes(640)],
         },
-        Row {
-            stack: &[],
-            root: None,
-            values: &[7, 7, 0, 0],
-            labels: &[],
-        },
-        Row {
-            stack: &[1],
-            root: None,
-            values: &[0, 0, 0, 0],
-            labels: &[],
-        },
+        Row { stack: &[], root: None, values: &[7, 7, 0, 0], labels: &[] },
+        Row { stack: &[1], root: None, values: &[0, 0, 0, 0], labels: &[] },
     ] {
         writer.sample(&row).unwrap();
     }

@@ -112,7 +112,9 @@ fn get(name: &[u8]) -> Body {
     }
     let mut answered = Ok(());
     let mut body = in_memory(|sink| answered = ctl::by_name_as_text(&HEAP, name, None, Some(sink)))?;
-    answered.map_err(|code| explain(code, b"this name can't be read: set it", b"this name's value can't be said as text"))?;
+    answered.map_err(|code| {
+        explain(code, b"this name can't be read: set it", b"this name's value can't be said as text")
+    })?;
     put(&mut body, b"\n")?;
     Ok(body)
 }
@@ -126,7 +128,8 @@ fn set(name: &[u8], value: Option<&[u8]>) -> Body {
     }
     let value = value.and_then(|_| CStr::from_bytes_with_nul(&text).ok());
     let not_so = b"this name takes no value, or none without being read";
-    ctl::by_name_as_text(&HEAP, name, value, None).map_err(|code| explain(code, not_so, b"that isn't a value of this name"))?;
+    ctl::by_name_as_text(&HEAP, name, value, None)
+        .map_err(|code| explain(code, not_so, b"that isn't a value of this name"))?;
     Ok(Vec::new())
 }
 

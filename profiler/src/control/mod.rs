@@ -105,7 +105,8 @@ impl Choice {
     fn after_fork(&self) {
         self.path.after_fork(|_| {});
         self.runtime.after_fork(|_| {});
-        let fixed = self.way.load(Ordering::Relaxed) == AT_PATH && !self.path.lock().as_bytes().windows(2).any(|w| w == b"%p");
+        let fixed =
+            self.way.load(Ordering::Relaxed) == AT_PATH && !self.path.lock().as_bytes().windows(2).any(|w| w == b"%p");
         if fixed {
             // The place is the parent's.
             self.way.store(OFF, Ordering::Relaxed);
@@ -328,7 +329,11 @@ fn read_request<'a>(
 
 /// Sends all of it, within a bounded time.
 fn send(connection: usize, bytes: &[u8]) -> Result<(), Errno> {
-    give(bytes, |left_ns| retry(|| socket::wait(connection, Ready::Write, left_ns)), |piece| socket::send(connection, piece))
+    give(
+        bytes,
+        |left_ns| retry(|| socket::wait(connection, Ready::Write, left_ns)),
+        |piece| socket::send(connection, piece),
+    )
 }
 
 /// Writes all of it to a descriptor that a client passed, which may be a pipe that nobody reads.

@@ -82,7 +82,9 @@ pub fn in_usual_directory(runtime: &Path) -> Made {
     let fits = if !runtime.as_bytes().is_empty() && is_own(runtime) {
         directory.push(runtime.as_bytes()) && directory.push(b"/heapsift")
     } else {
-        directory.push(TEMPORARY) && directory.push(b"/heapsift-") && directory.push(Decimal::new(user.into()).as_bytes())
+        directory.push(TEMPORARY)
+            && directory.push(b"/heapsift-")
+            && directory.push(Decimal::new(user.into()).as_bytes())
     };
     if !fits {
         return Err(Refused::by_system(runtime, ENAMETOOLONG));
@@ -95,7 +97,9 @@ pub fn in_usual_directory(runtime: &Path) -> Made {
     let fd = match extra::open_at(AT_FDCWD, directory.as_c_str(), flags, 0) {
         Ok(fd) => fd,
         // A symbolic link is the one or the other.
-        Err(errno @ (ELOOP | ENOTDIR)) => return Err(Refused::new(&directory, b"Not a directory, or a symbolic link", errno)),
+        Err(errno @ (ELOOP | ENOTDIR)) => {
+            return Err(Refused::new(&directory, b"Not a directory, or a symbolic link", errno));
+        }
         Err(errno) => return Err(Refused::by_system(&directory, errno)),
     };
     let sound = extra::stat(fd).is_ok_and(|stat| stat.uid == user && stat.mode & 0o7777 == 0o700);

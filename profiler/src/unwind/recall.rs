@@ -54,13 +54,9 @@ const NO_WALK: Walk = Walk {
     values: [0; WORDS],
 };
 
-static SETS: [Set; 1 << LG_SETS] = [const {
-    Set {
-        busy: Busy::new(),
-        walks: UnsafeCell::new([const { NO_WALK }; WAYS]),
-        next: UnsafeCell::new(0),
-    }
-}; 1 << LG_SETS];
+static SETS: [Set; 1 << LG_SETS] =
+    [const { Set { busy: Busy::new(), walks: UnsafeCell::new([const { NO_WALK }; WAYS]), next: UnsafeCell::new(0) } };
+        1 << LG_SETS];
 
 /// How a walk is about to be taken.
 #[derive(Clone, Copy, Debug)]
@@ -311,7 +307,8 @@ mod tests {
     #[inline(never)]
     fn large(path: u64, left: u32, own: Stack) -> u64 {
         let room = std::hint::black_box([path; 31]);
-        let next = if path & 2 == 0 { small(path >> 2, left.saturating_sub(1), own) } else { by_library(path, left, own) };
+        let next =
+            if path & 2 == 0 { small(path >> 2, left.saturating_sub(1), own) } else { by_library(path, left, own) };
         next.wrapping_add(room[(path % 31) as usize])
     }
 

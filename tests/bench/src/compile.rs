@@ -23,11 +23,7 @@ pub fn compile(source: &str, output: &Path, options: &[&str]) -> Outcome<()> {
     command.arg(&fresh).arg(&source).args(options).env_remove("LD_PRELOAD");
     let answer = command.output().map_err(|error| Failure(format!("{compiler} cannot be run: {error}")))?;
     if !answer.status.success() {
-        return fail(format!(
-            "{} does not compile:\n{}",
-            source.display(),
-            String::from_utf8_lossy(&answer.stderr)
-        ));
+        return fail(format!("{} does not compile:\n{}", source.display(), String::from_utf8_lossy(&answer.stderr)));
     }
     fs::rename(&fresh, output).map_err(|error| Failure(format!("{}: {error}", output.display())))
 }
@@ -48,8 +44,5 @@ pub fn is_fresh(source: &Path, output: &Path) -> bool {
     let headers = source.parent().and_then(|directory| fs::read_dir(directory).ok());
     let headers = headers.into_iter().flatten().flatten().map(|entry| entry.path());
     let is_header = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "h");
-    headers
-        .filter(is_header)
-        .chain([source.to_owned()])
-        .all(|path| age(&path).is_some_and(|changed| changed < built))
+    headers.filter(is_header).chain([source.to_owned()]).all(|path| age(&path).is_some_and(|changed| changed < built))
 }

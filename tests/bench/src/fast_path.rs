@@ -38,12 +38,7 @@ pub const PATTERNS: [Pattern; 9] = [
         empty: 3.0,
         bytes: 72,
     },
-    Pattern {
-        name: "batch512",
-        what: "512 blocks of 64 bytes, freed in order: a pair of them",
-        empty: 3.0,
-        bytes: 64,
-    },
+    Pattern { name: "batch512", what: "512 blocks of 64 bytes, freed in order: a pair of them", empty: 3.0, bytes: 64 },
     Pattern {
         name: "shuffled512",
         what: "512 blocks of 1 to 1024 bytes, freed in random order: a pair of them",

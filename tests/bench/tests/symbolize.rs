@@ -13,8 +13,7 @@ fn agree(symbolizer: &Path, program: &Path, count: usize) -> agreement::Agreemen
     let scratch = Scratch::new("agree");
     let addresses = inputs::addresses(program, count, 7).expect("the program has symbols");
     let list = scratch.join("addresses");
-    fs::write(&list, addresses.iter().map(|address| format!("{address:#x}\n")).collect::<String>())
-        .expect("a file");
+    fs::write(&list, addresses.iter().map(|address| format!("{address:#x}\n")).collect::<String>()).expect("a file");
     let profile = scratch.join("a.pb.gz");
     let message = inputs::profile(program, &addresses).expect("the program has a build id, or needs none");
     fs::write(&profile, pprof_export::encode_gzip(&message)).expect("a file");

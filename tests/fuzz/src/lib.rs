@@ -29,7 +29,13 @@ pub struct Target {
 
 /// All of them.
 pub const ALL: [Target; 13] = [
-    Target { name: "malloc_conf", run: configuration::malloc_conf, seeds: seeds::malloc_conf, words: seeds::OPTIONS, tries: 3000 },
+    Target {
+        name: "malloc_conf",
+        run: configuration::malloc_conf,
+        seeds: seeds::malloc_conf,
+        words: seeds::OPTIONS,
+        tries: 3000,
+    },
     Target { name: "mallctl", run: process::mallctl, seeds: seeds::mallctl, words: seeds::NAMES, tries: 1000 },
     Target { name: "operations", run: operations::operations, seeds: seeds::operations, words: &[], tries: 100 },
     Target { name: "pprof", run: readers::pprof, seeds: seeds::pprof, words: &[], tries: 1500 },

@@ -30,7 +30,8 @@ pub fn mallctl(bytes: &[u8]) {
     HEAP.ensure_booted();
     let split = bytes.iter().position(|&byte| byte == b' ');
     let (name, value) = bytes.split_at(split.unwrap_or(bytes.len()));
-    let value = value.get(1..).map(|value| value.iter().copied().filter(|&byte| byte != 0).chain([0]).collect::<Vec<_>>());
+    let value =
+        value.get(1..).map(|value| value.iter().copied().filter(|&byte| byte != 0).chain([0]).collect::<Vec<_>>());
     let value = value.as_deref().and_then(|value| core::ffi::CStr::from_bytes_with_nul(value).ok());
     let mut told = Vec::new();
     let read = ctl::by_name_as_text(&HEAP, name, None, Some(&mut |piece: &[u8]| told.extend_from_slice(piece)));
@@ -46,8 +47,9 @@ pub fn mallctl(bytes: &[u8]) {
     if let Ok(depth) = depth {
         let mut by_mib = ([0xa5u8; 64], length);
         // SAFETY: as above.
-        let second =
-            unsafe { ctl::by_mib(&HEAP, &mib[..depth], by_mib.0.as_mut_ptr(), &raw mut by_mib.1, core::ptr::null(), 0) };
+        let second = unsafe {
+            ctl::by_mib(&HEAP, &mib[..depth], by_mib.0.as_mut_ptr(), &raw mut by_mib.1, core::ptr::null(), 0)
+        };
         assert_eq!(first.is_ok(), second.is_ok(), "{}", String::from_utf8_lossy(name));
     } else {
         assert!(first.is_err());

@@ -9,10 +9,42 @@ fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
 }
 
 pub const OPTIONS: &[&str] = &[
-    "prof:", "true", "false", ",", ":", "narenas:", "lg_tcache_max:", "dirty_decay_ms:", "-1", "-2", "0x10", "1e9", "4GiB",
-    "slab_sizes:", "bin_shards:", "1-160:16|129-512:2", "tcache_ncached_max:", "percpu_arena:", "phycpu", "stats_print_opts:",
-    "junk:", "alloc", "zero_realloc:", "abort", "oversize_threshold:", "confirm_conf:true", "18446744073709551616",
-    "san_guard_small:", "experimental_", "metadata_thp:", "always", "dss:", "primary", "thp:", "hpa:", "lg_extent_max_active_fit:",
+    "prof:",
+    "true",
+    "false",
+    ",",
+    ":",
+    "narenas:",
+    "lg_tcache_max:",
+    "dirty_decay_ms:",
+    "-1",
+    "-2",
+    "0x10",
+    "1e9",
+    "4GiB",
+    "slab_sizes:",
+    "bin_shards:",
+    "1-160:16|129-512:2",
+    "tcache_ncached_max:",
+    "percpu_arena:",
+    "phycpu",
+    "stats_print_opts:",
+    "junk:",
+    "alloc",
+    "zero_realloc:",
+    "abort",
+    "oversize_threshold:",
+    "confirm_conf:true",
+    "18446744073709551616",
+    "san_guard_small:",
+    "experimental_",
+    "metadata_thp:",
+    "always",
+    "dss:",
+    "primary",
+    "thp:",
+    "hpa:",
+    "lg_extent_max_active_fit:",
 ];
 
 pub fn malloc_conf() -> Vec<Vec<u8>> {
@@ -28,31 +60,119 @@ pub fn malloc_conf() -> Vec<Vec<u8>> {
 }
 
 pub const NAMES: &[&str] = &[
-    "get ", "set ", "stats", "stats.", "arenas.", "arena.", "0", "4096", "4095", ".dirty_decay_ms", "opt.", "narenas", "thread.",
-    "tcache.", "create", "flush", "prof.", "active", "bins.", "bin.", "lextents.", "mutexes.", "total_wait_time", "name", "purge",
-    "decay", "reset", "destroy", "true", "false", "-1", "metrics", "help", "enable ", "disable", "dump ", "heap", "epoch",
-    "config.", "version", "experimental.", "\r", "\n", "\0", " ",
+    "get ",
+    "set ",
+    "stats",
+    "stats.",
+    "arenas.",
+    "arena.",
+    "0",
+    "4096",
+    "4095",
+    ".dirty_decay_ms",
+    "opt.",
+    "narenas",
+    "thread.",
+    "tcache.",
+    "create",
+    "flush",
+    "prof.",
+    "active",
+    "bins.",
+    "bin.",
+    "lextents.",
+    "mutexes.",
+    "total_wait_time",
+    "name",
+    "purge",
+    "decay",
+    "reset",
+    "destroy",
+    "true",
+    "false",
+    "-1",
+    "metrics",
+    "help",
+    "enable ",
+    "disable",
+    "dump ",
+    "heap",
+    "epoch",
+    "config.",
+    "version",
+    "experimental.",
+    "\r",
+    "\n",
+    "\0",
+    " ",
 ];
 
 pub fn mallctl() -> Vec<Vec<u8>> {
     texts(&[
-        "version", "epoch 1", "stats.allocated", "arena.0.dirty_decay_ms 5000", "arenas.bin.3.size", "stats.arenas.0.bins.3.nmalloc",
-        "opt.narenas", "thread.allocatedp", "arenas.narenas", "prof.active true", "arena.4096.purge", "arenas.create",
-        "stats.mutexes.ctl.num_ops", "arena.0.name some name", "tcache.create", "config.fill", "experimental.utilization.query",
+        "version",
+        "epoch 1",
+        "stats.allocated",
+        "arena.0.dirty_decay_ms 5000",
+        "arenas.bin.3.size",
+        "stats.arenas.0.bins.3.nmalloc",
+        "opt.narenas",
+        "thread.allocatedp",
+        "arenas.narenas",
+        "prof.active true",
+        "arena.4096.purge",
+        "arenas.create",
+        "stats.mutexes.ctl.num_ops",
+        "arena.0.name some name",
+        "tcache.create",
+        "config.fill",
+        "experimental.utilization.query",
     ])
 }
 
 pub fn control() -> Vec<Vec<u8>> {
     texts(&[
-        "get version\n", "set arena.0.dirty_decay_ms 5000\n", "dump heap\n", "dump waste\n", "stats J\n", "metrics\n", "enable 65536\n",
-        "help\n", "reset\n", "get opt.prof_prefix\r\n", "nonsense\n", "get version", "\n", "",
+        "get version\n",
+        "set arena.0.dirty_decay_ms 5000\n",
+        "dump heap\n",
+        "dump waste\n",
+        "stats J\n",
+        "metrics\n",
+        "enable 65536\n",
+        "help\n",
+        "reset\n",
+        "get opt.prof_prefix\r\n",
+        "nonsense\n",
+        "get version",
+        "\n",
+        "",
     ])
 }
 
 pub const HTTP: &[&str] = &[
-    "GET ", "POST ", "HEAD ", " HTTP/1.1\r\n", " HTTP/1.0\r\n", "Host: localhost\r\n", "Host: evil\r\n", "\r\n", "/debug/pprof/",
-    "heap", "allocs", "symbol", "/metrics", "?symbolize=none", "..", "%2e%2e", "%00", "Content-Length: ", "Transfer-Encoding: chunked\r\n",
-    "Authorization: Basic ", "Origin: http://evil\r\n", "Connection: close\r\n", "0x1234+0x5678", "Expect: 100-continue\r\n",
+    "GET ",
+    "POST ",
+    "HEAD ",
+    " HTTP/1.1\r\n",
+    " HTTP/1.0\r\n",
+    "Host: localhost\r\n",
+    "Host: evil\r\n",
+    "\r\n",
+    "/debug/pprof/",
+    "heap",
+    "allocs",
+    "symbol",
+    "/metrics",
+    "?symbolize=none",
+    "..",
+    "%2e%2e",
+    "%00",
+    "Content-Length: ",
+    "Transfer-Encoding: chunked\r\n",
+    "Authorization: Basic ",
+    "Origin: http://evil\r\n",
+    "Connection: close\r\n",
+    "0x1234+0x5678",
+    "Expect: 100-continue\r\n",
 ];
 
 pub fn http() -> Vec<Vec<u8>> {
@@ -68,10 +188,35 @@ pub fn http() -> Vec<Vec<u8>> {
 }
 
 pub const TEXT: &[&str] = &[
-    "heap_v2/", "524288", "\n", "@ ", "0x401001", " 0xffffffffffffffff", "  t*: ", "t0: ", "2: 512 [0: 0]", "18446744073709551615",
-    "\nMAPPED_LIBRARIES:\n", "00400000-00402000 r-xp 00001000 fe:00 11  /opt/app/server\n", "heap profile: ", "@ heapprofile\n",
-    "heapz_v2/1", "growth", "s 4 grow\n", "i 401000 1 1\n", "t 1 0\n", "a 10 1\n", "+ 0\n", "- 0\n", "m 1 x ", "build=/x\n",
-    "ffffffff600000-ffffffff601000 --xp", "[vdso]", " (deleted)", ";", " 1\n",
+    "heap_v2/",
+    "524288",
+    "\n",
+    "@ ",
+    "0x401001",
+    " 0xffffffffffffffff",
+    "  t*: ",
+    "t0: ",
+    "2: 512 [0: 0]",
+    "18446744073709551615",
+    "\nMAPPED_LIBRARIES:\n",
+    "00400000-00402000 r-xp 00001000 fe:00 11  /opt/app/server\n",
+    "heap profile: ",
+    "@ heapprofile\n",
+    "heapz_v2/1",
+    "growth",
+    "s 4 grow\n",
+    "i 401000 1 1\n",
+    "t 1 0\n",
+    "a 10 1\n",
+    "+ 0\n",
+    "- 0\n",
+    "m 1 x ",
+    "build=/x\n",
+    "ffffffff600000-ffffffff601000 --xp",
+    "[vdso]",
+    " (deleted)",
+    ";",
+    " 1\n",
 ];
 
 pub fn heap_v2() -> Vec<Vec<u8>> {
@@ -106,12 +251,39 @@ pub fn maps() -> Vec<Vec<u8>> {
 }
 
 pub fn names() -> Vec<Vec<u8>> {
-    texts(&["main\nserve\nVec<T>::push", "</text><script>alert(1)</script>\n\" onload=\"alert(1)\n]]>\n&amp;\n'", "a\u{202e}b\n\u{0}\n\t\n "])
+    texts(&[
+        "main\nserve\nVec<T>::push",
+        "</text><script>alert(1)</script>\n\" onload=\"alert(1)\n]]>\n&amp;\n'",
+        "a\u{202e}b\n\u{0}\n\t\n ",
+    ])
 }
 
 pub const MARKUP: &[&str] = &[
-    "<", ">", "\"", "'", "&", "&lt;", "&#39;", "</script>", "<!--", "]]>", "<svg onload=alert(1)>", "\u{2028}", "\u{202e}", "\n",
-    " (", ")", ";", "\\u003c", "{{", "@DATA@", "@NONCE@", "%", "$", "000000001", "\u{fffe}",
+    "<",
+    ">",
+    "\"",
+    "'",
+    "&",
+    "&lt;",
+    "&#39;",
+    "</script>",
+    "<!--",
+    "]]>",
+    "<svg onload=alert(1)>",
+    "\u{2028}",
+    "\u{202e}",
+    "\n",
+    " (",
+    ")",
+    ";",
+    "\\u003c",
+    "{{",
+    "@DATA@",
+    "@NONCE@",
+    "%",
+    "$",
+    "000000001",
+    "\u{fffe}",
 ];
 
 pub fn operations() -> Vec<Vec<u8>> {
@@ -160,7 +332,10 @@ pub fn notes() -> Vec<Vec<u8>> {
 
 /// A small ELF file with a function in its debug information.
 pub fn dwarf() -> Vec<Vec<u8>> {
-    let abbreviations = [1, 0x11, 1, 0x11, 1, 0x12, 7, 0, 0, 2, 0x2e, 1, 3, 8, 0x11, 1, 0x12, 7, 0, 0, 3, 0x1d, 0, 0x31, 0x13, 0x11, 1, 0x12, 7, 0, 0, 0];
+    let abbreviations = [
+        1, 0x11, 1, 0x11, 1, 0x12, 7, 0, 0, 2, 0x2e, 1, 3, 8, 0x11, 1, 0x12, 7, 0, 0, 3, 0x1d, 0, 0x31, 0x13, 0x11, 1,
+        0x12, 7, 0, 0, 0,
+    ];
     let mut entries = vec![1];
     let range = |low: u64, length: u64| [low.to_le_bytes(), length.to_le_bytes()].concat();
     entries.extend(range(0x1000, 0x2000));
@@ -173,7 +348,11 @@ pub fn dwarf() -> Vec<Vec<u8>> {
     let mut headers = vec![0; 64];
     for (name, kind, data) in sections {
         let long = |value: u64| value.to_le_bytes();
-        let header = [words(&[name, kind], b""), [long(0), long(0), long(file.len() as u64), long(data.len() as u64)].concat(), vec![0; 24]];
+        let header = [
+            words(&[name, kind], b""),
+            [long(0), long(0), long(file.len() as u64), long(data.len() as u64)].concat(),
+            vec![0; 24],
+        ];
         headers.extend(header.concat());
         file.extend_from_slice(data);
     }

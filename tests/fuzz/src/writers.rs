@@ -19,7 +19,11 @@ fn profile(names: &[String]) -> Profile {
         sample_type: vec![ValueType { r#type: 1, unit: 2 }],
         mapping: vec![Mapping { id: 1, memory_limit: 1 << 40, filename: 3, ..Mapping::default() }],
         function: vec![Function { id: 1, name: 3, ..Function::default() }],
-        location: vec![Location { id: 1, line: vec![Line { function_id: 1, ..Line::default() }], ..Location::default() }],
+        location: vec![Location {
+            id: 1,
+            line: vec![Line { function_id: 1, ..Line::default() }],
+            ..Location::default()
+        }],
         ..Message::default()
     };
     for (index, name) in names.iter().enumerate() {
@@ -62,7 +66,8 @@ fn titles(svg: &str) -> Vec<String> {
 
 /// The page before and after its data, without what depends on them; and the data.
 fn page(profile: &mut Profile) -> (String, serde_json::Value) {
-    let options = page::Options { columns: Columns::new(profile, 0), title: "title".to_owned(), shown: "shown".to_owned() };
+    let options =
+        page::Options { columns: Columns::new(profile, 0), title: "title".to_owned(), shown: "shown".to_owned() };
     let html = page::html(profile, &options, None);
     const START: &str = "<script type=\"application/json\" id=\"data\">";
     let (before, rest) = html.split_once(START).expect("the page has its data");

@@ -15,7 +15,9 @@ const STEP: usize = 97;
 
 /// Reads a dump from memory.
 fn read(bytes: &[u8]) -> Result<Profile, String> {
-    read_bytes(Path::new("dump"), bytes, &Limits::DEFAULT).map(|input| input.into_message()).map_err(|error| error.to_string())
+    read_bytes(Path::new("dump"), bytes, &Limits::DEFAULT)
+        .map(|input| input.into_message())
+        .map_err(|error| error.to_string())
 }
 
 /// What a row says: its values, and the addresses of its frames.
@@ -67,9 +69,11 @@ fn cut(name: &str, list: &[u8]) -> (usize, usize) {
     }
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../safety");
     std::fs::create_dir_all(&directory).expect("the target directory can be written");
-    let measured = format!("{tried} cuts: {} refused with the offset, {read_whole} read with all rows", tried - read_whole);
+    let measured =
+        format!("{tried} cuts: {} refused with the offset, {read_whole} read with all rows", tried - read_whole);
     let said = ["B3", name, "heapsift", &measured, "holds"].join("\t");
-    std::fs::write(directory.join(format!("B3-{name}-heapsift.said")), said).expect("the target directory can be written");
+    std::fs::write(directory.join(format!("B3-{name}-heapsift.said")), said)
+        .expect("the target directory can be written");
     (tried, read_whole)
 }
 

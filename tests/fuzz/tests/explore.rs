@@ -93,7 +93,12 @@ fn with_socket(name: &str) {
         .output()
         .expect("the test can be started");
     let _ = std::fs::remove_dir_all(&directory);
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]

@@ -71,11 +71,10 @@ fn answers_differ_from_jemalloc_s_only_where_it_is_said_why() {
         }
     }
     let of_options = |library: &Path| options::answers(&control, library);
-    let (our_options, their_options) =
-        std::thread::scope(|scope| {
-            let theirs = scope.spawn(|| of_options(&jemalloc));
-            (of_options(&ours), theirs.join().expect("no run failed"))
-        });
+    let (our_options, their_options) = std::thread::scope(|scope| {
+        let theirs = scope.spawn(|| of_options(&jemalloc));
+        (of_options(&ours), theirs.join().expect("no run failed"))
+    });
     calls += compare(&their_options, &our_options, &mut differences);
     assert!(calls > 10_000, "only {calls} calls were compared");
     table::check(&differences);

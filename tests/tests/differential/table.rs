@@ -92,7 +92,9 @@ pub fn check(differences: &[Difference]) {
 
 #[test]
 fn patterns_and_classes() {
-    for (pattern, text) in [("", ""), ("a", "a"), ("*", ""), ("*", "ab"), ("a*", "ab"), ("*b", "ab"), ("a*c*e", "abcde"), ("a*a", "aa")] {
+    for (pattern, text) in
+        [("", ""), ("a", "a"), ("*", ""), ("*", "ab"), ("a*", "ab"), ("*b", "ab"), ("a*c*e", "abcde"), ("a*a", "aa")]
+    {
         assert!(matches(pattern, text), "{pattern} {text}");
     }
     for (pattern, text) in [("", "a"), ("a", "ab"), ("a*b", "ba"), ("a*a", "a"), ("*b*", "ac"), ("a*c*e", "aec")] {

@@ -8,7 +8,8 @@ use heapsift_tests::safety::holds;
 use heapsift_tests::{Dump, by_length, tools};
 
 use crate::dwarf::{
-    ADDRESS, COMPILE_UNIT, DATA8, Dwarf, HIGH, INDIRECT, LOW, NAME, STRING, SUBPROGRAM, everything, function, kinds, lines,
+    ADDRESS, COMPILE_UNIT, DATA8, Dwarf, HIGH, INDIRECT, LOW, NAME, STRING, SUBPROGRAM, everything, function, kinds,
+    lines,
 };
 use crate::elf::{COMPRESSED, Elf, HEADER, NOTE, PROGBITS, SECTION, SEGMENT, SEGMENT_AT, Section, note, patch};
 use crate::wire::{Message, field, gzip, head, location, sample};
@@ -101,11 +102,14 @@ fn headers(cases: &mut Cases) {
     });
     cases.add("symbols", || {
         let symbols: Vec<(String, u64, u64)> = (0..200_000).map(|n| (format!("f{n}"), n % 7, u64::MAX)).collect();
-        let symbols: Vec<(&str, u64, u64)> = symbols.iter().map(|(name, at, length)| (name.as_str(), *at, *length)).collect();
+        let symbols: Vec<(&str, u64, u64)> =
+            symbols.iter().map(|(name, at, length)| (name.as_str(), *at, *length)).collect();
         Elf::default().symbols(&symbols).file()
     });
     cases.add("long-symbol", || Elf::default().symbols(&[(&"_ZN1a".repeat(1_000_000), 0, 0)]).file());
-    for (name, link) in [("itself", &b"case\0\0\0\0\0\0\0\0"[..]), ("above", b"../../../../etc/passwd\0\0\0\0\0\0"), ("cut", b"x")] {
+    for (name, link) in
+        [("itself", &b"case\0\0\0\0\0\0\0\0"[..]), ("above", b"../../../../etc/passwd\0\0\0\0\0\0"), ("cut", b"x")]
+    {
         cases.add(&format!("debuglink-{name}"), move || {
             Elf::default().symbols(&[("f", 0, 9)]).section(".gnu_debuglink", link.to_vec()).file()
         });
@@ -123,8 +127,14 @@ fn compressed(cases: &mut Cases) {
             header.extend_from_slice(&size.to_le_bytes());
             header.extend_from_slice(&1u64.to_le_bytes());
             header.extend_from_slice(&data());
-            let section =
-                Section { name: ".debug_info", kind: PROGBITS, flags: COMPRESSED, link: 0, entry_bytes: 0, data: header };
+            let section = Section {
+                name: ".debug_info",
+                kind: PROGBITS,
+                flags: COMPRESSED,
+                link: 0,
+                entry_bytes: 0,
+                data: header,
+            };
             let elf = Elf::default().section(".debug_abbrev", vec![0]).symbols(&[("broken", 0, 0)]);
             elf.with(section).file()
         });
@@ -152,12 +162,17 @@ fn debug_information(cases: &mut Cases) {
     });
     // The first function stands 11 + 17 bytes from the unit's start; it refers to itself.
     for (name, kind) in [("origin", 4u64), ("specification", 8)] {
-        cases.add(&format!("{name}-of-itself"), move || named(function(kind, &28u32.to_le_bytes(), ALL.0, ALL.1)).file());
+        cases.add(&format!("{name}-of-itself"), move || {
+            named(function(kind, &28u32.to_le_bytes(), ALL.0, ALL.1)).file()
+        });
         cases.add(&format!("{name}-in-a-circle"), move || {
-            let two = function(kind, &49u32.to_le_bytes(), ALL.0, ALL.1).raw(&function(kind, &28u32.to_le_bytes(), ALL.0, ALL.1).0);
+            let two = function(kind, &49u32.to_le_bytes(), ALL.0, ALL.1)
+                .raw(&function(kind, &28u32.to_le_bytes(), ALL.0, ALL.1).0);
             named(two).file()
         });
-        cases.add(&format!("{name}-beyond"), move || named(function(kind, &u32::MAX.to_le_bytes(), ALL.0, ALL.1)).file());
+        cases.add(&format!("{name}-beyond"), move || {
+            named(function(kind, &u32::MAX.to_le_bytes(), ALL.0, ALL.1)).file()
+        });
     }
     cases.add_saying("ranges", 200, "asks for too much work", || {
         let one = Message::default().varint(5).raw(b"f\0").raw(&0u32.to_le_bytes());
@@ -235,8 +250,11 @@ fn debug_information(cases: &mut Cases) {
         dwarf.strings = [vec![b'n'; 60_000], vec![0]].concat();
         dwarf.unit(&calls.raw(&[0; 203]).0).file()
     });
-    for (version, bytes) in [(0u16, 8u8), (1, 8), (2, 4), (5, 8), (6, 8), (0xffff, 8), (4, 0), (4, 1), (4, 7), (4, 255)] {
-        cases.add(&format!("version-{version}-{bytes}"), move || kinds().unit_of(version, bytes, &everything().raw(&[0]).0).file());
+    for (version, bytes) in [(0u16, 8u8), (1, 8), (2, 4), (5, 8), (6, 8), (0xffff, 8), (4, 0), (4, 1), (4, 7), (4, 255)]
+    {
+        cases.add(&format!("version-{version}-{bytes}"), move || {
+            kinds().unit_of(version, bytes, &everything().raw(&[0]).0).file()
+        });
     }
     for (index, length) in [0u32, 1, 7, 0x7fff_ffff, 0xffff_ff00, 0xffff_fff0, 0xffff_ffff].into_iter().enumerate() {
         cases.add(&format!("unit-length-{index}"), move || {
@@ -246,7 +264,8 @@ fn debug_information(cases: &mut Cases) {
         });
     }
     cases.add("indirect-forms", || {
-        let dwarf = Dwarf::default().abbreviation(1, COMPILE_UNIT, false, &[(NAME, INDIRECT), (LOW, ADDRESS), (HIGH, DATA8)]);
+        let dwarf =
+            Dwarf::default().abbreviation(1, COMPILE_UNIT, false, &[(NAME, INDIRECT), (LOW, ADDRESS), (HIGH, DATA8)]);
         let forms = Message(vec![INDIRECT as u8; 3_000_000]);
         dwarf.unit(&Message::default().varint(1).raw(&forms.0).raw(&[8, 0]).0).file()
     });
@@ -257,7 +276,11 @@ fn debug_information(cases: &mut Cases) {
         dwarf.file()
     });
     cases.add("mangled-names", || {
-        let names = [format!("_Z1fI{}E\0", "St4pairIS_S_E".repeat(2000)), format!("_R{}\0", "INvC1a1b".repeat(4000)), format!("_Z1f{}i\0", "P".repeat(50_000))];
+        let names = [
+            format!("_Z1fI{}E\0", "St4pairIS_S_E".repeat(2000)),
+            format!("_R{}\0", "INvC1a1b".repeat(4000)),
+            format!("_Z1f{}i\0", "P".repeat(50_000)),
+        ];
         let functions = (0..150u64).fold(everything(), |entries, n| {
             entries.raw(&function(2, names[n as usize % 3].as_bytes(), 0x1000 + n * 16, 16).0).raw(&[0])
         });
@@ -304,9 +327,7 @@ fn halves(cases: &mut Cases) {
 
 /// A profile with frames in the hostile binary, and one in a binary that is in order.
 fn profile(hostile: &Path, healthy: &Path, addresses: u64) -> Vec<u8> {
-    let mapping = |id: i64, name: i64| {
-        Message::default().int(1, id).int(3, -1).int(5, name).int(4, 0)
-    };
+    let mapping = |id: i64, name: i64| Message::default().int(1, id).int(3, -1).int(5, name).int(4, 0);
     let text = |path: &Path| path.to_str().expect("a plain path").to_owned();
     let start = head()
         .strings(&[&text(hostile), &text(healthy)])
@@ -314,7 +335,8 @@ fn profile(hostile: &Path, healthy: &Path, addresses: u64) -> Vec<u8> {
         .message(field::MAPPING, mapping(2, 7))
         .message(field::LOCATION, location(3, 2, 0x1234, 0));
     let with = start.each(0..addresses, |m, n| {
-        m.message(field::LOCATION, location(4 + n, 1, 0x1000 + n, 0)).message(field::SAMPLE, sample(&[4 + n, 3], &[4096]))
+        m.message(field::LOCATION, location(4 + n, 1, 0x1000 + n, 0))
+            .message(field::SAMPLE, sample(&[4 + n, 3], &[4096]))
     });
     gzip(&with.0)
 }

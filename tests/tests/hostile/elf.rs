@@ -35,8 +35,15 @@ pub const HEADER: [(&str, usize, usize); 14] = [
     ("shnum", 60, 2),
 ];
 /// Those of a section's header.
-pub const SECTION: [(&str, usize, usize); 7] =
-    [("name", 0, 4), ("type", 4, 4), ("flags", 8, 8), ("offset", 24, 8), ("size", 32, 8), ("link", 40, 4), ("entsize", 56, 8)];
+pub const SECTION: [(&str, usize, usize); 7] = [
+    ("name", 0, 4),
+    ("type", 4, 4),
+    ("flags", 8, 8),
+    ("offset", 24, 8),
+    ("size", 32, 8),
+    ("link", 40, 4),
+    ("entsize", 56, 8),
+];
 /// Those of a program header.
 pub const SEGMENT: [(&str, usize, usize); 5] =
     [("type", 0, 4), ("offset", 8, 8), ("vaddr", 16, 8), ("filesz", 32, 8), ("memsz", 40, 8)];

@@ -109,10 +109,15 @@ fn check(case: &Case, scratch: &Path) -> Complaints {
             Fate::Read => "(it should be read)",
             Fate::Either => "",
         };
-        if said.lines().count() != 1 || !said.starts_with(&format!("heapsift: {file}: ")) || !said.contains(expected) || !has_place(&said) {
+        if said.lines().count() != 1
+            || !said.starts_with(&format!("heapsift: {file}: "))
+            || !said.contains(expected)
+            || !has_place(&said)
+        {
             complaints.push(format!("{}: {expected}: {said}", first.shown));
         }
-        let others = [&["symbolize", file, "-o", out] as &[&str], &["info", file], &["diff", "--base", file, "--new", file]];
+        let others =
+            [&["symbolize", file, "-o", out] as &[&str], &["info", file], &["diff", "--base", file, "--new", file]];
         for words in &others[..by_length(1, others.len())] {
             let again = run(words, &mut complaints);
             if again.status != 2 || again.complaints() != said || !again.stdout.is_empty() {
@@ -185,6 +190,7 @@ fn hostile_profiles() {
     assert!(cases.len() >= 300, "{}", cases.len());
     let scratch = Scratch::new("hostile");
     each(&cases, |case| check(case, scratch.path()));
-    let text = format!("{} hostile files: all within the limits, each that is refused with its place and field", cases.len());
+    let text =
+        format!("{} hostile files: all within the limits, each that is refused with its place and field", cases.len());
     ["B1", "B2"].iter().for_each(|row| holds(row, &text));
 }

@@ -3,8 +3,7 @@
 use crate::Case;
 use crate::wire::{Message, field, function, gzip, head, location, mapping, sample, small, value_type};
 
-const ABSURD: [u64; 7] =
-    [0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 1 << 40, i64::MAX as u64, 1 << 63, u64::MAX];
+const ABSURD: [u64; 7] = [0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 1 << 40, i64::MAX as u64, 1 << 63, u64::MAX];
 
 /// All of them.
 pub fn cases(cases: &mut Vec<Case>) {
@@ -106,19 +105,18 @@ fn values(cases: &mut Vec<Case>) {
         for number in [field::TIME, field::DURATION, field::PERIOD] {
             read(&format!("field-{number}-{index}"), small().int(number, value));
         }
-        let size = head().strings(&["b"]).message(
-            2,
-            sample(&[2, 1], &[5]).message(3, Message::default().int(1, 2).int(3, value).int(4, 2)),
-        );
+        let size = head()
+            .strings(&["b"])
+            .message(2, sample(&[2, 1], &[5]).message(3, Message::default().int(1, 2).int(3, value).int(4, 2)));
         read(&format!("size-{index}"), size);
-        let epoch = head().strings(&["epoch"]).message(
-            2,
-            sample(&[2, 1], &[5]).message(3, Message::default().int(1, 6).int(3, value).int(4, 6)),
-        );
+        let epoch = head()
+            .strings(&["epoch"])
+            .message(2, sample(&[2, 1], &[5]).message(3, Message::default().int(1, 6).int(3, value).int(4, 6)));
         read(&format!("epoch-{index}"), epoch);
         read(&format!("stats-{index}"), (1..12).fold(Message::default(), |m, n| m.int(n, value)).wrapped());
     }
-    for (name, start, limit) in [("reversed", 9, 1), ("all", 0, u64::MAX), ("none", 0, 0), ("top", u64::MAX, u64::MAX)] {
+    for (name, start, limit) in [("reversed", 9, 1), ("all", 0, u64::MAX), ("none", 0, 0), ("top", u64::MAX, u64::MAX)]
+    {
         let place = location(3, 1, u64::MAX, 0);
         let message = small().message(3, mapping(1, start, limit, 4)).message(4, place);
         read(&format!("mapping-{name}"), message.message(2, sample(&[3], &[1])));
@@ -146,11 +144,11 @@ fn counts(cases: &mut Vec<Case>) {
     };
     refused("rows", "samples", || head().raw(&[0x12, 0].repeat(4_000_001)));
     refused("strings", "strings", || small().raw(&[0x32, 0].repeat(16_000_001)));
-    refused("labels", "labels in a sample", || {
-        head().message(2, sample(&[1], &[1]).raw(&[0x1a, 0].repeat(100_000)))
-    });
+    refused("labels", "labels in a sample", || head().message(2, sample(&[1], &[1]).raw(&[0x1a, 0].repeat(100_000))));
     refused("functions", "function[2]", || small().raw(&[0x2a, 0].repeat(8_000_000)));
-    refused("inlined", "functions in a location", || small().message(4, Message::default().int(1, 3).raw(&[0x22, 0].repeat(8_000_000))));
+    refused("inlined", "functions in a location", || {
+        small().message(4, Message::default().int(1, 3).raw(&[0x22, 0].repeat(8_000_000)))
+    });
     refused("types", "sample[0]", || head().raw(&[0x0a, 0].repeat(2_000_000)).message(2, sample(&[1], &[1])));
     refused("classes", "size classes", || {
         small().message(field::STATS, (0..2000).fold(Message::default(), |m, _| m.bytes(12, b"")))
@@ -178,9 +176,7 @@ fn counts(cases: &mut Vec<Case>) {
         let types = (0..20_000).fold(head(), |m, _| m.message(1, value_type(1, 2)));
         types.message(2, sample(&[1], &vec![3; 20_001]))
     });
-    read("mappings", || {
-        small().each(1..100_000, |m, id| m.message(3, mapping(id, id << 12, (id + 2) << 12, 4)))
-    });
+    read("mappings", || small().each(1..100_000, |m, id| m.message(3, mapping(id, id << 12, (id + 2) << 12, 4))));
     read("names", || {
         let names = (0..50_000).fold(head(), |m, n| m.bytes(6, format!("function_{n}").as_bytes()));
         let functions = names.each(3..50_000, |m, id| m.message(5, function(id, id as i64 + 3)));
@@ -209,29 +205,36 @@ fn texts(cases: &mut Vec<Case>) {
         };
         cases.push(Case::read(&format!("pprof-text-{name}"), make));
     };
-    read("no-utf8", vec![vec![0xff; 50], b"a\xc3(b".to_vec(), b"\xed\xa0\x80".to_vec(), b"\xf8\x88\x80\x80\x80".to_vec()]);
+    read(
+        "no-utf8",
+        vec![vec![0xff; 50], b"a\xc3(b".to_vec(), b"\xed\xa0\x80".to_vec(), b"\xf8\x88\x80\x80\x80".to_vec()],
+    );
     read("controls", (0..32).map(|byte| vec![byte, b'x', 0x7f]).collect());
     read("directions", vec!["a\u{202e}b\u{2066}c\u{200b}".into(), "\u{feff}".into(), "\u{fffe}\u{ffff}".into()]);
     read("long", (0..200).map(|n| vec![b'a' + n % 26; 70_000]).collect());
     read("accents", vec!["e\u{301}".repeat(20_000).into_bytes()]);
-    read("markup", vec![
-        b"</text><script>alert(1)</script>".to_vec(),
-        b"\" onload=\"alert(1)".to_vec(),
-        b"]]><!--".to_vec(),
-        b"$(rm -rf /) `x` %n%s".to_vec(),
-        b"=cmd|' /C calc'!A0".to_vec(),
-        b"\x1b]0;title\x07\x1b[2J".to_vec(),
-    ]);
-    read("mangled", vec![
-        format!("_Z1fI{}E", "St4pairIS_S_E".repeat(2000)).into_bytes(),
-        format!("_Z1f{}i", "P".repeat(60_000)).into_bytes(),
-        format!("_R{}", "INvC1a1b".repeat(5000)).into_bytes(),
-        format!("_ZN{}E", "1a".repeat(20_000)).into_bytes(),
-    ]);
+    read(
+        "markup",
+        vec![
+            b"</text><script>alert(1)</script>".to_vec(),
+            b"\" onload=\"alert(1)".to_vec(),
+            b"]]><!--".to_vec(),
+            b"$(rm -rf /) `x` %n%s".to_vec(),
+            b"=cmd|' /C calc'!A0".to_vec(),
+            b"\x1b]0;title\x07\x1b[2J".to_vec(),
+        ],
+    );
+    read(
+        "mangled",
+        vec![
+            format!("_Z1fI{}E", "St4pairIS_S_E".repeat(2000)).into_bytes(),
+            format!("_Z1f{}i", "P".repeat(60_000)).into_bytes(),
+            format!("_R{}", "INvC1a1b".repeat(5000)).into_bytes(),
+            format!("_ZN{}E", "1a".repeat(20_000)).into_bytes(),
+        ],
+    );
 
-    let with_frames = |number: u64, expression: String| {
-        small().bytes(6, expression.as_bytes()).int(number, 6)
-    };
+    let with_frames = |number: u64, expression: String| small().bytes(6, expression.as_bytes()).int(number, 6);
     for (name, expression) in [
         ("backtracking", "(a+)+$".repeat(50)),
         ("repetition", "((a{1000}){1000}){1000}".to_owned()),

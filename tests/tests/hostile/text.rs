@@ -53,29 +53,53 @@ fn jemalloc(cases: &mut Vec<Case>) {
     refused("one-line", "bytes in one line", [head(), vec![b'@'; 20 << 20]].concat());
     refused("no-map", "MAPPED_LIBRARIES", format!("heap_v2/524288\n{STACK}").into_bytes());
     refused("only-a-header", "MAPPED_LIBRARIES", head());
-    refused("threads-without-end", "memory", gzip(&many("heap_v2/524288\n@ 0x1\n  t*: 1: 100 [0: 0]\n", 1_600_000, MAPS, |at| {
-        format!("t{}: 1: 100 [0: 0]\n", at / 40)
-    })));
-    refused("names-without-end", "memory", gzip(&many("heap_v2/524288\n", 9_000, MAPS, |at| {
-        format!("t{at}: 1: 100 [0: 0] {}{}\n", "a thread with a name ".repeat(1600), "0123456789".repeat(at % 97))
-    })));
+    refused(
+        "threads-without-end",
+        "memory",
+        gzip(&many("heap_v2/524288\n@ 0x1\n  t*: 1: 100 [0: 0]\n", 1_600_000, MAPS, |at| {
+            format!("t{}: 1: 100 [0: 0]\n", at / 40)
+        })),
+    );
+    refused(
+        "names-without-end",
+        "memory",
+        gzip(&many("heap_v2/524288\n", 9_000, MAPS, |at| {
+            format!("t{at}: 1: 100 [0: 0] {}{}\n", "a thread with a name ".repeat(1600), "0123456789".repeat(at % 97))
+        })),
+    );
     let mut read = |name: &str, text: Vec<u8>| {
         cases.push(Case::read(&format!("heap_v2-{name}"), move || text.clone()));
     };
     read("largest", format!("heap_v2/9223372036854775807\n{}{MAPS}", STACK.replace("512", NUMBERS[1])).into_bytes());
-    read("largest-counts", format!("heap_v2/1\n{}{MAPS}", STACK.replace("2: 512", "18446744073709551615: 18446744073709551615")).into_bytes());
+    read(
+        "largest-counts",
+        format!("heap_v2/1\n{}{MAPS}", STACK.replace("2: 512", "18446744073709551615: 18446744073709551615"))
+            .into_bytes(),
+    );
     read("bytes-of-no-block", format!("heap_v2/524288\n{}{MAPS}", STACK.replace("2: 512", "0: 512")).into_bytes());
-    read("threads", many("heap_v2/524288\n@ 0x401001\n  t*: 1: 100 [0: 0]\n", 100_000, MAPS, |at| {
-        format!("  t{at}: 1: 100 [0: 0]\n")
-    }));
-    read("stacks", many("heap_v2/524288\n", 100_000, MAPS, |at| {
-        format!("@ {at:#x} {:#x} {:#x}\n  t*: 1: 100 [0: 0]\n  t1: 1: 100 [0: 0]\n", at * 7, at * 13)
-    }));
-    read("deep", many("heap_v2/524288\n@", 900_000, &format!("\n  t*: 1: 100 [0: 0]\n{MAPS}"), |at| format!(" {at:#x}")));
+    read(
+        "threads",
+        many("heap_v2/524288\n@ 0x401001\n  t*: 1: 100 [0: 0]\n", 100_000, MAPS, |at| {
+            format!("  t{at}: 1: 100 [0: 0]\n")
+        }),
+    );
+    read(
+        "stacks",
+        many("heap_v2/524288\n", 100_000, MAPS, |at| {
+            format!("@ {at:#x} {:#x} {:#x}\n  t*: 1: 100 [0: 0]\n  t1: 1: 100 [0: 0]\n", at * 7, at * 13)
+        }),
+    );
+    read(
+        "deep",
+        many("heap_v2/524288\n@", 900_000, &format!("\n  t*: 1: 100 [0: 0]\n{MAPS}"), |at| format!(" {at:#x}")),
+    );
     read("no-stack", format!("heap_v2/524288\n@\n  t*: 1: 100 [0: 0]\n@\n@\n@{MAPS}").into_bytes());
-    read("names", many("heap_v2/524288\n", 3, &format!("{STACK}{MAPS}"), |at| {
-        format!("  t{at}: 1: 100 [0: 0] \x1b[2J</script>\u{202e}{}\n", "x".repeat(100_000))
-    }));
+    read(
+        "names",
+        many("heap_v2/524288\n", 3, &format!("{STACK}{MAPS}"), |at| {
+            format!("  t{at}: 1: 100 [0: 0] \x1b[2J</script>\u{202e}{}\n", "x".repeat(100_000))
+        }),
+    );
 }
 
 fn gperftools(cases: &mut Vec<Case>) {
@@ -105,7 +129,10 @@ fn gperftools(cases: &mut Vec<Case>) {
         cases.push(Case::read(&format!("gperftools-{name}"), move || text.clone()));
     };
     let sampled = |kind: &str| HEADER.replace("heapprofile", kind);
-    for (index, kind) in ["heap/1", "heap/0", "heap_v2/0", "heapz_v2/9223372036854775807", "growthz", "heap_v2/1"].into_iter().enumerate() {
+    for (index, kind) in ["heap/1", "heap/0", "heap_v2/0", "heapz_v2/9223372036854775807", "growthz", "heap_v2/1"]
+        .into_iter()
+        .enumerate()
+    {
         read(&format!("kind-{index}"), format!("{}{ROW}{MAPS}", sampled(kind)).into_bytes());
         let largest = ROW.replace("2:     1024", "18446744073709551615: 18446744073709551615");
         read(&format!("kind-{index}-largest"), format!("{}{largest}{MAPS}", sampled(kind)).into_bytes());
@@ -131,9 +158,18 @@ fn maps(cases: &mut Vec<Case>) {
         cases.push(Case::read(&format!("maps-{name}"), move || text.clone()));
     };
     read("all", b"0-ffffffffffffffff r-xp 0 0:0 0 /a\n".to_vec());
-    read("overlapping", many("", 50_000, "", |at| format!("{:x}-{:x} r-xp {at:x} 0:0 0 /lib/{at}\n", at << 12, (at << 12) + 0x100_0000)));
+    read(
+        "overlapping",
+        many("", 50_000, "", |at| {
+            format!("{:x}-{:x} r-xp {at:x} 0:0 0 /lib/{at}\n", at << 12, (at << 12) + 0x100_0000)
+        }),
+    );
     read("offset", b"400000-402000 r-xp ffffffffffffffff 0:0 0 /a\n".to_vec());
-    read("names", "400000-402000 r-xp 0 0:0 0 /\u{202e}\x1b[2J\"><script>\n500000-600000 r-xp 0 0:0 0 ../../../etc/passwd\n".into());
+    read(
+        "names",
+        "400000-402000 r-xp 0 0:0 0 /\u{202e}\x1b[2J\"><script>\n500000-600000 r-xp 0 0:0 0 ../../../etc/passwd\n"
+            .into(),
+    );
     read("no-utf8", b"400000-402000 r-xp 0 0:0 0 /\xff\xfe\xc3(\n".to_vec());
     read("variables", many("", 100_000, "", |at| format!("v{at}=/x\n")));
     read("devices", b"400000-402000 r-xp 0 0:0 0 /dev/zero\n500000-600000 r-xp 0 0:0 0 /proc/self/mem\n".to_vec());
@@ -167,16 +203,28 @@ fn heaptrack(cases: &mut Vec<Case>) {
     refused("cut", "line", format!("{HEAD}a 10 1").into_bytes());
     refused("no-utf8", "byte", [HEAD.as_bytes(), &[0xff; 100], b"\n"].concat());
     refused("one-line", "bytes in one line", [HEAD.as_bytes(), &[b'X'; 20 << 20]].concat());
-    refused("texts-without-end", "memory", gzip(&many(HEAD, 1_000_000, "", |at| {
-        let text = format!("function number {at} with a name of some length to take memory, and more of that");
-        format!("s {:x} {text}\n", text.len())
-    })));
+    refused(
+        "texts-without-end",
+        "memory",
+        gzip(&many(HEAD, 1_000_000, "", |at| {
+            let text = format!("function number {at} with a name of some length to take memory, and more of that");
+            format!("s {:x} {text}\n", text.len())
+        })),
+    );
     refused("stacks-without-end", "memory", gzip(&many(HEAD, 6_000_000, "", |_| "t 1 1\n".to_owned())));
     // A chain of 100 000 stacks, each with a block: a row would have as many frames as it has ancestors.
-    refused("chain", "memory", many(HEAD, 100_000, "", |at| format!("t 1 {:x}\na 10 {:x}\n+ {at:x}\n", at + 1, at + 2)));
+    refused(
+        "chain",
+        "memory",
+        many(HEAD, 100_000, "", |at| format!("t 1 {:x}\na 10 {:x}\n+ {at:x}\n", at + 1, at + 2)),
+    );
     let inlined = " 1 1 1".repeat(200_000);
     refused("inlined", "function", format!("v 10400 3\ns 4 grow\ni 401000 1{inlined}\n").into_bytes());
-    refused("segments", "", many("v 10400 3\nx f /opt/app/server\n", 20_000, "", |at| format!("m 1 x {at:x}000 0 1000\n")));
+    refused(
+        "segments",
+        "",
+        many("v 10400 3\nx f /opt/app/server\n", 20_000, "", |at| format!("m 1 x {at:x}000 0 1000\n")),
+    );
     let mut read = |name: &str, text: Vec<u8>| {
         cases.push(Case::read(&format!("heaptrack-{name}"), move || text.clone()));
     };
@@ -184,7 +232,10 @@ fn heaptrack(cases: &mut Vec<Case>) {
     read("largest", format!("{HEAD}a ffffffffffffffff 1\n+ 0\n+ 0\nc ffffffffffffffff\n").into_bytes());
     read("more-frees", format!("{HEAD}a 10 1\n- 0\n- 0\n").into_bytes());
     read("short-chain", many(HEAD, 3_000, "", |at| format!("t 1 {:x}\na 10 {:x}\n+ {at:x}\n", at + 1, at + 2)));
-    read("frames", many("v 10400 3\ns 4 grow\n", 1, "t 1 0\na 10 1\n+ 0\n", |_| format!("i 401000 1{}\n", " 1 1 1".repeat(256))));
+    read(
+        "frames",
+        many("v 10400 3\ns 4 grow\n", 1, "t 1 0\na 10 1\n+ 0\n", |_| format!("i 401000 1{}\n", " 1 1 1".repeat(256))),
+    );
 }
 
 fn folded(cases: &mut Vec<Case>) {

@@ -16,8 +16,7 @@ pub enum Report {
 
 impl Report {
     /// All of them.
-    pub const ALL: [Report; 6] =
-        [Report::Top, Report::TopCum, Report::Tree, Report::Peek, Report::Traces, Report::Raw];
+    pub const ALL: [Report; 6] = [Report::Top, Report::TopCum, Report::Tree, Report::Peek, Report::Traces, Report::Raw];
 
     /// How `go tool pprof` is asked for it.
     pub fn theirs(self, expression: &str) -> Vec<String> {
@@ -242,7 +241,6 @@ fn escaped(text: &str) -> String {
 
 /// The first word in a name: it matches more than the name.
 fn part(name: &str) -> String {
-    let word: String =
-        name.chars().skip_while(|c| !c.is_alphanumeric()).take_while(|c| c.is_alphanumeric()).collect();
+    let word: String = name.chars().skip_while(|c| !c.is_alphanumeric()).take_while(|c| c.is_alphanumeric()).collect();
     if word.is_empty() { escaped(name) } else { word.chars().take(4).collect() }
 }

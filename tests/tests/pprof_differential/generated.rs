@@ -353,11 +353,7 @@ fn location(maker: &mut Maker, shape: &Shape, random: &mut Random, index: u64, s
                 name = if random.below(3) == 0 { "" } else { name };
                 file = if random.below(2) == 0 { "" } else { file };
             }
-            Line {
-                function_id: maker.function(name, file, shape, random),
-                line: random.below(5) as i64,
-                column: 0,
-            }
+            Line { function_id: maker.function(name, file, shape, random), line: random.below(5) as i64, column: 0 }
         })
         .collect();
     // One of twelve lies in no binary.

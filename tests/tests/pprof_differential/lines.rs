@@ -71,10 +71,7 @@ fn without_interval(line: &str) -> String {
     let cut = line.rfind("  cum ").filter(|&at| {
         let rest = &line[at + 6..];
         let parts = rest.split_once(" (95%), ").and_then(|(interval, samples)| {
-            Some((
-                interval.contains("..") || interval == "-",
-                samples.strip_suffix(" samples")?.parse::<u64>().ok()?,
-            ))
+            Some((interval.contains("..") || interval == "-", samples.strip_suffix(" samples")?.parse::<u64>().ok()?))
         });
         parts.is_some_and(|(is_interval, _)| is_interval)
     });
@@ -112,12 +109,9 @@ fn only_what_is_ours_is_taken_away() {
     assert_eq!(lines, wanted);
     let odd = "    1.50MB 75.00% 75.00%        2MB   100%        x         0.5..2.5MB  f";
     assert_eq!(ours(Report::Top, &[], &format!("{text}{odd}\n")).last().map(String::as_str), Some(odd));
-    for (name, wanted) in [
-        ("  two  blanks", "  two  blanks"),
-        ("  f  a/b.c:-1", "  f"),
-        ("  f  b.c", "  f  b.c"),
-        ("  a.c:1", "  a.c:1"),
-    ] {
+    for (name, wanted) in
+        [("  two  blanks", "  two  blanks"), ("  f  a/b.c:-1", "  f"), ("  f  b.c", "  f  b.c"), ("  a.c:1", "  a.c:1")]
+    {
         assert_eq!(without_place(name), wanted);
     }
     assert_eq!(

@@ -137,8 +137,7 @@ fn rewritten(
     let mut messages = vec![subject.message.clone()];
     messages.extend(subject.base.as_ref().map(read));
     for (name, apply) in rules::INPUTS {
-        let changed =
-            messages.iter_mut().map(|message| apply(context, message)).filter(|changed| *changed).count();
+        let changed = messages.iter_mut().map(|message| apply(context, message)).filter(|changed| *changed).count();
         if changed > 0 {
             needed.insert(name);
         }

@@ -50,10 +50,8 @@ impl Subject {
         }
         let mut subject = Subject::new(name, converted.clone(), None);
         if !subject.message.string_table.iter().any(|text| text == "[unknown stack]") {
-            let convert = Program::new(&tools.pprof)
-                .args(["-symbolize=none", "-proto", "-output"])
-                .arg(&converted)
-                .arg(&file);
+            let convert =
+                Program::new(&tools.pprof).args(["-symbolize=none", "-proto", "-output"]).arg(&converted).arg(&file);
             convert.env("PPROF_TMPDIR", scratch.path()).run().expect_success();
             subject = Subject::new(name, converted, None);
         }
@@ -75,10 +73,7 @@ pub fn of_gperftools(scratch: &Scratch, tools: &Tools) -> Vec<Subject> {
         Subject::of_old_format(name, file, tools, scratch).expect("both read it")
     };
     let stackless = "     1:       16 [     1:       16] @\n";
-    vec![
-        write("gperftools heap", "heapprofile", ""),
-        write("gperftools sampled heap", "heap_v2/524288", stackless),
-    ]
+    vec![write("gperftools heap", "heapprofile", ""), write("gperftools sampled heap", "heap_v2/524288", stackless)]
 }
 
 /// Profiles made by lot, each with another of its shape as base, from elsewhere in memory.
@@ -196,10 +191,7 @@ pub fn recorded(scratch: &Scratch, tools: &Tools) -> Vec<Subject> {
 
 impl Subject {
     fn text(&self, index: i64) -> &str {
-        usize::try_from(index)
-            .ok()
-            .and_then(|index| self.message.string_table.get(index))
-            .map_or("", String::as_str)
+        usize::try_from(index).ok().and_then(|index| self.message.string_table.get(index)).map_or("", String::as_str)
     }
 
     /// Names of functions that rows use, or of binaries where there are none.
@@ -240,11 +232,6 @@ impl Subject {
 
     /// Names of the columns.
     pub fn columns(&self) -> Vec<&str> {
-        self.message
-            .sample_type
-            .iter()
-            .map(|kind| self.text(kind.r#type))
-            .filter(|name| !name.is_empty())
-            .collect()
+        self.message.sample_type.iter().map(|kind| self.text(kind.r#type)).filter(|name| !name.is_empty()).collect()
     }
 }

@@ -41,11 +41,8 @@ pub type Input = fn(&Context, &mut Profile) -> bool;
 pub type Lines = fn(&Context, &mut Vec<String>, &mut Vec<String>);
 
 /// Rules about what is read.
-pub const INPUTS: [(&str, Input); 3] = [
-    ("rows without stacks", name_missing_stacks),
-    ("mean", count_blocks_first),
-    ("gperftools columns", name_columns),
-];
+pub const INPUTS: [(&str, Input); 3] =
+    [("rows without stacks", name_missing_stacks), ("mean", count_blocks_first), ("gperftools columns", name_columns)];
 
 /// Rules about what is printed.
 pub const LINES: [(&str, Lines); 8] = [
@@ -127,8 +124,7 @@ fn name_columns(context: &Context, profile: &mut Profile) -> bool {
     }
     profile.default_sample_type = string(profile, "inuse_space");
     let bytes = string(profile, "bytes");
-    for label in profile.sample.iter_mut().flat_map(|sample| &mut sample.label).filter(|label| label.key == bytes)
-    {
+    for label in profile.sample.iter_mut().flat_map(|sample| &mut sample.label).filter(|label| label.key == bytes) {
         label.num_unit = bytes;
     }
     true
@@ -212,8 +208,7 @@ fn trimmed_paths(context: &Context, theirs: &mut Vec<String>, _: &mut Vec<String
     if context.report != Report::Traces {
         return;
     }
-    let prefixes: Vec<&str> =
-        context.value("-trim_path").unwrap_or("").split(':').chain(["/proc/self/cwd"]).collect();
+    let prefixes: Vec<&str> = context.value("-trim_path").unwrap_or("").split(':').chain(["/proc/self/cwd"]).collect();
     for path in context.subject.files() {
         let clean = path.replace("//", "/");
         let rest = prefixes
@@ -234,9 +229,8 @@ fn rows_without_stacks(context: &Context, _: &mut Vec<String>, ours: &mut Vec<St
     let mut is_gone = false;
     ours.retain(|line| {
         let is_label = line.starts_with("                ");
-        let values = line
-            .strip_suffix(": ")
-            .map(|values| values.split_whitespace().all(|word| word.parse::<i64>().is_ok()));
+        let values =
+            line.strip_suffix(": ").map(|values| values.split_whitespace().all(|word| word.parse::<i64>().is_ok()));
         is_gone = if is_label { is_gone } else { values == Some(true) };
         !is_gone
     });

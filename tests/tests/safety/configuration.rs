@@ -35,8 +35,7 @@ fn c1_a_program_with_more_rights_than_its_caller() {
         let run = |mode: u32| {
             fs::set_permissions(&program, fs::Permissions::from_mode(mode)).expect("ours");
             let target = dumps.join("target.heap.pb.gz");
-            let run =
-                Program::new(&program).args(["alloc", "1", "threads", "dump"]).arg(&target).user(Some(daemon));
+            let run = Program::new(&program).args(["alloc", "1", "threads", "dump"]).arg(&target).user(Some(daemon));
             run.directory(&dumps).env("MALLOC_CONF", &conf).env("XDG_RUNTIME_DIR", &runtime).run()
         };
         let plain = run(0o755).expect_success();
@@ -135,8 +134,7 @@ fn c2_options_that_make_no_sense() {
         let conf = std::os::unix::ffi::OsStringExt::from_vec(bytes);
         let scratch = Scratch::new("c2");
         let conf: std::ffi::OsString = conf;
-        let run =
-            Program::new(&program).args(["alloc", "1", "churn", "100"]).directory(scratch.path()).under(&conf);
+        let run = Program::new(&program).args(["alloc", "1", "churn", "100"]).directory(scratch.path()).under(&conf);
         // What is told through malloc_stats_print goes there too; all else is a line each.
         let ended = run.run();
         assert_eq!(ended.status, 0, "number {n}: {shown:?}: {}", ended.complaints());
@@ -157,9 +155,7 @@ fn c2_options_that_make_no_sense() {
     assert_eq!(ended.status, 128 + libc::SIGABRT, "{}", ended.complaints());
     holds(
         "C2",
-        &format!(
-            "{count} strings, one of 130 000 bytes and one of 20 000 pairs: no crash, a line for each bad pair"
-        ),
+        &format!("{count} strings, one of 130 000 bytes and one of 20 000 pairs: no crash, a line for each bad pair"),
     );
 }
 
@@ -182,11 +178,7 @@ fn c3_environments_that_nobody_expects() {
         well(run.env("ONE", "v".repeat(120_000)));
         // No descriptor open at all.
         let run = if linkage == Linkage::Preload {
-            Program::new("/bin/sh")
-                .args(["-c", "exec \"$@\" <&- >&- 2>&-", "sh"])
-                .arg(&program)
-                .args(words)
-                .under(conf)
+            Program::new("/bin/sh").args(["-c", "exec \"$@\" <&- >&- 2>&-", "sh"]).arg(&program).args(words).under(conf)
         } else {
             Program::new("/bin/sh")
                 .args(["-c", "exec \"$@\" <&- >&- 2>&-", "sh"])
@@ -207,8 +199,7 @@ fn c3_environments_that_nobody_expects() {
     let scratch = Scratch::new("c3");
     fs::copy(Linkage::Static.compile("c/steps.c"), scratch.join("program")).expect("a scratch file");
     if let Some(chroot) = tools::find("chroot") {
-        let run =
-            Program::new(chroot).arg(scratch.path()).args(["/program", "alloc", "2", "churn", "2000", "free"]);
+        let run = Program::new(chroot).arg(scratch.path()).args(["/program", "alloc", "2", "churn", "2000", "free"]);
         let ended = run.env("MALLOC_CONF", "prof:true,prof_sample:4KiB,prof_prefix:/d").run();
         if !ended.complaints().contains("cannot change root") {
             let ended = ended.expect_success();
@@ -237,13 +228,10 @@ fn c3_environments_that_nobody_expects() {
             for error in ["ENOSYS", "EPERM"] {
                 let options = strace::inject(call, &format!("error={error}"), "1+");
                 // The C library itself makes its memory read-only when a static program starts.
-                let options = if call == "mprotect" {
-                    strace::inject(call, &format!("error={error}"), "2+")
-                } else {
-                    options
-                };
-                let run = strace::traced(&strace, &options, None, "", &program)
-                    .args(["alloc", "2", "churn", "2000", "free"]);
+                let options =
+                    if call == "mprotect" { strace::inject(call, &format!("error={error}"), "2+") } else { options };
+                let run =
+                    strace::traced(&strace, &options, None, "", &program).args(["alloc", "2", "churn", "2000", "free"]);
                 let ended = run.env("MALLOC_CONF", "prof:true,prof_sample:4KiB").run();
                 assert_eq!(ended.status, 0, "{error} of each {call}: {}", ended.complaints());
                 tried += 1;

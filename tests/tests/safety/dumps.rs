@@ -132,11 +132,7 @@ fn d2_a_call_of_a_dump_fails() {
             tried += 1;
             if ended.text().contains("answer 14\n") {
                 refused += 1;
-                assert!(
-                    ended.complaints().contains(&format!("(errno {code})")),
-                    "{call} {k}: {}",
-                    ended.complaints()
-                );
+                assert!(ended.complaints().contains(&format!("(errno {code})")), "{call} {k}: {}", ended.complaints());
                 assert_eq!(ended.complaints().lines().count(), 1, "{}", ended.complaints());
             } else {
                 let essential = ["fsync", "renameat2"].contains(&call.as_str());
@@ -149,8 +145,7 @@ fn d2_a_call_of_a_dump_fails() {
     let counts = strace::counts(&strace, Some(&library()), CONF, &steps(), &WORDS, scratch.path());
     let (before, within) = of_the_dump(counts["write"]);
     for k in before + 1..=before + within {
-        let ended =
-            with_fault(&strace, scratch.path(), "write", "error=ENOSPC", &format!("{k}..{}", before + within));
+        let ended = with_fault(&strace, scratch.path(), "write", "error=ENOSPC", &format!("{k}..{}", before + within));
         assert!(ended.text().contains("answer 14\n"), "write {k}: {}", ended.text());
     }
     holds(
@@ -239,8 +234,7 @@ fn d3_a_limit_on_the_size_of_files() {
 /// What a dump says, without the moment and the addresses.
 fn content(path: &Path) -> Vec<(usize, Vec<i64>)> {
     let dump = Dump::read(path);
-    let mut rows: Vec<_> =
-        dump.profile.sample.iter().map(|row| (row.location_id.len(), row.value.clone())).collect();
+    let mut rows: Vec<_> = dump.profile.sample.iter().map(|row| (row.location_id.len(), row.value.clone())).collect();
     rows.sort();
     rows
 }
@@ -267,8 +261,7 @@ fn d4_calls_that_are_interrupted_again_and_again() {
                 let first = before + 1 + skipped;
                 let last = first + 2 * (within - skipped) - 1;
                 fs::remove_file(&target).expect("of the last run");
-                let ended =
-                    with_fault_and_no_file(&strace, scratch.path(), name, error, &format!("{first}..{last}+2"));
+                let ended = with_fault_and_no_file(&strace, scratch.path(), name, error, &format!("{first}..{last}+2"));
                 assert!(ended.text().contains("answer 0\n"), "{error} at {name} {first}: {}", ended.complaints());
                 assert!(content(&target) == plain, "{error} at {name} {first}: another dump");
             }
@@ -332,8 +325,7 @@ fn d7_descriptors() {
     let scratch = Scratch::new("d7");
     let conf = format!("prof:true,prof_final:false,prof_keep:3,prof_prefix:{}/d", scratch.path().display());
     let count = by_length("300", "10000");
-    let run =
-        Program::new(steps()).args(["alloc", "1", "fds", "dumps", count, "fds"]).within(Duration::from_secs(600));
+    let run = Program::new(steps()).args(["alloc", "1", "fds", "dumps", count, "fds"]).within(Duration::from_secs(600));
     let text = run.under(&conf).run().expect_success().text();
     let fds: Vec<&str> = text.lines().filter(|line| line.starts_with("fds")).collect();
     assert!(fds.len() == 2 && fds[0] == fds[1] && text.contains("failed 0\n"), "{text}");
@@ -374,8 +366,7 @@ fn d8_targets_that_are_no_files() {
     for target in targets {
         words.extend(["dump".to_owned(), scratch.path().join(target).display().to_string()]);
     }
-    let ended =
-        Program::new(steps()).args(&words).under(CONF).within(Duration::from_secs(20)).run().expect_success();
+    let ended = Program::new(steps()).args(&words).under(CONF).within(Duration::from_secs(20)).run().expect_success();
     assert_eq!(ended.text().matches("answer 14\n").count(), targets.len(), "{}", ended.text());
     assert_eq!(fs::read(at("victim")).expect("there"), b"precious");
     assert!(at("link").is_symlink() && at("dangling").is_symlink() && !at("nowhere").exists());

@@ -59,11 +59,9 @@ fn each_k(who: Who, conf: &str, call: &str, errors: &[&str]) -> Option<(u32, Vec
                 tried += 1;
                 match run.within(Duration::from_secs(60)).run_or_give_up() {
                     Ok(ended) if ended.status == 0 => {}
-                    Ok(ended) => wrong.push(format!(
-                        "status {} at {when} {error}: {}",
-                        ended.status,
-                        ended.complaints().trim()
-                    )),
+                    Ok(ended) => {
+                        wrong.push(format!("status {} at {when} {error}: {}", ended.status, ended.complaints().trim()))
+                    }
                     Err(_) => wrong.push(format!("hangs at {when} {error}")),
                 }
             }
@@ -117,13 +115,7 @@ fn o4_advice_is_refused() {
 fn o4_protection_is_refused() {
     none_is_fatal("O4", "mprotect", GIVING, "mprotect", &["ENOMEM", "EAGAIN"]);
     let scratch = Scratch::new("o4");
-    none_is_fatal(
-        "O4",
-        "mprotect, profiling on",
-        &format!("{},{GIVING}", profiled(&scratch)),
-        "mprotect",
-        &["ENOMEM"],
-    );
+    none_is_fatal("O4", "mprotect, profiling on", &format!("{},{GIVING}", profiled(&scratch)), "mprotect", &["ENOMEM"]);
 }
 
 #[test]
@@ -140,14 +132,8 @@ fn o3_a_limit_on_address_space() {
                     let script = "ulimit -v $1; preload=$2 MALLOC_CONF=$3; shift 3; export MALLOC_CONF; \
                                   [ -z \"$preload\" ] || export LD_PRELOAD=$preload; exec \"$@\"";
                     let preload = who.file().map(|path| path.display().to_string()).unwrap_or_default();
-                    let run = Program::new("/bin/sh").args([
-                        "-c",
-                        script,
-                        "sh",
-                        &(mib * 1024).to_string(),
-                        &preload,
-                        conf,
-                    ]);
+                    let run =
+                        Program::new("/bin/sh").args(["-c", script, "sh", &(mib * 1024).to_string(), &preload, conf]);
                     tried += 1;
                     match run.arg(faults()).args(words).within(Duration::from_secs(60)).run_or_give_up() {
                         Ok(ended) if ended.status == 0 && ended.text().contains("refused ") => {}

@@ -23,8 +23,7 @@ fn p3_samples_are_freed_by_others_during_dumps_and_resets() {
     // The C library keeps the stacks of threads that have ended, and a block for each.
     let left = dump.total(Column::InuseObjects);
     assert!(dump.total(Column::AllocObjects) > 10_000);
-    let count =
-        4.0 * 1.125 * ops.parse::<f64>().expect("a number") * rounds.parse::<f64>().expect("a number") / 1e6;
+    let count = 4.0 * 1.125 * ops.parse::<f64>().expect("a number") * rounds.parse::<f64>().expect("a number") / 1e6;
     let text = format!(
         "{count:.1} million operations, {}: {left} in use at the end, for 4 stacks that the C library keeps",
         ended.text().trim()
@@ -77,8 +76,7 @@ fn d6_nobody_waits_for_a_dump() {
     let threads = by_length("8", "64");
     let measure = |dumps: &str| -> [f64; 4] {
         let scratch = Scratch::new("d6");
-        let conf =
-            format!("prof:true,prof_sample:64KiB,prof_final:false,prof_prefix:{}/d", scratch.path().display());
+        let conf = format!("prof:true,prof_sample:64KiB,prof_final:false,prof_prefix:{}/d", scratch.path().display());
         // 100 000 live samples, made at an interval of one byte.
         let conf = format!("{conf},prof_sample:1");
         let run = Program::new(&program).args(["100000", threads, dumps]).within(Duration::from_secs(300));
@@ -117,9 +115,7 @@ fn k1_planted_leaks_are_found() {
         .profile
         .sample
         .iter()
-        .filter(|row| {
-            row.value[Column::InuseObjects as usize] > 0 && of_leaks(&dump.names(row).collect::<Vec<_>>())
-        })
+        .filter(|row| row.value[Column::InuseObjects as usize] > 0 && of_leaks(&dump.names(row).collect::<Vec<_>>()))
         .map(|row| row.value[Column::InuseObjects as usize])
         .collect();
     assert_eq!((rows.len(), rows.iter().sum::<i64>()), (100, 100));

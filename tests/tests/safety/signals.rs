@@ -11,9 +11,7 @@ use heapsift_tests::{Dump, Program, by_length, tools};
 fn g1_a_storm_of_signals_whose_handler_unwinds() {
     let program = tools::compile("c/signals.c", &[]);
     let ms = by_length("1500", "60000");
-    for (part, conf) in
-        [("profiling off", "prof:false"), ("each 256 bytes a sample", "prof:true,lg_prof_sample:8")]
-    {
+    for (part, conf) in [("profiling off", "prof:false"), ("each 256 bytes a sample", "prof:true,lg_prof_sample:8")] {
         for who in Who::looked_at() {
             if who != Who::Heapsift && part != "profiling off" {
                 continue;
@@ -38,10 +36,7 @@ fn g3_dumps_by_signal() {
         scratch.path().display()
     );
     // Works without pause, and never calls the allocator while it only walks through what it has.
-    let mut server = Program::new(tools::compile("c/signals.c", &[]))
-        .args(["4", "600000", "20"])
-        .under(&conf)
-        .serve();
+    let mut server = Program::new(tools::compile("c/signals.c", &[])).args(["4", "600000", "20"]).under(&conf).serve();
     // Before its threads work, the handler may not be there yet.
     let tasks = format!("/proc/{}/task", server.pid());
     server.wait_until(|| std::fs::read_dir(&tasks).map_or(0, Iterator::count) >= 5);
@@ -76,18 +71,14 @@ fn g3_dumps_by_signal() {
     Dump::read(&dumps(scratch.path(), 's')[0]);
     // SAFETY: as above; signal 0 only asks.
     assert_eq!(unsafe { libc::kill(server.pid().cast_signed(), 0) }, 0);
-    holds(
-        "G3",
-        &format!("{count} signals during work: it goes on; a dump came within {} ms", slowest.as_millis()),
-    );
+    holds("G3", &format!("{count} signals during work: it goes on; a dump came within {} ms", slowest.as_millis()));
 }
 
 #[test]
 fn x0_the_process_ends_while_others_allocate() {
     let program = tools::compile("c/exit_race.c", &[]);
     let runs = by_length(40, 1000);
-    for (part, conf) in
-        [("profiling off", "prof:false"), ("profiling on", "prof:true,lg_prof_sample:8,prof_leak:true")]
+    for (part, conf) in [("profiling off", "prof:false"), ("profiling on", "prof:true,lg_prof_sample:8,prof_leak:true")]
     {
         for who in Who::looked_at() {
             if who != Who::Heapsift && part != "profiling off" {

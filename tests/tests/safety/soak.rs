@@ -108,10 +108,7 @@ fn l4_a_soak_of_servers() {
         Program::new(&benchmark)
             .arg("-s")
             .arg(&socket)
-            .args(
-                "-n 20000 -P 16 -c 20 -q -r 20000 -d 200 -t set,get,lpush,lrange_100,hset,sadd,zadd,mset"
-                    .split(' '),
-            )
+            .args("-n 20000 -P 16 -c 20 -q -r 20000 -d 200 -t set,get,lpush,lrange_100,hset,sadd,zadd,mset".split(' '))
             .within(Duration::from_secs(300))
             .run()
             .expect_success();

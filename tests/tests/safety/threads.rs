@@ -101,8 +101,7 @@ fn a2_random_operations_against_a_model() {
             match run(who, "c/faults.c", &["mix", "63", ops], conf) {
                 Ok(ended) => {
                     let million = 64.0 * ops.parse::<f64>().expect("a number") / 1e6;
-                    let text =
-                        format!("{million} million operations: status {} {}", ended.status, ended.complaints());
+                    let text = format!("{million} million operations: status {} {}", ended.status, ended.complaints());
                     told("A2", &part, who, text.trim(), ended.status == 0);
                 }
                 Err(_) => told("A2", &part, who, "hangs", false),

@@ -39,7 +39,8 @@ impl Guard {
         if given(headers).is_some_and(|given| same(given.as_bytes(), token.as_bytes())) {
             return None;
         }
-        let mut response = plain(StatusCode::UNAUTHORIZED, "this needs the token, as Bearer or as password\n".to_owned());
+        let mut response =
+            plain(StatusCode::UNAUTHORIZED, "this needs the token, as Bearer or as password\n".to_owned());
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"heapsift\""));
         Some(response)
     }
@@ -68,7 +69,8 @@ pub(crate) fn is_local(host: &str) -> bool {
     let name = authority.host();
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     !host.contains('@')
-        && (name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
+        && (name.eq_ignore_ascii_case("localhost")
+            || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()))
 }
 
 /// The token of a request: `Bearer TOKEN`, or the password of `Basic`, which is what clients make of
@@ -118,7 +120,9 @@ mod tests {
         for host in ["localhost", "LOCALHOST:6060", "127.0.0.1:6060", "127.5.6.7", "[::1]:1", "[::1]"] {
             assert!(is_local(host), "{host}");
         }
-        for host in ["evil", "evil:6060", "127.0.0.1.evil", "localhost.evil", "10.0.0.1", "x@localhost", "", "[::1", "0.0.0.0"] {
+        for host in
+            ["evil", "evil:6060", "127.0.0.1.evil", "localhost.evil", "10.0.0.1", "x@localhost", "", "[::1", "0.0.0.0"]
+        {
             assert!(!is_local(host), "{host}");
         }
     }

@@ -101,7 +101,9 @@ impl Agent {
     fn find(&self, pid: Option<&str>) -> core::result::Result<Arc<Process>, Response> {
         match (pid, &self.processes[..]) {
             (None, [only]) => Ok(only.clone()),
-            (None, _) => Err(plain(StatusCode::NOT_FOUND, "several processes are served: /PID/debug/pprof/…\n".to_owned())),
+            (None, _) => {
+                Err(plain(StatusCode::NOT_FOUND, "several processes are served: /PID/debug/pprof/…\n".to_owned()))
+            }
             (Some(pid), all) => all
                 .iter()
                 .find(|process| process.pid.to_string() == pid)
@@ -123,7 +125,9 @@ fn failed(error: &Error) -> Response {
 }
 
 /// Runs what waits for a process, or computes, where it holds up nobody.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> core::result::Result<T, Response> {
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> core::result::Result<T, Response> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done.map_err(|error| failed(&error)),
         Err(_) => Err(plain(StatusCode::INTERNAL_SERVER_ERROR, "the request could not be carried out\n".to_owned())),
@@ -158,20 +162,22 @@ async fn either<F: Future<Output = Response>>(
 
 async fn metrics(State(agent): Shared) -> Response {
     let processes = agent.processes.clone();
-    open_metrics(aside(move || {
-        if let [only] = &processes[..] {
-            return only.client.ask("metrics");
-        }
-        let mut texts = Vec::new();
-        for process in &processes {
-            // One that has ended is no reason to hide the others.
-            if let Ok(text) = process.client.text("metrics") {
-                texts.push((numbers::label("pid", &process.pid.to_string()), text));
+    open_metrics(
+        aside(move || {
+            if let [only] = &processes[..] {
+                return only.client.ask("metrics");
             }
-        }
-        Ok(numbers::merge(&texts).into_bytes())
-    })
-    .await)
+            let mut texts = Vec::new();
+            for process in &processes {
+                // One that has ended is no reason to hide the others.
+                if let Ok(text) = process.client.text("metrics") {
+                    texts.push((numbers::label("pid", &process.pid.to_string()), text));
+                }
+            }
+            Ok(numbers::merge(&texts).into_bytes())
+        })
+        .await,
+    )
 }
 
 async fn metrics_of(State(agent): Shared, Path(pid): Path<String>) -> Response {

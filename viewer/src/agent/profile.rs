@@ -88,8 +88,10 @@ pub async fn answer(process: Arc<Process>, name: String, RawQuery(query): RawQue
     match made.await {
         Ok(bytes) => {
             let disposition = format!("attachment; filename=\"{name}.pb.gz\"");
-            let headers =
-                [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
+            let headers = [
+                (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+                (header::CONTENT_DISPOSITION, disposition),
+            ];
             (headers, bytes).into_response()
         }
         Err(response) => response,

@@ -90,21 +90,15 @@ impl<'a> Request<'a> {
         self.prepare_with(news, bases, drop)
     }
 
-    fn prepare_with(
-        &self,
-        news: Vec<Input>,
-        bases: Vec<Input>,
-        done: fn(schema::Profile),
-    ) -> Result<Loaded> {
+    fn prepare_with(&self, news: Vec<Input>, bases: Vec<Input>, done: fn(schema::Profile)) -> Result<Loaded> {
         let filters = compile(self.filter)?;
         let (_, base) = self.base;
         let first = news[0].path.clone();
         let mut profile = input::combine_with(news, bases, self.merge, self.normalise, done)?;
         // A saved difference brings its base along.
         let base = if base == BaseUse::None && profile.has_base() { BaseUse::Compare } else { base };
-        let column = profile
-            .column(self.column.sample_index.as_deref())
-            .map_err(|reason| Error::input(&first, reason))?;
+        let column =
+            profile.column(self.column.sample_index.as_deref()).map_err(|reason| Error::input(&first, reason))?;
         let columns = Columns::new(&profile, column);
         let divisor = self.mean.then(|| columns.objects().unwrap_or(0));
         let keys = |keys: &'a [String]| -> Vec<&'a str> {
@@ -121,10 +115,7 @@ impl<'a> Request<'a> {
             total = profile.hundred_percent(column, base, divisor);
         }
         for missed in missed {
-            tell(&format!(
-                "--{missed} matches no {}",
-                if missed.starts_with("tag") { "label" } else { "frame" }
-            ));
+            tell(&format!("--{missed} matches no {}", if missed.starts_with("tag") { "label" } else { "frame" }));
         }
         if self.filter.noinlines {
             profile.drop_inlined();

@@ -36,8 +36,7 @@ pub fn page() -> Result<()> {
         man.render_version_section(text)
     };
     // A vector takes everything.
-    render(&mut text)
-        .map_err(|source| Error::io("write", std::path::Path::new("the manual page"), source))?;
+    render(&mut text).map_err(|source| Error::io("write", std::path::Path::new("the manual page"), source))?;
     output::to_stdout(&text)
 }
 

@@ -24,16 +24,20 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
     let mut exact = Exact::default();
     let mut builder = Builder::new();
     let mut most_rows = LOOSE_ROWS;
-    load::in_turn(&files, |path| input::read_within(path, &limits), |path, Input { message, rows, .. }| {
-        exact.add(message.allocator_stats.as_ref());
-        builder.add(&message, rows, Side::New).map_err(|reason| Error::input(path, reason))?;
-        if builder.row_count() > most_rows {
-            builder.condense(&arguments.drop_label);
-            most_rows = LOOSE_ROWS.max(2 * builder.row_count());
-        }
-        progress.step();
-        Ok(())
-    })?;
+    load::in_turn(
+        &files,
+        |path| input::read_within(path, &limits),
+        |path, Input { message, rows, .. }| {
+            exact.add(message.allocator_stats.as_ref());
+            builder.add(&message, rows, Side::New).map_err(|reason| Error::input(path, reason))?;
+            if builder.row_count() > most_rows {
+                builder.condense(&arguments.drop_label);
+                most_rows = LOOSE_ROWS.max(2 * builder.row_count());
+            }
+            progress.step();
+            Ok(())
+        },
+    )?;
     drop(progress);
     builder.condense(&arguments.drop_label);
     let mut profile = builder.finish();
@@ -43,11 +47,7 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
     profile.comments.push(format!("sum of {} files", files.len()));
     profile.allocator = exact.sum();
     if exact.without > 0 && exact.with > 0 {
-        tell(&format!(
-            "{} of {} files have no numbers of the allocator: the sum has none",
-            exact.without,
-            files.len()
-        ));
+        tell(&format!("{} of {} files have no numbers of the allocator: the sum has none", exact.without, files.len()));
     }
     output::to_path(&arguments.output, &pprof_export::encode_gzip(&write::message::message(&profile)))
 }

@@ -36,8 +36,7 @@ use crate::{escape, input, symbolize};
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command = args::Arguments::command();
     let words = spelling::normalise(&command, words.into_iter().collect());
-    let parsed =
-        command.try_get_matches_from(words).and_then(|matches| args::Arguments::from_arg_matches(&matches));
+    let parsed = command.try_get_matches_from(words).and_then(|matches| args::Arguments::from_arg_matches(&matches));
     let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => {

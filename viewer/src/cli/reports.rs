@@ -11,16 +11,11 @@ use crate::formats::write;
 use crate::graph::{Granularity, Trim};
 use crate::input::{self, Merge};
 use crate::model::BaseUse;
-use crate::{measure, output};
 use crate::report::{self, diff, flame, folded, info, list, raw, top, traces, tree};
+use crate::{measure, output};
 
 /// What is shown of what was loaded.
-fn options(
-    loaded: &Loaded,
-    view: &args::View,
-    granularity: Granularity,
-    trim: Trim,
-) -> Result<report::Options> {
+fn options(loaded: &Loaded, view: &args::View, granularity: Granularity, trim: Trim) -> Result<report::Options> {
     let divide_by = view.values.divide_by;
     if divide_by == 0.0 || !divide_by.is_finite() {
         return Err(Error::Usage("--divide-by: must be a number other than 0".to_owned()));

@@ -56,7 +56,8 @@ fn report(plan: &Plan, finished: &Finished, no_top: bool, names: &args::Names) {
     if no_top {
         return;
     }
-    let peak = finished.dumps.iter().rfind(|dump| dump.kind == 'p' && dump.pid == chosen.pid && dump.path != chosen.path);
+    let peak =
+        finished.dumps.iter().rfind(|dump| dump.kind == 'p' && dump.pid == chosen.pid && dump.path != chosen.path);
     match tables(chosen, peak, names) {
         // Nobody reads standard error any more: nothing is lost.
         Ok(text) => drop(std::io::stderr().lock().write_all(text.as_bytes())),

@@ -66,8 +66,7 @@ impl Sources {
             if rest.as_os_str().is_empty() {
                 break;
             }
-            let found =
-                self.directories.iter().map(|directory| directory.join(rest)).find(|path| exists(path));
+            let found = self.directories.iter().map(|directory| directory.join(rest)).find(|path| exists(path));
             if found.is_some() {
                 return found;
             }
@@ -99,7 +98,9 @@ mod tests {
             assert_eq!(sources.read(path).unwrap(), ["one", "two"], "{path}");
         }
         let secret = root.join("secret");
-        for path in ["../secret", "src/link.c", "/x/../secret", secret.to_str().unwrap(), "secret", "/etc/passwd", "", "src"] {
+        for path in
+            ["../secret", "src/link.c", "/x/../secret", secret.to_str().unwrap(), "secret", "/etc/passwd", "", "src"]
+        {
             assert!(sources.read(path).is_err(), "{path}");
         }
         // `list` reads what the user's own profile names.

@@ -50,15 +50,11 @@ impl Spread {
         let (base_files, new_files) = (sizes.0 as f64, sizes.1 as f64);
         let (base, new) = (mean(&sides.base, base_files), mean(&sides.new, new_files));
         let sampled = Change::between(&base, &new);
-        let mut judged = Judged {
-            means: (base.value, new.value),
-            change: sampled,
-            probability: Change::probability(&base, &new),
-        };
+        let mut judged =
+            Judged { means: (base.value, new.value), change: sampled, probability: Change::probability(&base, &new) };
         let [(new_sum, new_squares), (base_sum, base_squares)] = self.sides;
         let squares = |sum: f64, squares: f64, n: f64| (squares - sum * sum / n).max(0.0);
-        let (of_base, of_new) =
-            (squares(base_sum, base_squares, base_files), squares(new_sum, new_squares, new_files));
+        let (of_base, of_new) = (squares(base_sum, base_squares, base_files), squares(new_sum, new_squares, new_files));
         let Some((error, freedom)) = standard_error((of_base, base_files), (of_new, new_files)) else {
             return judged;
         };
@@ -68,10 +64,9 @@ impl Spread {
             judged.probability = judged.probability.map(|p| p.max(tails));
         }
         let half = stats::student_quantile(0.05, freedom) * error;
-        judged.change.interval = sampled.interval.map(|interval| Interval {
-            low: interval.low.min(delta - half),
-            high: interval.high.max(delta + half),
-        });
+        judged.change.interval = sampled
+            .interval
+            .map(|interval| Interval { low: interval.low.min(delta - half), high: interval.high.max(delta + half) });
         judged
     }
 }

@@ -14,8 +14,8 @@
 mod groups;
 mod survivors;
 
-pub use survivors::{Alone, Fate, Fates, NotOneProcess};
 pub(crate) use survivors::STRANGERS;
+pub use survivors::{Alone, Fate, Fates, NotOneProcess};
 
 use hashbrown::HashMap;
 

@@ -122,8 +122,7 @@ impl Fates {
             if profile.scale(row, objects).is_some() {
                 return Err(NotOneProcess::Scaled);
             }
-            let (sampling, blocks) =
-                columns.sampling(profile, row, &mut cache).ok_or(NotOneProcess::NoPeriod)?;
+            let (sampling, blocks) = columns.sampling(profile, row, &mut cache).ok_or(NotOneProcess::NoPeriod)?;
             fate.all = sampling.samples(blocks) as u64;
             let born = epoch_of(profile, row, epoch).ok_or(NotOneProcess::NoEpochs)?;
             let is_later = profile.side(row) == later;
@@ -170,13 +169,7 @@ impl Fates {
     }
 
     /// The part of a row that is on its side only; `None` where there is none.
-    pub fn only_here(
-        &self,
-        profile: &Profile,
-        columns: &Columns,
-        row: usize,
-        cache: &mut PartCache,
-    ) -> Option<Alone> {
+    pub fn only_here(&self, profile: &Profile, columns: &Columns, row: usize, cache: &mut PartCache) -> Option<Alone> {
         let fate = self.rows[row];
         let (sampling, _) = columns.sampling(profile, row, cache).filter(|_| fate.all > fate.survived)?;
         // In samples: the integer estimates of a row would not survive a subtraction.

@@ -19,7 +19,8 @@ pub fn of_process(pid: u32) -> Result<Client> {
     };
     let inner = inner_pid(&process).unwrap_or(pid);
     let root = root_elsewhere(pid);
-    let places = usual_places(metadata.uid(), inner).into_iter().chain(listened(&process, inner)).chain(chosen(&process, inner));
+    let places =
+        usual_places(metadata.uid(), inner).into_iter().chain(listened(&process, inner)).chain(chosen(&process, inner));
     let here = |place: PathBuf| match &root {
         Some(root) => root.join(place.strip_prefix("/").unwrap_or(&place)),
         None => place,
@@ -115,7 +116,8 @@ fn chosen_by(environment: &[u8], pid: u32) -> Option<PathBuf> {
     let options = environment.split(|&b| b == 0).find_map(|variable| variable.strip_prefix(b"MALLOC_CONF="))?;
     let options = String::from_utf8_lossy(options).into_owned();
     let value = options.split(',').rev().find_map(|pair| pair.strip_prefix("prof_control:"))?;
-    (value != "true" && value != "false").then(|| PathBuf::from(value.replace("%p", &pid.to_string()).replace("%%", "%")))
+    (value != "true" && value != "false")
+        .then(|| PathBuf::from(value.replace("%p", &pid.to_string()).replace("%%", "%")))
 }
 
 #[cfg(test)]

@@ -59,7 +59,9 @@ mod tests {
     #[test]
     fn families_stay_together() {
         let text = |n: u64| {
-            format!("# TYPE a gauge\n# HELP a First.\na {n}\n# TYPE b gauge\n# HELP b Second.\nb{{class=\"8\"}} {n}\n# EOF\n")
+            format!(
+                "# TYPE a gauge\n# HELP a First.\na {n}\n# TYPE b gauge\n# HELP b Second.\nb{{class=\"8\"}} {n}\n# EOF\n"
+            )
         };
         let merged = merge(&[(label("pid", "1"), text(5)), (label("pid", "x\"y"), text(6))]);
         let wanted = "# TYPE a gauge\n# HELP a First.\na{pid=\"1\"} 5\na{pid=\"x\\\"y\"} 6\n\

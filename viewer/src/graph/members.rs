@@ -22,9 +22,7 @@ impl Graph {
             }
             let stack = profile.stack(row);
             let leaf = match &rule {
-                Some(rule) => {
-                    rule.site_of(profile, stack).map(|(location, line)| lookup.range(location).start + line)
-                }
+                Some(rule) => rule.site_of(profile, stack).map(|(location, line)| lookup.range(location).start + line),
                 None if by_cum && !stack.is_empty() => {
                     for &location in stack {
                         for &node in &lookup.nodes[lookup.range(location)] {

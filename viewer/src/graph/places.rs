@@ -82,8 +82,7 @@ fn find_heaviest(paths: &Paths<'_>, columns: &Columns, numbers: &[u32], nodes: &
     }
     let mut best = vec![(0, 0); nodes.len()];
     for ((at, file, line), number) in places {
-        let (sum, best, place) =
-            (sums[number as usize], &mut best[at as usize], &mut nodes[at as usize].place);
+        let (sum, best, place) = (sums[number as usize], &mut best[at as usize], &mut nodes[at as usize].place);
         if sum.1 == 0 {
             continue;
         }

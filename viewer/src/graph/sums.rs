@@ -33,8 +33,7 @@ pub(super) fn sum(profile: &mut Profile, columns: &Columns, options: Options) ->
         let of = |sums: &Both<Values>| sums.flat.get(index) != 0 || sums.cum.get(index) != 0;
         of(&new) || of(&base)
     };
-    let is_left_out =
-        |(flat, cum): (i128, i128)| options.drop_negative && (flat < 0 || (flat == 0 && cum < 0));
+    let is_left_out = |(flat, cum): (i128, i128)| options.drop_negative && (flat < 0 || (flat == 0 && cum < 0));
     let flat_sum = (0..lookup.keys.len())
         .map(net)
         .filter(|&net| !is_left_out(net))

@@ -37,15 +37,8 @@ pub struct Trimmed {
 
 impl Trimmed {
     /// Sums `profile` up and cuts. Calls are looked at only `with_calls`, or where functions are inlined.
-    pub fn new(
-        profile: &mut Profile,
-        columns: &Columns,
-        options: Options,
-        trim: Trim,
-        with_calls: bool,
-    ) -> Self {
-        let options =
-            Options { least_share: trim.node_fraction, drop_negative: trim.drop_negative, ..options };
+    pub fn new(profile: &mut Profile, columns: &Columns, options: Options, trim: Trim, with_calls: bool) -> Self {
+        let options = Options { least_share: trim.node_fraction, drop_negative: trim.drop_negative, ..options };
         let mut graph = Graph::new(profile, columns, options);
         let mut nodes = core::mem::take(&mut graph.nodes);
         nodes.retain(|node| node.flat.net() != 0 || node.cum.net() != 0);

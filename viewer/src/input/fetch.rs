@@ -120,10 +120,7 @@ mod tests {
         let path = |url| complete(url).unwrap();
         assert_eq!(path("http://h:1"), ("http://h:1/debug/pprof/heap".to_owned(), 0));
         assert_eq!(path("http://h:1/"), ("http://h:1/debug/pprof/heap".to_owned(), 0));
-        assert_eq!(
-            path("http://h:1?seconds=5"),
-            ("http://h:1/debug/pprof/heap?seconds=5".to_owned(), 5)
-        );
+        assert_eq!(path("http://h:1?seconds=5"), ("http://h:1/debug/pprof/heap?seconds=5".to_owned(), 5));
         assert_eq!(path("http://h/x?a=b&seconds=7").1, 7);
         assert_eq!(path("https://h/x?seconds=7"), ("https://h/x?seconds=7".to_owned(), 7));
         assert!(complete("ftp://h/").is_err());

@@ -12,9 +12,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use pprof_export::reader::{Parts, Positions, Rows};
 use pprof_export::schema;
 
-use super::{
-    Function, Label, LabelValue, Line, Lines, Location, Mapping, Profile, Row, Side, Source, Str, ValueType,
-};
+use super::{Function, Label, LabelValue, Line, Lines, Location, Mapping, Profile, Row, Side, Source, Str, ValueType};
 
 /// What tells one mapping from another, wherever it was mapped.
 #[derive(PartialEq, Eq, Hash)]

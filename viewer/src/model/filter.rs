@@ -103,8 +103,7 @@ impl Profile {
 
     fn filter_by_name(&mut self, filters: &Filters) -> Vec<&'static str> {
         let matches = |rule: &Option<Regex>| rule.as_ref().map(|rule| Matches::new(self, rule));
-        let [focus, ignore, hide, show] =
-            [&filters.focus, &filters.ignore, &filters.hide, &filters.show].map(matches);
+        let [focus, ignore, hide, show] = [&filters.focus, &filters.ignore, &filters.hide, &filters.show].map(matches);
         if focus.is_none() && ignore.is_none() && hide.is_none() && show.is_none() {
             return Vec::new();
         }

@@ -70,10 +70,8 @@ impl Profile {
             (0..locations.len() as u32).for_each(|at| _ = see(at, &mut locations, &mut location_order));
             (0..mappings.len() as u32).for_each(|at| _ = see(at, &mut mappings, &mut mapping_order));
         }
-        self.locations =
-            location_order.iter().map(|&at| core::mem::take(&mut self.locations[at as usize])).collect();
-        self.mappings =
-            mapping_order.iter().map(|&at| core::mem::take(&mut self.mappings[at as usize])).collect();
+        self.locations = location_order.iter().map(|&at| core::mem::take(&mut self.locations[at as usize])).collect();
+        self.mappings = mapping_order.iter().map(|&at| core::mem::take(&mut self.mappings[at as usize])).collect();
         for location in &mut self.locations {
             location.mapping = location.mapping.map(|mapping| mappings[mapping as usize]);
         }

@@ -40,9 +40,7 @@ impl Profile {
             .iter()
             .map(|function| {
                 let name = without_arguments(self.strings.get(function.name));
-                !name.is_empty()
-                    && drop.is_match(name)
-                    && !keep.as_ref().is_some_and(|keep| keep.is_match(name))
+                !name.is_empty() && drop.is_match(name) && !keep.as_ref().is_some_and(|keep| keep.is_match(name))
             })
             .collect();
         if !drops.contains(&true) {

@@ -40,12 +40,7 @@ pub struct Strings {
 impl Default for Strings {
     fn default() -> Self {
         // The empty text is never looked up in the table.
-        Self {
-            all: String::new(),
-            ends: vec![0],
-            known: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-        }
+        Self { all: String::new(), ends: vec![0], known: HashTable::new(), hasher: DefaultHashBuilder::default() }
     }
 }
 
@@ -126,8 +121,7 @@ mod tests {
     #[test]
     fn a_text_has_one_handle() {
         let mut strings = Strings::default();
-        let handles: Vec<Str> =
-            (0..1000).map(|number| strings.intern(&format!("text {}", number % 500))).collect();
+        let handles: Vec<Str> = (0..1000).map(|number| strings.intern(&format!("text {}", number % 500))).collect();
         assert_eq!(handles[..500], handles[500..]);
         assert_eq!(strings.get(handles[7]), "text 7");
         assert_eq!(strings.find("text 499"), Some(handles[499]));

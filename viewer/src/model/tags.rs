@@ -48,24 +48,19 @@ impl TagFilter {
     }
 
     fn matches(&self, profile: &Profile, units: &HashMap<Str, String>, labels: &[Label]) -> bool {
-        let is_wanted =
-            |label: &&Label| self.key.as_ref().is_none_or(|key| profile.text(label.key) == key.as_str());
+        let is_wanted = |label: &&Label| self.key.as_ref().is_none_or(|key| profile.text(label.key) == key.as_str());
         let mut wanted = labels.iter().filter(is_wanted);
         match &self.rule {
             Rule::Range { low, high, unit } => wanted.any(|label| {
                 let LabelValue::Number(number, _) = label.value else { return false };
                 let (scaled, scaled_unit) = measure::scale(number.into(), &units[&label.key], unit);
-                scaled_unit == *unit
-                    && low.is_none_or(|low| scaled >= low)
-                    && high.is_none_or(|high| scaled <= high)
+                scaled_unit == *unit && low.is_none_or(|low| scaled >= low) && high.is_none_or(|high| scaled <= high)
             }),
             Rule::Texts(rules) => {
                 let texts: Vec<String> = wanted
                     .filter_map(|label| match label.value {
                         LabelValue::Text(text) if self.key.is_some() => Some(profile.text(text).to_owned()),
-                        LabelValue::Text(text) => {
-                            Some(format!("{}:{}", profile.text(label.key), profile.text(text)))
-                        }
+                        LabelValue::Text(text) => Some(format!("{}:{}", profile.text(label.key), profile.text(text))),
                         LabelValue::Number(..) => None,
                     })
                     .collect();
@@ -135,11 +130,7 @@ impl Profile {
         units.into_iter().map(text).collect()
     }
 
-    pub(super) fn filter_by_tag(
-        &mut self,
-        focus: Option<&TagFilter>,
-        ignore: Option<&TagFilter>,
-    ) -> Vec<&'static str> {
+    pub(super) fn filter_by_tag(&mut self, focus: Option<&TagFilter>, ignore: Option<&TagFilter>) -> Vec<&'static str> {
         if focus.is_none() && ignore.is_none() {
             return Vec::new();
         }
@@ -175,9 +166,8 @@ impl Profile {
         }
         let shown = keys.values().any(|&(is_shown, _)| is_shown);
         let hidden = keys.values().any(|&(_, is_hidden)| is_hidden);
-        self.hidden_labels.extend(
-            keys.into_iter().filter(|&(_, (is_shown, is_hidden))| !is_shown || is_hidden).map(|(key, _)| key),
-        );
+        self.hidden_labels
+            .extend(keys.into_iter().filter(|&(_, (is_shown, is_hidden))| !is_shown || is_hidden).map(|(key, _)| key));
         [("tagshow", show.is_some() && !shown), ("taghide", hide.is_some() && !hidden)]
             .into_iter()
             .filter_map(|(name, missed)| missed.then_some(name))
@@ -193,8 +183,7 @@ impl Profile {
         let mut known: HashMap<(String, Str), u32> = HashMap::new();
         let mut found = [false; 2];
         let mut made = [Vec::new(), Vec::new()];
-        let mut stacks =
-            Vec::with_capacity(self.frames.len() + self.rows.len() * (roots.len() + leaves.len()));
+        let mut stacks = Vec::with_capacity(self.frames.len() + self.rows.len() * (roots.len() + leaves.len()));
         for row in 0..self.row_count() {
             let mut make = |profile: &mut Self, keys: &[&str], found: &mut bool, made: &mut Vec<u32>| {
                 made.clear();

@@ -117,8 +117,7 @@ mod tests {
         fs::create_dir_all(&parent).unwrap();
         let target = parent.join("out");
         let names = || {
-            let mut names: Vec<_> =
-                fs::read_dir(&parent).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            let mut names: Vec<_> = fs::read_dir(&parent).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             names.sort();
             names
         };

@@ -130,8 +130,7 @@ impl Diff {
                 (true, false) => "* ",
                 (false, false) => "  ",
             };
-            let churn =
-                if self.has_churn() { format!("{:>8} ", probability(verdict.churn)) } else { String::new() };
+            let churn = if self.has_churn() { format!("{:>8} ", probability(verdict.churn)) } else { String::new() };
             let numbers = format!(
                 "{:>11} {mark} {:>20} {:>8} {:>8} {churn}{:>10} {:>10} {:>13} {:>6}  ",
                 signed(verdict.change.delta),
@@ -309,8 +308,7 @@ mod tests {
 
     #[test]
     fn probabilities_are_short() {
-        let texts: Vec<String> =
-            [0.5, 0.05, 0.0012, 0.000_31, 1e-15].iter().map(|&p| probability(Some(p))).collect();
+        let texts: Vec<String> = [0.5, 0.05, 0.0012, 0.000_31, 1e-15].iter().map(|&p| probability(Some(p))).collect();
         assert_eq!(texts, ["0.50", "0.050", "0.001", "3e-4", "<1e-15"]);
         assert_eq!(probability(None), "-");
     }

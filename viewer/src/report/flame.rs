@@ -235,11 +235,8 @@ fn subtitle(profile: &Profile, options: &Options, root: &Frame, shrunk: i128) ->
     let (new, base) = (root.sum.new.value, root.sum.base.value);
     match options.comparison {
         Comparison::None => {
-            let left_out = if shrunk < 0 {
-                format!("; {} of negative stacks not drawn", size(shrunk))
-            } else {
-                String::new()
-            };
+            let left_out =
+                if shrunk < 0 { format!("; {} of negative stacks not drawn", size(shrunk)) } else { String::new() };
             // What was not sampled, or not said to be, is as it is.
             let how_sure = root.sum.new.interval().map(|interval| {
                 let range = interval_text(Some(interval), unit, "auto");
@@ -247,12 +244,9 @@ fn subtitle(profile: &Profile, options: &Options, root: &Frame, shrunk: i128) ->
             });
             format!("{}{}{left_out}", size(new), how_sure.unwrap_or_default())
         }
-        Comparison::Growth => format!(
-            "{} to {}; what grew is drawn, {} that shrank is not",
-            size(base),
-            size(new),
-            size(shrunk)
-        ),
+        Comparison::Growth => {
+            format!("{} to {}; what grew is drawn, {} that shrank is not", size(base), size(new), size(shrunk))
+        }
         Comparison::BothSides => format!(
             "{} to {}; width: the larger of both sides, so what is gone is as wide as it was",
             size(base),
@@ -280,8 +274,7 @@ fn decoration(profile: &Profile, options: &Options, frame: &Frame, root: &Frame)
                 let range = interval_text(Some(interval), unit, "auto");
                 format!(", 95%: {range}, {} samples", new.samples as u64)
             });
-            let text =
-                format!("{}{exact}, {}{}", size(new.value), share.trim(), how_sure.unwrap_or_default());
+            let text = format!("{}{exact}, {}{}", size(new.value), share.trim(), how_sure.unwrap_or_default());
             (text, name_colour(&frame.name))
         }
         Comparison::Growth | Comparison::BothSides => {
@@ -306,9 +299,9 @@ fn decoration(profile: &Profile, options: &Options, frame: &Frame, root: &Frame)
 
 /// A green between blue-green and yellow-green, the same for the same name in every picture.
 fn name_colour(name: &str) -> String {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let (a, b) = ((hash >> 16) % 60, (hash >> 32) % 90);
     format!("rgb({},{},{})", 70 + b, 180 + a, 110 + (hash >> 48) % 60)
 }
@@ -340,7 +333,10 @@ fn add_legend(drawn: &str) -> Result<String, String> {
     // The view and the ground below everything.
     for (old, new) in [
         (format!("viewBox=\"0 0 {IMAGE_WIDTH} {height}\""), format!("viewBox=\"0 0 {IMAGE_WIDTH} {all}\"")),
-        (format!("height=\"{height}\" fill=\"url(#background)\""), format!("height=\"{all}\" fill=\"url(#background)\"")),
+        (
+            format!("height=\"{height}\" fill=\"url(#background)\""),
+            format!("height=\"{all}\" fill=\"url(#background)\""),
+        ),
     ] {
         if !out.contains(&old) {
             return Err(BROKEN.to_owned());

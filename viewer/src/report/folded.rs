@@ -17,8 +17,7 @@ pub(crate) fn names(profile: &Profile, row: usize) -> Vec<&str> {
             names.push(if name.is_empty() { profile.text(function.system_name) } else { name });
         }
         if location.lines.is_empty() {
-            let file =
-                location.mapping.map_or("", |m| base_name(profile.text(profile.mappings[m as usize].file)));
+            let file = location.mapping.map_or("", |m| base_name(profile.text(profile.mappings[m as usize].file)));
             names.push(file);
         }
     }

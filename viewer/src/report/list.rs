@@ -58,8 +58,7 @@ impl List {
         with_unchanged: bool,
         read: &mut Reader<'_>,
     ) -> Option<Self> {
-        let graph_options =
-            graph::Options { granularity: Granularity::Lines, with_objects: true, ..options.graph() };
+        let graph_options = graph::Options { granularity: Granularity::Lines, with_objects: true, ..options.graph() };
         let mut graph = Graph::new(profile, &options.columns, graph_options);
         if !with_unchanged {
             graph.drop_cancelled();
@@ -107,8 +106,7 @@ impl List {
                 out.push_str(&format!("No source information for {name}\n"));
                 continue;
             }
-            let head =
-                format!("ROUTINE ======================== {name} in {}", escape::terminal(&function.file));
+            let head = format!("ROUTINE ======================== {name} in {}", escape::terminal(&function.file));
             out.push_str(&style.paint("1", &head));
             out.push_str(&format!(
                 "\n{:>10} {:>10} (flat, cum) {} of Total\n",

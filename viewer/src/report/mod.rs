@@ -61,11 +61,7 @@ impl Options {
 
     /// How numbers are written, given the unit of the table.
     pub(crate) fn format(&self, profile: &Profile, unit: &str) -> Format {
-        Format {
-            from: profile.sample_types[self.columns.column].unit.clone(),
-            to: unit.to_owned(),
-            ratio: self.ratio,
-        }
+        Format { from: profile.sample_types[self.columns.column].unit.clone(), to: unit.to_owned(), ratio: self.ratio }
     }
 
     /// The 95 % interval of what a table shows for `sides`, where it is known.
@@ -73,8 +69,7 @@ impl Options {
         if self.divisor.is_some() || (sides.samples() == 0.0 && sides.net() == 0) {
             return None;
         }
-        let interval =
-            if self.base == BaseUse::None { sides.new.interval() } else { sides.change().interval };
+        let interval = if self.base == BaseUse::None { sides.new.interval() } else { sides.change().interval };
         let times = |value: f64| if self.ratio > 0.0 { value * self.ratio } else { value };
         interval.map(|i| Interval { low: times(i.low), high: times(i.high) })
     }
@@ -123,8 +118,7 @@ pub(crate) fn interval_text(interval: Option<Interval>, from: &str, to: &str) ->
     };
     let (low, high) = (interval.low.round() as i128, interval.high.round() as i128);
     let widest = if low.unsigned_abs() > high.unsigned_abs() { low } else { high };
-    let unit =
-        if matches!(to, "auto" | "minimum") { measure::scale(widest, from, to).1 } else { to.to_owned() };
+    let unit = if matches!(to, "auto" | "minimum") { measure::scale(widest, from, to).1 } else { to.to_owned() };
     let number = |value: i128| {
         let (scaled, _) = measure::scale(value, from, &unit);
         let text = format!("{scaled:.2}");

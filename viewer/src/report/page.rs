@@ -190,16 +190,14 @@ fn rows(profile: &mut Profile, columns: &Columns) -> (Value, crate::stats::Estim
 }
 
 fn diff(profile: &mut Profile, columns: &Columns) -> Value {
-    let options = compare::Options {
-        columns: *columns,
-        granularity: Granularity::Sites,
-        by_cum: false,
-        pairing: Pairing::Auto,
-    };
+    let options =
+        compare::Options { columns: *columns, granularity: Granularity::Sites, by_cum: false, pairing: Pairing::Auto };
     // With this pairing there is always an answer.
     let Ok(compared) = Comparison::new(profile, &options) else { return Value::Null };
     let way = match &compared.way {
-        Way::Survivors => "Compared by survivors, as dumps of one process: only what came and what went is uncertain.".to_owned(),
+        Way::Survivors => {
+            "Compared by survivors, as dumps of one process: only what came and what went is uncertain.".to_owned()
+        }
         Way::Independent(Some(reason)) => format!("Compared as independent: {reason}."),
         Way::Independent(None) => "Compared as independent.".to_owned(),
         Way::Groups(base, new) => format!("Compared as groups: means of {base} and {new} files."),
@@ -280,7 +278,8 @@ fn sizes(profile: &Profile, columns: &Columns) -> Value {
             bins[(sampling.block_bytes.log2().floor() as usize).min(63)] += i128::from(value);
         }
     }
-    let used = bins.iter().position(|&bin| bin != 0).unwrap_or(0)..bins.iter().rposition(|&bin| bin != 0).map_or(0, |at| at + 1);
+    let used = bins.iter().position(|&bin| bin != 0).unwrap_or(0)
+        ..bins.iter().rposition(|&bin| bin != 0).map_or(0, |at| at + 1);
     let label = |at: usize| measure::label(1i128 << at, "bytes", "auto");
     used.map(|at| json!({"label": label(at), "value": narrow(bins[at])})).collect()
 }

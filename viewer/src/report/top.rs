@@ -180,8 +180,7 @@ pub(crate) fn row_name(profile: &Profile, node: &Node, granularity: Granularity)
         Inlined::Partly => name.push_str(" (partial-inline)"),
         Inlined::Yes => name.push_str(" (inline)"),
     }
-    let named_only =
-        matches!(granularity, Granularity::Functions | Granularity::Sites | Granularity::FileFunctions);
+    let named_only = matches!(granularity, Granularity::Functions | Granularity::Sites | Granularity::FileFunctions);
     let file = profile.text(node.place.0);
     if named_only && !file.is_empty() {
         name.push_str(&format!("  {}:{}", escape::terminal(&short_path(file)), node.place.1));

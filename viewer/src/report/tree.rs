@@ -37,8 +37,7 @@ impl Tree {
     pub fn new(profile: &mut Profile, options: Options, expression: Option<&Regex>) -> Option<Self> {
         let shown = Trimmed::new(profile, &options.columns, options.graph(), options.trim, true);
         let format = shown.format(profile, &options);
-        let mut places =
-            vec![usize::MAX; shown.nodes.iter().map(|node| node.index as usize + 1).max().unwrap_or(0)];
+        let mut places = vec![usize::MAX; shown.nodes.iter().map(|node| node.index as usize + 1).max().unwrap_or(0)];
         let mut blocks = Vec::new();
         for (at, node) in shown.nodes.iter().enumerate() {
             if expression.is_none_or(|expression| expression.is_match(&printable(profile, &node.key))) {
@@ -130,11 +129,8 @@ impl Tree {
         for edge in edges {
             let name = printable(profile, self.shown.key(other(edge)));
             let inline = if edge.is_inlined { " (inline)" } else { "" };
-            let numbers = format!(
-                "{:>50} {} |   ",
-                self.format.value(edge.weight),
-                measure::percentage(edge.weight, cum),
-            );
+            let numbers =
+                format!("{:>50} {} |   ", self.format.value(edge.weight), measure::percentage(edge.weight, cum),);
             let name = format!("{}{inline}", escape::terminal(&name));
             let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(numbers.chars().count()));
             out.push_str(&numbers);
@@ -186,8 +182,7 @@ impl Tree {
             for edge in block.callers.iter().chain(&block.callees) {
                 // With an expression, a call between two that match stands at the callee.
                 let is_own = edge.to == self.shown.nodes[block.node].index;
-                let is_elsewhere =
-                    self.blocks.iter().any(|block| self.shown.nodes[block.node].index == edge.to);
+                let is_elsewhere = self.blocks.iter().any(|block| self.shown.nodes[block.node].index == edge.to);
                 if is_own || !is_elsewhere {
                     out.push_str(&format!(
                         "{},{},{},{}\n",

@@ -27,9 +27,7 @@ impl Dump {
     /// Reads a name; `None` if it is not a dump's.
     pub fn parse(path: &Path, written: SystemTime, bytes: u64) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
-        let stem = name
-            .strip_suffix(".heap.pb.gz")
-            .or_else(|| name.strip_suffix(".heap"))?;
+        let stem = name.strip_suffix(".heap.pb.gz").or_else(|| name.strip_suffix(".heap"))?;
         let mut parts = stem.rsplit('.');
         let (kind, sequence, pid) = (parts.next()?, parts.next()?, parts.next()?);
         parts.next()?; // There is a prefix.
@@ -85,12 +83,7 @@ mod tests {
         assert_eq!((dump.pid, dump.sequence, dump.kind), (123, 4, 'f'));
         let dump = parse("heapsift.9.0.i17.heap").unwrap();
         assert_eq!((dump.pid, dump.sequence, dump.kind), (9, 0, 'i'));
-        for other in [
-            "notes.txt",
-            "heapsift.heap.pb.gz",
-            "1.2.f.heap.pb.gz",
-            ".heapsift.1.2.f.heap.pb.gz.tmp",
-        ] {
+        for other in ["notes.txt", "heapsift.heap.pb.gz", "1.2.f.heap.pb.gz", ".heapsift.1.2.f.heap.pb.gz.tmp"] {
             assert!(parse(other).is_none(), "{other}");
         }
     }

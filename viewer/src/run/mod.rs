@@ -54,24 +54,14 @@ pub struct Finished {
 
 /// The library beside the command, or where an installation puts it.
 pub fn find_library(given: Option<&Path>) -> Result<PathBuf> {
-    let asked = given
-        .map(Path::to_owned)
-        .or_else(|| env::var_os("HEAPSIFT_LIB").map(PathBuf::from));
+    let asked = given.map(Path::to_owned).or_else(|| env::var_os("HEAPSIFT_LIB").map(PathBuf::from));
     if let Some(path) = asked {
-        let found = fs::canonicalize(&path)
-            .map_err(|source| Error::io("use the library", &path, source))?;
+        let found = fs::canonicalize(&path).map_err(|source| Error::io("use the library", &path, source))?;
         return checked(found);
     }
-    let command =
-        env::current_exe().map_err(|source| Error::io("find", Path::new("heapsift"), source))?;
+    let command = env::current_exe().map_err(|source| Error::io("find", Path::new("heapsift"), source))?;
     let beside = command.parent().unwrap_or(Path::new("/"));
-    let places = [
-        ".",
-        "../lib",
-        "../lib/x86_64-linux-gnu",
-        "../lib64",
-        "../lib/heapsift",
-    ];
+    let places = [".", "../lib", "../lib/x86_64-linux-gnu", "../lib64", "../lib/heapsift"];
     for place in places {
         if let Ok(found) = fs::canonicalize(beside.join(place).join(LIBRARY)) {
             return checked(found);
@@ -85,16 +75,8 @@ pub fn find_library(given: Option<&Path>) -> Result<PathBuf> {
 
 /// LD_PRELOAD separates by blanks and colons and knows no quoting.
 fn checked(library: PathBuf) -> Result<PathBuf> {
-    if library
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .any(|byte| matches!(byte, b' ' | b':' | b'\t' | b'\n'))
-    {
-        return Err(Error::input(
-            &library,
-            "LD_PRELOAD cannot hold a path with a blank or a colon; use a link",
-        ));
+    if library.as_os_str().as_bytes().iter().any(|byte| matches!(byte, b' ' | b':' | b'\t' | b'\n')) {
+        return Err(Error::input(&library, "LD_PRELOAD cannot hold a path with a blank or a colon; use a link"));
     }
     Ok(library)
 }
@@ -105,17 +87,11 @@ impl Plan {
     /// # Errors
     /// When the program could not be started. That it failed is no error but part of the answer.
     pub fn run(&self) -> core::result::Result<Finished, StartFailure> {
-        let here =
-            env::current_dir().map_err(|source| Error::io("find", Path::new("."), source))?;
+        let here = env::current_dir().map_err(|source| Error::io("find", Path::new("."), source))?;
         let program = self.command[0].clone();
         let base = here.join(self.out.as_deref().unwrap_or(Path::new("")));
         let user_conf = env::var_os("MALLOC_CONF");
-        if let Some(bad) = base
-            .as_os_str()
-            .as_bytes()
-            .iter()
-            .find(|byte| b",".contains(byte))
-        {
+        if let Some(bad) = base.as_os_str().as_bytes().iter().find(|byte| b",".contains(byte)) {
             let reason = format!("MALLOC_CONF cannot hold a path with {:?}", char::from(*bad));
             return Err(Error::input(&base, reason).into());
         }
@@ -125,10 +101,7 @@ impl Plan {
         };
         let prepare = |pid: u32| -> io::Result<Vec<(OsString, OsString)>> {
             let directory = directory(pid);
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&directory)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
             Ok(self.environment(&directory, user_conf.as_deref()))
         };
         let since = SystemTime::now() - CLOCK_SLACK;
@@ -143,34 +116,22 @@ impl Plan {
                 self.tidy(&directory(pid));
                 let is_absent = source.kind() == io::ErrorKind::NotFound;
                 let error = Error::io("run", Path::new(&program), source);
-                return Err(StartFailure {
-                    error,
-                    status: if is_absent { 127 } else { 126 },
-                });
+                return Err(StartFailure { error, status: if is_absent { 127 } else { 126 } });
             }
             Err(StartError::Fork(source)) => {
                 return Err(Error::io("run", Path::new(&program), source).into());
             }
         };
-        let ended = child
-            .wait()
-            .map_err(|source| Error::io("wait for", Path::new(&program), source))?;
+        let ended = child.wait().map_err(|source| Error::io("wait for", Path::new(&program), source))?;
         system::accept_signals();
         let made = directory(child.pid());
-        let looked_in = user_prefix(user_conf.as_deref()).map_or_else(
-            || made.clone(),
-            |prefix| here.join(prefix).parent().unwrap_or(&here).to_owned(),
-        );
+        let looked_in = user_prefix(user_conf.as_deref())
+            .map_or_else(|| made.clone(), |prefix| here.join(prefix).parent().unwrap_or(&here).to_owned());
         let mut dumps = dumps_in(&looked_in).unwrap_or_default();
         // A directory that was asked for may hold dumps of earlier runs.
         dumps.retain(|dump| dump.written >= since);
         self.tidy(&made);
-        Ok(Finished {
-            ended,
-            pid: child.pid(),
-            directory: looked_in,
-            dumps,
-        })
+        Ok(Finished { ended, pid: child.pid(), directory: looked_in, dumps })
     }
 
     /// Takes the directory away if we made it and nothing is in it: remove_dir refuses anything else.
@@ -181,14 +142,9 @@ impl Plan {
     }
 
     /// The environment of the program: the caller's, with the two variables changed.
-    fn environment(
-        &self,
-        directory: &Path,
-        user_conf: Option<&OsStr>,
-    ) -> Vec<(OsString, OsString)> {
-        let mut environment: Vec<(OsString, OsString)> = env::vars_os()
-            .filter(|(name, _)| name != "LD_PRELOAD" && name != "MALLOC_CONF")
-            .collect();
+    fn environment(&self, directory: &Path, user_conf: Option<&OsStr>) -> Vec<(OsString, OsString)> {
+        let mut environment: Vec<(OsString, OsString)> =
+            env::vars_os().filter(|(name, _)| name != "LD_PRELOAD" && name != "MALLOC_CONF").collect();
         let mut preload = self.library.clone().into_os_string();
         if let Some(old) = env::var_os("LD_PRELOAD").filter(|old| !old.is_empty()) {
             preload.push(":");
@@ -216,9 +172,7 @@ impl Plan {
     pub fn explain_absence(&self, ended: Ended) -> String {
         let program = Path::new(&self.command[0]);
         if let Some(path) = which(program) {
-            let mode = fs::metadata(&path)
-                .map(|found| found.permissions().mode())
-                .unwrap_or(0);
+            let mode = fs::metadata(&path).map(|found| found.permissions().mode()).unwrap_or(0);
             if mode & 0o6000 != 0 {
                 return "it is a set-uid or set-gid program, for which the loader ignores LD_PRELOAD".into();
             }
@@ -230,9 +184,7 @@ impl Plan {
             Ended::Killed(signal) => {
                 format!("it was ended by signal {signal} before it could write one")
             }
-            Ended::Exited(_) => {
-                "it ended without running its exit handlers, or changed its environment".into()
-            }
+            Ended::Exited(_) => "it ended without running its exit handlers, or changed its environment".into(),
         }
     }
 }
@@ -254,19 +206,10 @@ impl From<Error> for StartFailure {
 
 /// `heapsift-<program>-<pid>`, without characters that MALLOC_CONF or a shell would trip over.
 fn default_directory(program: &OsStr, pid: u32) -> String {
-    let name = Path::new(program)
-        .file_name()
-        .unwrap_or(program)
-        .to_string_lossy();
+    let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy();
     let name: String = name
         .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+') {
-                c
-            } else {
-                '_'
-            }
-        })
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+') { c } else { '_' })
         .take(64)
         .collect();
     format!("heapsift-{name}-{pid}")
@@ -276,9 +219,7 @@ fn default_directory(program: &OsStr, pid: u32) -> String {
 fn user_prefix(conf: Option<&OsStr>) -> Option<PathBuf> {
     let conf = conf?.as_bytes();
     let settings = conf.split(|&byte| byte == b',');
-    let found = settings
-        .filter_map(|setting| setting.strip_prefix(b"prof_prefix:"))
-        .next_back()?;
+    let found = settings.filter_map(|setting| setting.strip_prefix(b"prof_prefix:")).next_back()?;
     Some(PathBuf::from(OsStr::from_bytes(found)))
 }
 
@@ -288,9 +229,7 @@ fn which(program: &Path) -> Option<PathBuf> {
         return Some(program.to_owned());
     }
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|place| place.join(program))
-        .find(|file| file.is_file())
+    env::split_paths(&path).map(|place| place.join(program)).find(|file| file.is_file())
 }
 
 /// An ELF file that asks for no interpreter.
@@ -331,37 +270,20 @@ mod tests {
 
     #[test]
     fn the_users_options_stand_after_ours() {
-        let environment = plan().environment(
-            Path::new("/tmp/d"),
-            Some(OsStr::new("prof_sample:1MiB,narenas:2")),
-        );
-        let conf = &environment
-            .iter()
-            .find(|(name, _)| name == "MALLOC_CONF")
-            .unwrap()
-            .1;
+        let environment = plan().environment(Path::new("/tmp/d"), Some(OsStr::new("prof_sample:1MiB,narenas:2")));
+        let conf = &environment.iter().find(|(name, _)| name == "MALLOC_CONF").unwrap().1;
         assert_eq!(
             conf,
             "prof:true,prof_final:true,prof_peak:true,prof_prefix:/tmp/d/heapsift,prof_sample:1MiB,narenas:2,prof_sample:64KiB"
         );
-        let preload = &environment
-            .iter()
-            .find(|(name, _)| name == "LD_PRELOAD")
-            .unwrap()
-            .1;
+        let preload = &environment.iter().find(|(name, _)| name == "LD_PRELOAD").unwrap().1;
         assert!(preload.to_string_lossy().starts_with("/lib/libheapsift.so"));
     }
 
     #[test]
     fn directories_have_plain_names() {
-        assert_eq!(
-            default_directory(OsStr::new("/usr/bin/redis-server"), 7),
-            "heapsift-redis-server-7"
-        );
-        assert_eq!(
-            default_directory(OsStr::new("a,b c"), 7),
-            "heapsift-a_b_c-7"
-        );
+        assert_eq!(default_directory(OsStr::new("/usr/bin/redis-server"), 7), "heapsift-redis-server-7");
+        assert_eq!(default_directory(OsStr::new("a,b c"), 7), "heapsift-a_b_c-7");
     }
 
     #[test]

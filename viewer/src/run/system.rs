@@ -6,10 +6,7 @@
 //! executes the program, which is sound only while the process has one thread: the command starts
 //! none before it.
 
-#![allow(
-    unsafe_code,
-    reason = "fork, exec and signal masks have no safe wrapper in std"
-)]
+#![allow(unsafe_code, reason = "fork, exec and signal masks have no safe wrapper in std")]
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -96,11 +93,7 @@ fn set_action(signal: i32, action: libc::sighandler_t) -> libc::sighandler_t {
 
 /// Starts `program` with `arguments` (its name included). `prepare` runs in the new process, is told
 /// its pid, and returns its environment. From here on signals wait for [`Child::wait`].
-pub fn start(
-    program: &std::ffi::OsStr,
-    arguments: &[OsString],
-    prepare: &Prepare<'_>,
-) -> Result<Child, StartError> {
+pub fn start(program: &std::ffi::OsStr, arguments: &[OsString], prepare: &Prepare<'_>) -> Result<Child, StartError> {
     let nul = |_| StartError::Fork(io::Error::from(io::ErrorKind::InvalidInput));
     let program = CString::new(program.as_bytes()).map_err(nul)?;
     let arguments = arguments
@@ -147,12 +140,7 @@ pub fn start(
 }
 
 /// The child's part of [`start`]; a failure is told to the parent through the pipe.
-fn become_program(
-    program: &CString,
-    arguments: &[CString],
-    prepare: &Prepare<'_>,
-    mut report: File,
-) -> ! {
+fn become_program(program: &CString, arguments: &[CString], prepare: &Prepare<'_>, mut report: File) -> ! {
     let mut fail = |stage: u8, error: &io::Error| -> ! {
         let errno = error.raw_os_error().unwrap_or(libc::EINVAL).to_ne_bytes();
         let message = [stage, errno[0], errno[1], errno[2], errno[3]];
@@ -167,16 +155,10 @@ fn become_program(
     };
     let environment: Vec<CString> = environment
         .into_iter()
-        .filter_map(|(name, value)| {
-            CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
-        })
+        .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok())
         .collect();
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings
-            .iter()
-            .map(|s| s.as_ptr())
-            .chain([ptr::null()])
-            .collect()
+        strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(&environment));
     // SAFETY: both lists end with null and point at strings that live until the call replaces all.
@@ -230,9 +212,7 @@ impl Child {
         loop {
             let mut status = 0;
             // SAFETY: `status` is writable.
-            let found = unsafe {
-                libc::waitpid(self.pid, &raw mut status, libc::WNOHANG | libc::WUNTRACED)
-            };
+            let found = unsafe { libc::waitpid(self.pid, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
             match found {
                 0 => return Ok(None),
                 -1 => {
@@ -260,10 +240,7 @@ impl Child {
 
 /// Ends this process by `signal`, as the program was ended; returns only if that is not possible.
 pub fn die_of(signal: i32) {
-    let no_core = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     set_action(signal, libc::SIG_DFL);
     let set = signal_set(&[signal]);
     // SAFETY: all three take initialized values that live for the call; the core limit is lowered so
@@ -284,12 +261,7 @@ pub fn accept_signals() {
 
 /// Columns of the terminal behind `descriptor`.
 pub fn terminal_columns(descriptor: RawFd) -> Option<usize> {
-    let mut size = libc::winsize {
-        ws_row: 0,
-        ws_col: 0,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ writes a winsize to the pointer, which is one.
     let failed = unsafe { libc::ioctl(descriptor.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
     (failed == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))

@@ -256,10 +256,7 @@ impl Lives {
     /// The weight of what is there in dump `at` and of which `is_wanted` says yes to its first and last dump.
     pub fn weight(&self, at: usize, is_wanted: impl Fn(usize, usize) -> bool) -> f64 {
         let there = self.lives.iter().filter(|life| (life.first..=life.last).contains(&at));
-        there
-            .filter(|life| is_wanted(life.first, life.last))
-            .map(|life| life.samples as f64 * life.weight)
-            .sum()
+        there.filter(|life| is_wanted(life.first, life.last)).map(|life| life.samples as f64 * life.weight).sum()
     }
 
     /// The weight of what came in the dumps of a window, and of it what is there in dump `end`.

@@ -139,8 +139,7 @@ fn wander(values: &[Estimate], late: Slope, x: &[f64], from: usize) -> f64 {
     let x = &x[from..];
     let mean = |list: &[f64]| list.iter().sum::<f64>() / list.len() as f64;
     let (x_mean, mean) = (mean(x), mean(&values));
-    let rest: f64 =
-        x.iter().zip(&values).map(|(x, value)| (value - mean - late.value * (x - x_mean)).powi(2)).sum();
+    let rest: f64 = x.iter().zip(&values).map(|(x, value)| (value - mean - late.value * (x - x_mean)).powi(2)).sum();
     let freedom = count as f64 - 2.0;
     let spread: f64 = weights(x, 0..count).iter().map(|weight| weight * weight).sum();
     let error = (rest / freedom * spread).sqrt();

@@ -139,10 +139,12 @@ pub async fn source(State(served): Shared, RawQuery(query): RawQuery) -> Answer 
         let mut profile = lock(&view.profile);
         let columns = shelf.columns(&profile, column.as_deref());
         // The page knows names as they are shown.
-        let is = |asked: &Option<String>, text: &str| asked.as_ref().is_none_or(|asked| escape::terminal(text) == *asked);
+        let is =
+            |asked: &Option<String>, text: &str| asked.as_ref().is_none_or(|asked| escape::terminal(text) == *asked);
         let is_asked = |name: &str, path: &str| is(&function, name) && is(&file, path);
         let list = List::new(&mut profile, lines(columns), &is_asked, true, &mut |path| shelf.source(path));
-        let list = list.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "the profile names no such function or file"))?;
+        let list =
+            list.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "the profile names no such function or file"))?;
         Ok(as_json(&json!({"functions": list.for_page()})))
     })
     .await
@@ -163,7 +165,8 @@ pub async fn snapshot(State(served): Shared, RawQuery(query): RawQuery) -> Answe
         return Err(Failure::new(StatusCode::NOT_FOUND, "there is no such snapshot"));
     };
     let disposition = format!("attachment; filename=\"snapshot-{id}.pb.gz\"");
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
     Ok((headers, bytes).into_response())
 }
 

@@ -71,7 +71,9 @@ mod tests {
         }
         assert_eq!(cache.get(&0).as_deref(), Some(&0));
         cache.put(3, Arc::new(3), 30);
-        assert!(cache.get(&1).is_none() && cache.get(&0).is_some() && cache.get(&2).is_some() && cache.get(&3).is_some());
+        assert!(
+            cache.get(&1).is_none() && cache.get(&0).is_some() && cache.get(&2).is_some() && cache.get(&3).is_some()
+        );
         // Too heavy: the others stay.
         cache.put(4, Arc::new(4), 101);
         assert!(cache.get(&4).is_none() && cache.held.len() == 3 && cache.used == 90);

@@ -167,7 +167,9 @@ impl Catalog {
                             problems.push((group, format!("{left_out} older files are not listed")));
                         }
                     }
-                    Err(error) => problems.push((directory.to_string_lossy().into_owned(), format!("cannot be read: {error}"))),
+                    Err(error) => {
+                        problems.push((directory.to_string_lossy().into_owned(), format!("cannot be read: {error}")))
+                    }
                 },
             }
         }
@@ -216,7 +218,8 @@ impl Catalog {
     /// Keeps a profile that was taken just now; its number.
     pub fn keep(&self, of: Id, kind: &'static str, bytes: Bytes, told: Told) -> Id {
         let mut state = self.lock();
-        let (name, dump) = state.entries.get(&of).map_or((String::new(), None), |entry| (entry.name.clone(), entry.dump));
+        let (name, dump) =
+            state.entries.get(&of).map_or((String::new(), None), |entry| (entry.name.clone(), entry.dump));
         let length = bytes.len();
         let written = if told.time_nanos != 0 { told.time_nanos } else { nanos(SystemTime::now()) };
         let fresh = Entry {
@@ -339,11 +342,8 @@ impl State {
         let before = (entry.version, entry.told.is_some());
         match metadata {
             Ok(found) if found.is_file() => {
-                let version = Version {
-                    modified: (found.mtime(), found.mtime_nsec()),
-                    length: found.len(),
-                    inode: found.ino(),
-                };
+                let version =
+                    Version { modified: (found.mtime(), found.mtime_nsec()), length: found.len(), inode: found.ino() };
                 if version != entry.version {
                     (entry.version, entry.told) = (version, None);
                 }

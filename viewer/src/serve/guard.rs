@@ -45,7 +45,9 @@ enum Way {
 pub fn random_word() -> Result<String> {
     let source = Path::new("/dev/urandom");
     let mut bytes = [0; 16];
-    File::open(source).and_then(|mut file| file.read_exact(&mut bytes)).map_err(|error| Error::io("read", source, error))?;
+    File::open(source)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| Error::io("read", source, error))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -73,7 +75,8 @@ impl Guard {
         }
         if let Some(site) = headers.get("sec-fetch-site") {
             let is_ours = site == "same-origin" || site == "none";
-            let is_link = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate") && is_safe(request.method());
+            let is_link =
+                headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate") && is_safe(request.method());
             if !is_ours && !is_link {
                 return Err("another site asks (Sec-Fetch-Site)");
             }
@@ -192,7 +195,12 @@ mod tests {
         // What changes something says where it comes from.
         assert!(asked("POST", &uri, &[host]).is_err());
         assert!(asked("POST", &uri, &[host, ("origin", "http://localhost:9000")]).is_ok());
-        let by_link = [host, ("origin", "http://localhost:9000"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+        let by_link = [
+            host,
+            ("origin", "http://localhost:9000"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+        ];
         assert!(asked("POST", &uri, &by_link).is_err());
     }
 

@@ -88,8 +88,7 @@ impl Plan {
         let token = self.token.map_or_else(guard::random_word, Ok)?;
         listen::run(self.listen, WORKERS, |address| {
             let shown = if is_chosen { "…".to_owned() } else { query::encode(&token) };
-            let served =
-                Served { shelf, guard: Guard::new(token, address), work: Arc::new(Semaphore::new(WORKERS)) };
+            let served = Served { shelf, guard: Guard::new(token, address), work: Arc::new(Semaphore::new(WORKERS)) };
             started(count, &format!("http://{address}/?token={shown}"));
             routes(Arc::new(served))
         })

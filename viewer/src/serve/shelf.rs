@@ -14,12 +14,12 @@ use super::answer::Failure;
 use super::cache::Cache;
 use super::catalog::{Catalog, Id, Origin, Told, Version};
 use crate::error::Error;
+use crate::graph::Granularity;
 use crate::input::{self, Input, Merge};
 use crate::model::{Columns, Profile};
+use crate::report::page;
 use crate::report::{info, narrow};
 use crate::series::{self, Series};
-use crate::graph::Granularity;
-use crate::report::page;
 
 /// Bytes that profiles with names may take while nobody asks for them.
 const INPUT_BYTES: usize = 256 << 20;
@@ -111,7 +111,9 @@ impl Shelf {
         let read = match &entry.origin {
             Origin::File(path) => input::read_within(path, &limits),
             Origin::Snapshot(bytes, ..) => input::read_bytes(Path::new(&entry.name), bytes, &limits),
-            Origin::Live(_) => return Err(Failure::new(StatusCode::BAD_REQUEST, "a profile of it must be taken first")),
+            Origin::Live(_) => {
+                return Err(Failure::new(StatusCode::BAD_REQUEST, "a profile of it must be taken first"));
+            }
         };
         let mut input = read.map_err(|error| {
             self.catalog.tell(id, entry.version, Err(without_path(&error)));
@@ -258,5 +260,9 @@ fn told(input: Input) -> crate::error::Result<Told> {
 fn message_bytes(message: &schema::Profile) -> usize {
     let texts: usize = message.string_table.iter().map(|text| size_of::<String>() + text.len()).sum();
     let lines: usize = message.location.iter().map(|location| size_of_val(&location.line[..])).sum();
-    texts + lines + size_of_val(&message.location[..]) + size_of_val(&message.function[..]) + size_of_val(&message.mapping[..])
+    texts
+        + lines
+        + size_of_val(&message.location[..])
+        + size_of_val(&message.function[..])
+        + size_of_val(&message.mapping[..])
 }

@@ -100,8 +100,7 @@ fn beta_below(x: f64, a: f64, b: f64) -> f64 {
         return 1.0 - beta_below(1.0 - x, b, a);
     }
     const TINY: f64 = 1e-300;
-    let front =
-        (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (-x).ln_1p()).exp() / a;
+    let front = (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (-x).ln_1p()).exp() / a;
     let (mut c, mut d, mut h) = (1.0, 0.0, 1.0);
     for i in 0..10_000u32 {
         let m = f64::from(i / 2);
@@ -160,7 +159,11 @@ pub fn chi_square_quantile(probability: f64, freedom: f64) -> f64 {
     let mut x = 0.5 * (low + high);
     for _ in 0..200 {
         let miss = gamma_below(shape, x) - probability;
-        if miss < 0.0 { low = x } else { high = x }
+        if miss < 0.0 {
+            low = x
+        } else {
+            high = x
+        }
         if high - low <= 1e-13 * high || miss == 0.0 {
             break;
         }
@@ -181,10 +184,7 @@ mod tests {
     use super::*;
 
     fn close(got: f64, want: f64) {
-        assert!(
-            (got - want).abs() <= 1e-6 * want.abs(),
-            "{got} is not {want}"
-        );
+        assert!((got - want).abs() <= 1e-6 * want.abs(), "{got} is not {want}");
     }
 
     #[test]
@@ -207,10 +207,7 @@ mod tests {
                 let quantile = chi_square_quantile(probability, freedom);
                 if quantile > 1e-250 {
                     let back = gamma_below(freedom / 2.0, quantile / 2.0);
-                    assert!(
-                        (back - probability).abs() < 1e-9,
-                        "{freedom} {probability} {back}"
-                    );
+                    assert!((back - probability).abs() < 1e-9, "{freedom} {probability} {back}");
                 }
             }
         }

@@ -28,8 +28,7 @@ const EXACT: u64 = 4096;
 /// The probability of a change of this size or more, in either direction, if each block could as well be on the other
 /// side; 1 without any block.
 pub fn sign_flip(blocks: &[Flip]) -> f64 {
-    let mut blocks: Vec<Flip> =
-        blocks.iter().copied().filter(|b| b.weight > 0.0 && b.came + b.went > 0).collect();
+    let mut blocks: Vec<Flip> = blocks.iter().copied().filter(|b| b.weight > 0.0 && b.came + b.went > 0).collect();
     blocks.sort_by(|a, b| b.weight.total_cmp(&a.weight));
     blocks.dedup_by(|next, kept| {
         let is_same = next.weight == kept.weight;
@@ -109,7 +108,11 @@ fn saddlepoint(blocks: &[Flip], change: f64) -> f64 {
             t = 0.5 * (low + high);
         }
         let miss = slope(t) - change;
-        if miss > 0.0 { high = t } else { low = t }
+        if miss > 0.0 {
+            high = t
+        } else {
+            low = t
+        }
         if miss.abs() <= 1e-12 * change || high - low <= 1e-14 * high {
             break;
         }

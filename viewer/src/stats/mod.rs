@@ -44,8 +44,7 @@ pub struct Sampling {
 impl Sampling {
     /// Blocks of `block_bytes` under a period of `period` bytes; `None` where that means nothing.
     pub fn new(block_bytes: f64, period: f64) -> Option<Self> {
-        let usable =
-            block_bytes > 0.0 && period > 0.0 && block_bytes.is_finite() && period.is_finite();
+        let usable = block_bytes > 0.0 && period > 0.0 && block_bytes.is_finite() && period.is_finite();
         usable.then(|| Self {
             probability: (-(-block_bytes / period).exp_m1()).clamp(f64::MIN_POSITIVE, 1.0),
             block_bytes,
@@ -145,10 +144,7 @@ pub struct Interval {
 impl Estimate {
     /// A sum of nothing, of which one sample would have been worth `weight`.
     pub fn nothing(weight: f64) -> Self {
-        Self {
-            weight,
-            ..Self::default()
-        }
+        Self { weight, ..Self::default() }
     }
 
     /// Adds one row; `part` is `None` where it is not known how the row was sampled.
@@ -266,9 +262,8 @@ impl Change {
         }
         // Intervals grow with z.
         const LARGEST_Z: f64 = 7.941;
-        let leaves_zero_out = |z: f64| {
-            Self::interval_at(base, new, z, normal_tail(z)).is_some_and(|i| i.low > 0.0 || i.high < 0.0)
-        };
+        let leaves_zero_out =
+            |z: f64| Self::interval_at(base, new, z, normal_tail(z)).is_some_and(|i| i.low > 0.0 || i.high < 0.0);
         if leaves_zero_out(LARGEST_Z) {
             return Some(LEAST_PROBABILITY);
         }
@@ -352,9 +347,7 @@ mod tests {
         let mut sum = Estimate::nothing(R);
         for &(blocks, size) in sizes {
             let sampling = Sampling::new(size, R).unwrap();
-            let hits = (0..blocks)
-                .filter(|_| rng.next() < sampling.probability)
-                .count() as f64;
+            let hits = (0..blocks).filter(|_| rng.next() < sampling.probability).count() as f64;
             let objects = (hits / sampling.probability).round() as i64;
             let part = sampling.bytes(objects);
             sum.add((objects as f64 * size).round() as i64, Some(&part));

@@ -24,8 +24,8 @@ mod tests {
     fn rates_are_those_of_the_paper() {
         // Benjamini and Hochberg 1995, section 3.2: fifteen tests, of which four are significant at 0.05.
         let p = [
-            0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719,
-            0.6528, 0.7590, 1.0,
+            0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528,
+            0.7590, 1.0,
         ];
         let mut tests: Vec<Option<f64>> = p.iter().rev().copied().map(Some).collect();
         tests.insert(3, None);

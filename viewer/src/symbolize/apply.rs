@@ -93,8 +93,7 @@ impl<'a> Writer<'a> {
     /// Says of each mapping what all its locations have. Other tools do not look for names again where
     /// any of it is set, so a mapping that is not complete says nothing.
     pub fn finish(self) {
-        let files: HashMap<u64, bool> =
-            self.profile.function.iter().map(|f| (f.id, f.filename != 0)).collect();
+        let files: HashMap<u64, bool> = self.profile.function.iter().map(|f| (f.id, f.filename != 0)).collect();
         let (mut seen, mut nameless, mut fileless) = (HashSet::new(), HashSet::new(), HashSet::new());
         for location in &self.profile.location {
             seen.insert(location.mapping_id);

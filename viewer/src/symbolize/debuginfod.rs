@@ -75,13 +75,8 @@ impl Servers {
     ///
     /// # Errors
     /// One line: what each server said, or why nothing can be kept.
-    pub fn debug_file(
-        &self,
-        build_id: &str,
-        check: impl Fn(&Path) -> Result<(), String>,
-    ) -> Result<PathBuf, String> {
-        let cache =
-            self.cache.as_ref().ok_or("neither $XDG_CACHE_HOME nor $HOME says where to keep debug files")?;
+    pub fn debug_file(&self, build_id: &str, check: impl Fn(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
+        let cache = self.cache.as_ref().ok_or("neither $XDG_CACHE_HOME nor $HOME says where to keep debug files")?;
         let kept = cache.join(build_id);
         if kept.exists() && check(&kept).is_ok() {
             return Ok(kept);

@@ -191,8 +191,12 @@ fn plan(profile: &Profile, options: &Options) -> Plan {
     };
     let mut anonymous = Vec::new();
     let (mut jobs, mut indices, mut by_mapping) = (Vec::new(), HashMap::new(), HashMap::new());
-    let stand_in: HashSet<u64> =
-        profile.function.iter().filter(|function| text(function.name) == ANONYMOUS).map(|function| function.id).collect();
+    let stand_in: HashSet<u64> = profile
+        .function
+        .iter()
+        .filter(|function| text(function.name) == ANONYMOUS)
+        .map(|function| function.id)
+        .collect();
     for mapping in &profile.mapping {
         if jit::is_anonymous(text(mapping.filename)) {
             continue;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use addr2line::{LookupContinuation, LookupResult};
 use gimli::RunTimeEndian;
 use hashbrown::{HashMap, HashSet};
-use object::read::elf::{FileHeader, ProgramHeader};
 use object::Object;
+use object::read::elf::{FileHeader, ProgramHeader};
 
 use super::Options;
 use super::batch::{self, Found};
@@ -280,11 +280,7 @@ impl Texts {
 
 /// The frames of an address, with what its symbol knows better; without those that have no name. Nothing where the names
 /// have become too long.
-fn with_symbol(
-    mut frames: Vec<Frame>,
-    symbol: impl Fn() -> Option<String>,
-    texts: &mut Texts,
-) -> Option<Vec<Frame>> {
+fn with_symbol(mut frames: Vec<Frame>, symbol: impl Fn() -> Option<String>, texts: &mut Texts) -> Option<Vec<Frame>> {
     let outermost = frames.last().map_or("", |frame| &*frame.function);
     // Where line tables are all there is, debug information knows `insert` and the symbol table
     // knows whose: a function's own symbol is the better name if it alone is mangled.
@@ -326,12 +322,7 @@ fn with_fetched(reason: String, fetched: Option<String>) -> String {
 }
 
 /// The first of the files that is an ELF file and the right one.
-fn first(
-    wanted: &Wanted,
-    paths: &[PathBuf],
-    crc: Option<u32>,
-    refused: &mut Vec<String>,
-) -> Option<Candidate> {
+fn first(wanted: &Wanted, paths: &[PathBuf], crc: Option<u32>, refused: &mut Vec<String>) -> Option<Candidate> {
     for path in paths {
         let Ok(mut file) = find::open(path) else { continue };
         let sum = crc.and_then(|_| find::checksum(&mut file).ok());

@@ -33,10 +33,7 @@ pub fn inflated(length: u64) -> u64 {
 
 /// Where variables are and what macros say is large, and names nothing.
 pub fn is_needless(id: Id) -> bool {
-    matches!(
-        id,
-        Id::DebugLoc | Id::DebugLocLists | Id::DebugMacinfo | Id::DebugMacro | Id::DebugTypes | Id::DebugNames
-    )
+    matches!(id, Id::DebugLoc | Id::DebugLocLists | Id::DebugMacinfo | Id::DebugMacro | Id::DebugTypes | Id::DebugNames)
 }
 
 /// A section, inflated where it is compressed, which leaves less for others; nothing where there is none.

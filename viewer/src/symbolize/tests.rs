@@ -187,7 +187,10 @@ fn debug_files_apart() {
     // No debug file.
     let (report, _) = names(&stripped, &Options::default(), &before);
     let shown = report.to_string();
-    assert!(shown.starts_with(&format!("0 of 1 modules symbolized; stripped: no debug file for build id {id}")), "{shown}");
+    assert!(
+        shown.starts_with(&format!("0 of 1 modules symbolized; stripped: no debug file for build id {id}")),
+        "{shown}"
+    );
 
     // Linked by name, without build ids.
     let (linked, link) = (dir.join("linked"), dir.join("linked.debug"));
@@ -210,7 +213,8 @@ fn both_ways(program: &Path, addresses: &[u64]) -> Vec<(u64, Vec<Frame>, Vec<Fra
     let query = |(location, &address)| Query { location, address, mapping: (0, u64::MAX, 0) };
     let queries: Vec<Query> = addresses.iter().enumerate().map(query).collect();
     let answer = |workers| {
-        let answer = module::answer(&Wanted::new(program.to_str().unwrap(), ""), &queries, &Options::default(), workers);
+        let answer =
+            module::answer(&Wanted::new(program.to_str().unwrap(), ""), &queries, &Options::default(), workers);
         let mut frames = vec![Vec::new(); addresses.len()];
         answer.frames.into_iter().for_each(|(location, of)| frames[location] = of);
         frames
@@ -270,7 +274,8 @@ fn so_it_is_in_a_program_of_many_units() {
     }
     // What the linker threw away seems to lie at the lowest addresses, all of it.
     let all: Vec<u64> = addresses(&program, 1 << 20).into_iter().filter(|&address| address > 0xfff).collect();
-    let some: Vec<u64> = all.iter().copied().step_by(all.len() / 1000).map(|address| address.saturating_add(9)).collect();
+    let some: Vec<u64> =
+        all.iter().copied().step_by(all.len() / 1000).map(|address| address.saturating_add(9)).collect();
     let mut inlined = 0;
     for (address, at_once, one_by_one) in both_ways(&program, &some) {
         inlined += usize::from(at_once.len() > 1);

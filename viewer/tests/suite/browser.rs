@@ -42,12 +42,8 @@ pub fn drive(page: &str, own: Option<&str>, steps: &Value) -> Option<Vec<Value>>
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     // The icon is a data: address in the page itself. A slash ends what is the server's own.
     let is_own = |url: &str| url.starts_with("data:") || own.is_some_and(|own| url.starts_with(&format!("{own}/")));
-    let elsewhere: Vec<&Value> = told["requests"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|url| !is_own(url.as_str().unwrap()))
-        .collect();
+    let elsewhere: Vec<&Value> =
+        told["requests"].as_array().unwrap().iter().filter(|url| !is_own(url.as_str().unwrap())).collect();
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
     assert_eq!(told["complaints"], json!([]), "the console has something to say");
     Some(told["results"].as_array().unwrap().iter().map(|step| step["got"].clone()).collect())

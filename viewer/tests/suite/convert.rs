@@ -33,10 +33,7 @@ fn pprof_is_the_same_again() {
     let file = scratch.file("a.pb.gz", &hostile().gzip());
     let again = scratch.join("b.pb.gz");
     output_of(&["convert", "--to", "pprof", &file, "-o", &again]);
-    assert_eq!(
-        output_of(&["convert", "--to", "raw", &file]),
-        output_of(&["convert", "--to", "raw", &again])
-    );
+    assert_eq!(output_of(&["convert", "--to", "raw", &file]), output_of(&["convert", "--to", "raw", &again]));
     let profile = decode(&fs::read(&again).unwrap(), &Limits::DEFAULT).unwrap();
     assert_eq!(profile.allocator_stats.unwrap().allocated, 40 << 20);
     assert_eq!(profile.period, crate::support::PERIOD);
@@ -66,8 +63,7 @@ fn check_speedscope(text: &str) -> HashMap<String, i64> {
     for profile in file["profiles"].as_array().unwrap() {
         assert_eq!(profile["type"], "sampled");
         assert!(units.contains(&profile["unit"].as_str().unwrap()));
-        let (samples, weights) =
-            (profile["samples"].as_array().unwrap(), profile["weights"].as_array().unwrap());
+        let (samples, weights) = (profile["samples"].as_array().unwrap(), profile["weights"].as_array().unwrap());
         assert_eq!(samples.len(), weights.len());
         for frame in samples.iter().flat_map(|sample| sample.as_array().unwrap()) {
             assert!((frame.as_u64().unwrap() as usize) < frames.len());
@@ -188,7 +184,10 @@ fn callgrind_annotate_reads_callgrind() {
         row["flat"]["value"].as_i64().unwrap()
     };
     for name in ["xmalloc", "insert", "grow"] {
-        assert!(text.lines().any(|line| line.contains(&flat(name).to_string()) && line.contains(name)), "{name}: {text}");
+        assert!(
+            text.lines().any(|line| line.contains(&flat(name).to_string()) && line.contains(name)),
+            "{name}: {text}"
+        );
     }
     let inclusive = plain(&run("callgrind_annotate", &["--inclusive=yes", "--threshold=100", &out]).unwrap());
     let serve = inclusive.lines().find(|line| line.contains(":serve")).unwrap();

@@ -14,35 +14,23 @@ fn a_leak_stands_out_and_the_rest_does_not() {
     let rows = table["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 2);
     assert_eq!(rows[0]["name"], "remember");
-    assert_eq!(
-        (rows[0]["kind"].as_str(), rows[0]["significant"].as_bool()),
-        (Some("grown"), Some(true))
-    );
+    assert_eq!((rows[0]["kind"].as_str(), rows[0]["significant"].as_bool()), (Some("grown"), Some(true)));
     assert_eq!(rows[0]["base"]["samples"], 40);
     assert_eq!(rows[0]["new"]["samples"], 160);
     // One sample more is a change, but not one to rely on.
     assert_eq!(rows[1]["name"], "fresh");
-    assert_eq!(
-        (rows[1]["kind"].as_str(), rows[1]["significant"].as_bool()),
-        (Some("new"), Some(false))
-    );
+    assert_eq!((rows[1]["kind"].as_str(), rows[1]["significant"].as_bool()), (Some("new"), Some(false)));
 
     let text = output_of(&["diff", &base, &new]);
     let row = text.lines().find(|line| line.contains("remember")).unwrap();
-    assert!(
-        row.trim_start().starts_with("+60.") && row.contains(" * "),
-        "{text}"
-    );
+    assert!(row.trim_start().starts_with("+60.") && row.contains(" * "), "{text}");
     let row = text.lines().find(|line| line.contains("fresh")).unwrap();
     assert!(!row.contains('*'), "{text}");
 
     // The other way round, what is new is gone.
     let back = json_of(&["diff", "--json", &new, &base]);
     assert_eq!(back["rows"][1]["kind"], "gone");
-    assert_eq!(
-        back["rows"][0]["delta"].as_i64().unwrap(),
-        -rows[0]["delta"].as_i64().unwrap()
-    );
+    assert_eq!(back["rows"][0]["delta"].as_i64().unwrap(), -rows[0]["delta"].as_i64().unwrap());
 }
 
 #[test]
@@ -75,15 +63,9 @@ fn bases_are_subtracted_as_in_pprof() {
     let new = scratch.file("new.pb.gz", &service(60).gzip());
     let compared = output_of(&["top", "-diff_base", &base, &new]);
     // The base is 100 %.
-    assert!(
-        compared.contains("Showing nodes accounting for 10.01MB, 18.00% of 55.62MB total"),
-        "{compared}"
-    );
+    assert!(compared.contains("Showing nodes accounting for 10.01MB, 18.00% of 55.62MB total"), "{compared}");
     let subtracted = output_of(&["top", "-base", &base, &new]);
-    assert!(
-        subtracted.contains("Showing nodes accounting for 10.01MB, 100% of 10.01MB total"),
-        "{subtracted}"
-    );
+    assert!(subtracted.contains("Showing nodes accounting for 10.01MB, 100% of 10.01MB total"), "{subtracted}");
 }
 
 #[test]
@@ -99,9 +81,7 @@ fn columns_must_be_the_same() {
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         errors,
-        format!(
-            "heapsift: {other}: it has no sample type inuse_space/bytes, which the first file has\n"
-        )
+        format!("heapsift: {other}: it has no sample type inuse_space/bytes, which the first file has\n")
     );
 }
 
@@ -157,7 +137,10 @@ fn dumps_of_one_process_are_compared_by_survivors() {
 
     // As if they were of two processes, 943 samples against 903 say nothing.
     let table = json_of(&["diff", "--json", "--pairing", "independent", &base, &new]);
-    assert_eq!((table["compared"].as_str(), row(&table, "leak")["significant"].as_bool()), (Some("independent"), Some(false)));
+    assert_eq!(
+        (table["compared"].as_str(), row(&table, "leak")["significant"].as_bool()),
+        (Some("independent"), Some(false))
+    );
     assert!(row(&table, "leak")["churn_p"].is_null());
 
     // Backwards, what came went.

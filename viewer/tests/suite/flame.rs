@@ -41,20 +41,9 @@ fn frames_carry_bytes_in_both_spellings() {
     output_of(&["flame", &file, "-o", &out]);
     let svg = fs::read_to_string(&out).unwrap();
     let titles = titles(&svg);
-    assert!(
-        titles
-            .iter()
-            .any(|title| title.starts_with("all (55.62MB = 58320128 bytes, 100%")),
-        "{titles:?}"
-    );
-    let insert = titles
-        .iter()
-        .find(|title| title.starts_with("insert"))
-        .unwrap();
-    assert!(
-        insert.contains("31.10MB = ") && insert.contains("55.91%") && insert.contains("53 samples"),
-        "{insert}"
-    );
+    assert!(titles.iter().any(|title| title.starts_with("all (55.62MB = 58320128 bytes, 100%")), "{titles:?}");
+    let insert = titles.iter().find(|title| title.starts_with("insert")).unwrap();
+    assert!(insert.contains("31.10MB = ") && insert.contains("55.91%") && insert.contains("53 samples"), "{insert}");
     assert_eq!(width(&svg, "main"), 100.0);
     assert!(svg.contains(">service: inuse_space<"));
     // The same input gives the same bytes.
@@ -79,17 +68,9 @@ fn names_stay_text() {
     assert!(!svg.contains("onload=\"x") && !svg.contains("<b>") && !svg.contains("fill=\"red"));
     assert!(!svg.contains(['\x1b', '\u{202e}', '\0']));
     let titles = titles(&svg);
-    assert!(
-        titles
-            .iter()
-            .any(|title| title.starts_with("<script>alert(1)</script> (")),
-        "{titles:?}"
-    );
+    assert!(titles.iter().any(|title| title.starts_with("<script>alert(1)</script> (")), "{titles:?}");
     // A separator in a name does not split the frame.
-    assert!(
-        titles.iter().any(|title| title.starts_with("a;b 77 (")),
-        "{titles:?}"
-    );
+    assert!(titles.iter().any(|title| title.starts_with("a;b 77 (")), "{titles:?}");
     assert_eq!(titles.len(), 6);
 }
 
@@ -108,7 +89,15 @@ fn what_is_gone_is_still_there() {
     assert_eq!(fill(&svg, "gone"), "rgb(60,60,245)");
     assert_eq!(fill(&svg, "fresh"), "rgb(240,60,60)");
     assert_eq!(fill(&svg, "insert"), "rgb(232,232,232)");
-    for word in [">gone<", ">shrank<", ">the same<", ">grew<", ">new<", "within sampling error", "width: the larger of both sides"] {
+    for word in [
+        ">gone<",
+        ">shrank<",
+        ">the same<",
+        ">grew<",
+        ">new<",
+        "within sampling error",
+        "width: the larger of both sides",
+    ] {
         assert!(svg.contains(word), "{word} is not explained");
     }
     // One sample more is pale.
@@ -119,10 +108,7 @@ fn what_is_gone_is_still_there() {
     let pale = output_of(&["flame", "--diff-base", &base, &slightly, "-o", "-"]);
     assert_eq!(fill(&pale, "fresh"), "rgb(240,190,190)");
     let titles = titles(&svg);
-    let gone = titles
-        .iter()
-        .find(|title| title.starts_with("gone"))
-        .unwrap();
+    let gone = titles.iter().find(|title| title.starts_with("gone")).unwrap();
     assert!(gone.contains(" to 0, -"), "{gone}");
 }
 
@@ -134,9 +120,6 @@ fn a_picture_of_nothing_is_refused() {
     let output = heapsift(&["flame", &file, "-o", &out]);
     assert_eq!(output.status.code(), Some(2));
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(
-        errors,
-        format!("heapsift: {file}: nothing to draw: every stack's inuse_space is zero\n")
-    );
+    assert_eq!(errors, format!("heapsift: {file}: nothing to draw: every stack's inuse_space is zero\n"));
     assert!(!fs::exists(&out).unwrap());
 }

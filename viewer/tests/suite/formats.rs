@@ -20,12 +20,7 @@ fn info_says_what_the_file_is() {
     let json = &json_of(&["info", "--json", &file])[0];
     assert_eq!(json["allocator"]["allocated"], 40 << 20);
     let total = json["totals"][3]["value"].as_i64().unwrap();
-    assert_eq!(
-        total,
-        json_of(&["top", "--json", &file])["total"]
-            .as_i64()
-            .unwrap()
-    );
+    assert_eq!(total, json_of(&["top", "--json", &file])["total"].as_i64().unwrap());
 }
 
 #[test]
@@ -37,10 +32,7 @@ fn folded_stacks_are_lines() {
     builder.sampled(&stack, 1 << 29, 1);
     let file = scratch.file("a.pb.gz", &builder.gzip());
     let folded = output_of(&["convert", "--to", "folded", &file]);
-    assert_eq!(
-        folded,
-        format!("main;[u8: 8];f {}\n", (2i64 << 30) + (1 << 29))
-    );
+    assert_eq!(folded, format!("main;[u8: 8];f {}\n", (2i64 << 30) + (1 << 29)));
 }
 
 #[test]

@@ -6,10 +6,7 @@ use std::process::Command;
 use crate::support::{Builder, Frame, Scratch, output_of};
 
 fn has_go() -> bool {
-    let found = Command::new("go")
-        .arg("version")
-        .output()
-        .is_ok_and(|output| output.status.success());
+    let found = Command::new("go").arg("version").output().is_ok_and(|output| output.status.success());
     if !found {
         let promised = std::env::var_os("HEAPSIFT_REQUIRE_TOOLS").is_some_and(|value| value == "1");
         assert!(!promised, "go is not installed");
@@ -26,20 +23,13 @@ fn pprof(words: &[&str]) -> String {
         .env("PPROF_TMPDIR", std::env::temp_dir())
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{words:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Flat, flat %, sum %, cum, cum % and name of each row.
 fn rows(table: &str, has_samples: bool) -> Vec<Vec<String>> {
-    let lines = table
-        .lines()
-        .skip_while(|line| !line.trim_start().starts_with("flat "))
-        .skip(1);
+    let lines = table.lines().skip_while(|line| !line.trim_start().starts_with("flat ")).skip(1);
     lines
         .map(|line| {
             let mut fields = Vec::new();
@@ -60,10 +50,7 @@ fn rows(table: &str, has_samples: bool) -> Vec<Vec<String>> {
 
 /// Shares and totals of the head.
 fn shown(table: &str) -> &str {
-    table
-        .lines()
-        .find(|line| line.starts_with("Showing nodes"))
-        .unwrap()
+    table.lines().find(|line| line.starts_with("Showing nodes")).unwrap()
 }
 
 fn same_lines(ours: &str, theirs: &str) {
@@ -115,25 +102,15 @@ fn random_profile(seed: u64, slide: u64) -> Builder {
         let frames: Vec<Frame<'_>> = (0..count)
             .map(|_| {
                 let name = names[random.below(names.len() as u64) as usize];
-                Frame(
-                    name,
-                    files[random.below(4) as usize],
-                    random.below(5) as i64,
-                )
+                Frame(name, files[random.below(4) as usize], random.below(5) as i64)
             })
             .collect();
-        let start = if index % 3 == 0 {
-            0x7f00_0000
-        } else {
-            0x40_0000
-        };
+        let start = if index % 3 == 0 { 0x7f00_0000 } else { 0x40_0000 };
         locations.push(builder.location(start + slide + 16 * index, &frames));
     }
     for _ in 0..200 {
         let depth = 1 + random.below(12);
-        let stack: Vec<u64> = (0..depth)
-            .map(|_| locations[random.below(60) as usize])
-            .collect();
+        let stack: Vec<u64> = (0..depth).map(|_| locations[random.below(60) as usize]).collect();
         let size = [16, 64, 4096, 100_000, 1 << 20, 32 << 20][random.below(6) as usize];
         builder.sampled(&stack, size, 1 + random.below(20) as u32);
     }

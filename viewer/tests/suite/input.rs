@@ -28,10 +28,7 @@ fn refused(file: &str, part: &str) {
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{words:?}: {errors}");
         assert_eq!(errors.lines().count(), 1, "{words:?}: {errors}");
-        assert!(
-            errors.starts_with(&format!("heapsift: {file}: ")),
-            "{words:?}: {errors}"
-        );
+        assert!(errors.starts_with(&format!("heapsift: {file}: ")), "{words:?}: {errors}");
         assert!(errors.contains(part), "{words:?}: {errors}");
         assert!(output.stdout.is_empty());
     }
@@ -43,10 +40,7 @@ fn foreign_files() {
     let scratch = Scratch::new();
     refused(&scratch.join("absent"), "No such file");
     refused(&scratch.file("empty", b""), "empty");
-    refused(
-        &scratch.file("text", b"heap profile: but not really\n"),
-        "not a profile",
-    );
+    refused(&scratch.file("text", b"heap profile: but not really\n"), "not a profile");
     refused(env!("CARGO_BIN_EXE_heapsift"), "not a profile");
     fs::create_dir(scratch.path().join("bare")).unwrap();
     refused(&scratch.join("bare"), "the directory holds no dump");
@@ -67,19 +61,14 @@ fn damaged_files_never_crash() {
     let whole = service(40).gzip();
     let mut state = 1u64;
     for _ in 0..60 {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let mut bytes = whole.clone();
         let at = (state >> 33) as usize % bytes.len();
         bytes[at] ^= 1 << (state >> 61);
         let file = scratch.file("bad", &bytes);
         let output = heapsift(&["top", &file]);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            matches!(output.status.code(), Some(0 | 2)),
-            "byte {at}: {errors}"
-        );
+        assert!(matches!(output.status.code(), Some(0 | 2)), "byte {at}: {errors}");
         assert!(!errors.contains("panicked"), "{errors}");
     }
 }
@@ -95,10 +84,7 @@ fn profiles_that_contradict_themselves() {
     refused(&broken(&|p| p.sample[0].value.truncate(3)), "sample");
     refused(&broken(&|p| p.sample[0].location_id[0] = 99), "location 99");
     refused(&broken(&|p| p.function[0].name = 1 << 40), "string");
-    refused(
-        &broken(&|p| p.location[1].id = p.location[0].id),
-        "location",
-    );
+    refused(&broken(&|p| p.location[1].id = p.location[0].id), "location");
 }
 
 #[test]
@@ -144,10 +130,7 @@ fn unusable_arguments() {
     }
     let output = heapsift(&["top", "--sample-index=nothing", &file]);
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        errors.contains("there is no sample type nothing; it has alloc_objects, alloc_space"),
-        "{errors}"
-    );
+    assert!(errors.contains("there is no sample type nothing; it has alloc_objects, alloc_space"), "{errors}");
     assert_eq!(heapsift(&["--help"]).status.code(), Some(0));
     assert_eq!(heapsift(&["--version"]).status.code(), Some(0));
 }
@@ -164,10 +147,7 @@ fn standard_input_and_directories() {
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(&bytes).unwrap();
-    assert_eq!(
-        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap(),
-        direct
-    );
+    assert_eq!(String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap(), direct);
 
     // The newest dump of a directory, and a line that says which.
     std::thread::sleep(std::time::Duration::from_millis(20));
@@ -209,10 +189,7 @@ fn output_that_cannot_be_written() {
     let output = heapsift(&["flame", &file, "-o", &out]);
     assert_eq!(output.status.code(), Some(2));
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        errors.starts_with(&format!("heapsift: {out}: cannot write: No such file")),
-        "{errors}"
-    );
+    assert!(errors.starts_with(&format!("heapsift: {out}: cannot write: No such file")), "{errors}");
     let output = heapsift(&["top", &file, "-o", "/dev/full"]);
     assert_eq!(output.status.code(), Some(2));
 }

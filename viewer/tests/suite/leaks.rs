@@ -162,7 +162,10 @@ fn dumps_without_epochs_are_judged_more_carefully() {
     let scratch = Scratch::new();
     let files = write(&scratch, &dumps(&SERVICE, 2, false));
     let told = leaks(&files, &[]);
-    assert_eq!((told["followed"].as_bool(), told["why_not_followed"].as_str()), (Some(false), Some("the rows have no label epoch")));
+    assert_eq!(
+        (told["followed"].as_bool(), told["why_not_followed"].as_str()),
+        (Some(false), Some("the rows have no label epoch"))
+    );
     let shapes = shapes(&told);
     assert!(shapes.contains(&("leak_0".to_owned(), "leak".to_owned())), "{shapes:?}");
     assert!(told["sites"][0]["kept"].is_null());

@@ -130,8 +130,10 @@ fn survivors_show_a_small_growth() {
         let verdict = found(Pairing::Independent);
         today += u32::from(verdict.change.delta > 0 && verdict.noise.unwrap() < 0.05);
     }
-    println!("8 MiB on 64 MiB, 90 % survive, alone at 5 %: found by survivors {exact}, as a trend {churn}, as independent \
-              {today} of {repetitions}");
+    println!(
+        "8 MiB on 64 MiB, 90 % survive, alone at 5 %: found by survivors {exact}, as a trend {churn}, as independent \
+              {today} of {repetitions}"
+    );
     let share = |count: u32| f64::from(count) / repetitions as f64;
     assert!(share(exact) >= 0.65, "{exact} of {repetitions}");
     assert!(share(churn) >= 0.65, "{churn} of {repetitions}");

@@ -28,8 +28,16 @@ fn series(scratch: &Scratch) -> Vec<String> {
             }
             let numbers = [40, 56, 2, 64, 4, 6, 80].map(|mebibytes| mebibytes << 20);
             let [allocated, active, metadata, resident, tcache, dirty, rss] = numbers;
-            builder.profile.allocator_stats =
-                Some(AllocatorStats { allocated, active, metadata, resident, tcache, dirty, rss, ..AllocatorStats::default() });
+            builder.profile.allocator_stats = Some(AllocatorStats {
+                allocated,
+                active,
+                metadata,
+                resident,
+                tcache,
+                dirty,
+                rss,
+                ..AllocatorStats::default()
+            });
             if number == 0 {
                 let gone = builder.location(0x40_7000, &[Frame("vanish", "src/gone.c", 3)]);
                 builder.born(&[gone, main], 2048, 30, Some(1));
@@ -84,7 +92,11 @@ fn a_page_is_searched_zoomed_and_compared() {
     assert_eq!(of("load"), "1service: inuse_space");
     // 160 of 220 samples.
     assert!(of("search").ends_with("in 1 frames") && of("search").contains("80.08MB, 72.7%"), "{}", of("search"));
-    assert!(of("zoom").starts_with("remember80.08MB, 72.7% 95%: ") && of("zoom").ends_with("160 samples"), "{}", of("zoom"));
+    assert!(
+        of("zoom").starts_with("remember80.08MB, 72.7% 95%: ") && of("zoom").ends_with("160 samples"),
+        "{}",
+        of("zoom")
+    );
     assert_eq!(of("focus"), "1");
     assert_eq!(of("escape"), "0,,flame");
     assert!(of("keyboard").starts_with("insert30.12MB"), "{}", of("keyboard"));
@@ -95,7 +107,11 @@ fn a_page_is_searched_zoomed_and_compared() {
     assert_eq!(of("table"), "3");
     assert!(of("diff").starts_with("2Compared by survivors"), "{}", of("diff"));
     assert_eq!(of("sort"), "+50.05MB");
-    assert!(of("trend").starts_with("46 dumps over 5.0min; sites that grow steadily and keep what they were given: 1"), "{}", of("trend"));
+    assert!(
+        of("trend").starts_with("46 dumps over 5.0min; sites that grow steadily and keep what they were given: 1"),
+        "{}",
+        of("trend")
+    );
     assert_eq!(of("sizes"), "9", "three powers of two, and six ages");
     // In use, caches, free in slabs, dirty, metadata, the rest; and the sum.
     assert_eq!(of("memory"), "[7,\"resident80MB\"]");
@@ -125,7 +141,16 @@ fn hostile_names_stay_text() {
     builder.sampled(&stack, 4096, 50);
     let file = scratch.file("</title><script>x.pb.gz".replace('/', "_").as_str(), &builder.gzip());
     let page = scratch.join("report.html");
-    output_of(&["report", "--diff-base", &file, "--title", "<script>document.title='owned'</script>", &file, "-o", &page]);
+    output_of(&[
+        "report",
+        "--diff-base",
+        &file,
+        "--title",
+        "<script>document.title='owned'</script>",
+        &file,
+        "-o",
+        &page,
+    ]);
     let text = fs::read_to_string(&page).unwrap();
     // The data and the page's own script.
     assert_eq!(text.matches("<script").count(), 2);

@@ -91,7 +91,8 @@ impl Served {
     #[track_caller]
     fn id(&self, name: &str) -> u64 {
         let list = self.json("/dumps");
-        let found = list["entries"].as_array().unwrap().iter().find(|entry| entry["name"].as_str().unwrap().ends_with(name));
+        let found =
+            list["entries"].as_array().unwrap().iter().find(|entry| entry["name"].as_str().unwrap().ends_with(name));
         found.unwrap_or_else(|| panic!("{name} is not in {list:#}"))["id"].as_u64().unwrap()
     }
 
@@ -131,7 +132,8 @@ impl Answer {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?} is no answer"));
         let mut lines = head.lines();
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap();
-        let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        let headers =
+            lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value.to_owned()));
         Self { status, headers: headers.collect(), body: body.to_owned() }
     }
 }
@@ -211,14 +213,21 @@ fn who_has_the_token_is_served_and_nobody_else() {
         ("GET", &with, &[host, ("Origin", "http://evil.example")]),
         ("GET", &with, &[host, ("Origin", "http://127.0.0.1:1")]),
         ("GET", &with, &[host, ("Origin", "null")]),
-        ("GET", "/data?new=1", &[host, ("Cookie", cookie), ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors")]),
+        (
+            "GET",
+            "/data?new=1",
+            &[host, ("Cookie", cookie), ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors")],
+        ),
         ("POST", "/take?of=1", &[host, ("Cookie", cookie)]),
         ("POST", "/take?of=1", &[host, ("Origin", &own_origin)]),
     ];
     for (method, path, headers) in refused {
         let answer = served.ask(method, path, headers);
         assert_eq!(answer.status, 403, "{method} {path} {headers:?}: {}", answer.body);
-        assert_eq!((answer.headers["cache-control"].as_str(), answer.headers["x-content-type-options"].as_str()), ("no-store", "nosniff"));
+        assert_eq!(
+            (answer.headers["cache-control"].as_str(), answer.headers["x-content-type-options"].as_str()),
+            ("no-store", "nosniff")
+        );
         assert!(!answer.headers.contains_key("set-cookie") && !answer.body.contains(token.as_str()));
     }
 }
@@ -290,7 +299,8 @@ fn no_path_leads_anywhere() {
         assert_eq!(answer.status, 404, "{path}: {}", answer.body);
         assert!(!answer.body.contains("root:") && !answer.body.contains("secret\n"));
     }
-    for path in ["/data", "/data?new=", "/data?new=../1", "/data?new=-1", "/source?new=1", "/dumps?seen=x", "/snapshot"] {
+    for path in ["/data", "/data?new=", "/data?new=../1", "/data?new=-1", "/source?new=1", "/dumps?seen=x", "/snapshot"]
+    {
         assert_eq!(served.get(path).status, 400, "{path}");
     }
     // What a profile names outside of the source directories is named, and not shown.
@@ -302,9 +312,13 @@ fn no_path_leads_anywhere() {
     let own = ("Origin", format!("http://{}", served.address));
     let bearer = format!("Bearer {}", served.token);
     let headers = [("Host", served.address.as_str()), (own.0, own.1.as_str()), ("Authorization", &bearer)];
-    for (method, path, status) in
-        [("POST", "/data?new=1", 405), ("DELETE", "/", 405), ("PUT", "/dumps", 405), ("POST", "/take?of=1", 400), ("POST", "/take", 400)]
-    {
+    for (method, path, status) in [
+        ("POST", "/data?new=1", 405),
+        ("DELETE", "/", 405),
+        ("PUT", "/dumps", 405),
+        ("POST", "/take?of=1", 400),
+        ("POST", "/take", 400),
+    ] {
         assert_eq!(served.ask(method, path, &headers).status, status, "{method} {path}");
     }
     assert_eq!(served.get("/take?of=1").status, 405);
@@ -321,7 +335,8 @@ fn a_dump_that_cannot_be_read_is_a_line_with_its_reason() {
     scratch.file(".hidden.heap.pb.gz", &whole);
     let served = Served::new(&[scratch.path().to_str().unwrap()]);
     assert!(served.line.starts_with("serving 2 dumps at "), "{}", served.line);
-    let list = served.list(|entries, _| entries.iter().all(|entry| entry["total"].is_u64() != entry["reason"].is_string()));
+    let list =
+        served.list(|entries, _| entries.iter().all(|entry| entry["total"].is_u64() != entry["reason"].is_string()));
     let line = |list: &Value, name: &str| -> Value {
         list["entries"].as_array().unwrap().iter().find(|entry| entry["name"] == name).unwrap().clone()
     };
@@ -354,7 +369,9 @@ fn new_dumps_appear_and_old_ones_go() {
         // As the library does it: under another name first.
         let temporary = scratch.file("dumps/.temporary", &builder.gzip());
         fs::rename(temporary, scratch.join(&format!("dumps/heapsift.7.{number}.i{number}.heap.pb.gz"))).unwrap();
-        served.list(|entries, _| entries.len() == number as usize + 1 && entries.iter().all(|entry| entry["total"].is_u64()));
+        served.list(|entries, _| {
+            entries.len() == number as usize + 1 && entries.iter().all(|entry| entry["total"].is_u64())
+        });
     }
     let last = served.id("7.2.i2.heap.pb.gz");
     let (data, trend) = (served.json(&format!("/data?new={last}")), served.json(&format!("/trend?new={last}")));
@@ -364,7 +381,8 @@ fn new_dumps_appear_and_old_ones_go() {
     // One that is replaced is read again.
     scratch.file("dumps/heapsift.7.2.i2.heap.pb.gz", &service(500).gzip());
     let before = data["total"].as_i64().unwrap();
-    served.list(|entries, _| entries.iter().any(|entry| entry["total"].as_i64().is_some_and(|total| total > 2 * before)));
+    served
+        .list(|entries, _| entries.iter().any(|entry| entry["total"].as_i64().is_some_and(|total| total > 2 * before)));
     assert!(served.json(&format!("/data?new={last}"))["total"].as_i64().unwrap() > 2 * before);
     // One that is gone is gone.
     fs::remove_file(scratch.join("dumps/heapsift.7.2.i2.heap.pb.gz")).unwrap();
@@ -408,7 +426,15 @@ fn differences_and_lines_are_those_of_diff_and_list() {
         let rows = shown["diff"]["rows"].as_array().unwrap();
         assert!(!rows.is_empty() && rows.len() == told.len(), "{rows:?}");
         for (row, told) in rows.iter().zip(told) {
-            for (ours, theirs) in [("name", "name"), ("delta", "delta"), ("base", "base"), ("now", "new"), ("kind", "kind"), ("p", "noise_p"), ("q", "noise_q")] {
+            for (ours, theirs) in [
+                ("name", "name"),
+                ("delta", "delta"),
+                ("base", "base"),
+                ("now", "new"),
+                ("kind", "kind"),
+                ("p", "noise_p"),
+                ("q", "noise_q"),
+            ] {
                 let theirs = told.get(theirs).unwrap_or_else(|| panic!("{theirs} is not in {told}"));
                 let theirs = if theirs.is_object() { &theirs["value"] } else { theirs };
                 assert_eq!(&row[ours], theirs, "{ours} of {row} and {told}");
@@ -479,12 +505,16 @@ fn those_who_dawdle_or_babble_keep_nobody_waiting_for_long() {
         ("no HTTP", "\x16\x03\x01 hello\r\n\r\n".to_owned(), &[400]),
         (
             "a body that never comes",
-            format!("POST /take?of=1 HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n{bearer}\r\nContent-Length: 1000000000\r\n\r\n"),
+            format!(
+                "POST /take?of=1 HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n{bearer}\r\nContent-Length: 1000000000\r\n\r\n"
+            ),
             &[400],
         ),
         (
             "broken chunks",
-            format!("POST /take?of=1 HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n{bearer}\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+            format!(
+                "POST /take?of=1 HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n{bearer}\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+            ),
             &[400],
         ),
     ] {
@@ -584,7 +614,13 @@ fn the_page_is_driven_in_a_browser() {
     assert_eq!(of("zoom"), "Source");
     assert!(text("list").contains("broken.heap.pb.gz") && text("list").contains("not a profile"), "{}", text("list"));
     assert!(text("base").contains("Compared by survivors") && text("base").contains("remember"), "{}", text("base"));
-    assert!(of("both sides")[0] == true && of("both sides")[1].as_str().unwrap().contains("base=") && of("both sides")[2] == "remember", "{}", text("both sides"));
+    assert!(
+        of("both sides")[0] == true
+            && of("both sides")[1].as_str().unwrap().contains("base=")
+            && of("both sides")[2] == "remember",
+        "{}",
+        text("both sides")
+    );
     assert_eq!(of("zoom stays"), "remember");
     assert!(of("selected")[0] == "alloc_space" && of("selected")[1].as_str().unwrap().contains("type=alloc_space"));
     assert_eq!(*of("back"), json!(["inuse_space", true]));
@@ -625,7 +661,10 @@ fn hostile_names_stay_text() {
     fs::create_dir(scratch.join("src")).unwrap();
     scratch.file("src/<img src=x onerror=alert(1)>.c", b"</code><img src=x onerror=alert(6)>\n");
     let served = Served::new(&[&dumps, "--source-path", scratch.path().to_str().unwrap()]);
-    let shown = format!("openSource({{ function: {} }}).then(() => document.querySelector('#view-source').textContent.includes('</code><img'))", json!(names[0]));
+    let shown = format!(
+        "openSource({{ function: {} }}).then(() => document.querySelector('#view-source').textContent.includes('</code><img'))",
+        json!(names[0])
+    );
     // By names as they are shown.
     let every = "(async () => { const found = []; for (const name of data.names.slice(1)) { \
         await openSource({ function: name }); found.push(sources.found?.length ?? sources.failure); } return found; })()";

@@ -92,10 +92,18 @@ fn drawn(file: &str, elements: &[&str], scripts: u64, runs: &Value, selector: &s
     // No dialog, no request, no complaint.
     let Some(got) = drive(file, None, &json!(steps)) else { return };
     for seen in [&got[0], &got[got.len() - 1]] {
-        assert_eq!((&seen["error"], &seen["links"], &seen["scripts"]), (&json!(0), &json!([]), &json!(scripts)), "{file}");
+        assert_eq!(
+            (&seen["error"], &seen["links"], &seen["scripts"]),
+            (&json!(0), &json!([]), &json!(scripts)),
+            "{file}"
+        );
         assert_eq!(seen["runs"], *runs, "{file}");
-        let strange: Vec<&Value> =
-            seen["names"].as_array().unwrap().iter().filter(|name| !elements.contains(&name.as_str().unwrap())).collect();
+        let strange: Vec<&Value> = seen["names"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|name| !elements.contains(&name.as_str().unwrap()))
+            .collect();
         assert!(strange.is_empty(), "{file}: {strange:?}");
         let text = seen["text"].as_str().unwrap();
         assert!(text.contains("<script>alert(1)</script>"), "the name is there, as text");
@@ -182,18 +190,24 @@ fn x1_names_in_text() {
         &["convert", "--to", "callgrind"],
     ] {
         let text = output_of(&[words, &[&file]].concat());
-        let hostile = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202e}' | '\u{2028}' | '\u{2066}' | '\u{200b}' | '\u{feff}');
+        let hostile = |c: char| {
+            (c.is_control() && c != '\n') || matches!(c, '\u{202e}' | '\u{2028}' | '\u{2066}' | '\u{200b}' | '\u{feff}')
+        };
         let line = text.lines().find(|line| line.contains(hostile));
         // Numbers and headings stand apart by tabs in some.
         assert!(line.is_none_or(|line| !line.replace('\t', "").contains(hostile)), "{words:?}: {line:?}");
         assert!(!text.lines().any(|line| line.starts_with("heapsift: all is well")), "{words:?}");
         if words.contains(&"--csv") || words.contains(&"csv") {
             let cells = text.lines().flat_map(cells);
-            let formula = cells.into_iter().find(|cell| cell.starts_with(['=', '+', '@', '\t']) || cell.starts_with('-') && cell.parse::<f64>().is_err());
+            let formula = cells.into_iter().find(|cell| {
+                cell.starts_with(['=', '+', '@', '\t']) || cell.starts_with('-') && cell.parse::<f64>().is_err()
+            });
             assert_eq!(formula, None, "{words:?}");
         }
         if words.contains(&"folded") {
-            let is_stack = |line: &str| line.rsplit_once(' ').is_some_and(|(stack, value)| !stack.is_empty() && value.parse::<i64>().is_ok());
+            let is_stack = |line: &str| {
+                line.rsplit_once(' ').is_some_and(|(stack, value)| !stack.is_empty() && value.parse::<i64>().is_ok())
+            };
             assert!(text.lines().count() == names().len() + 1 && text.lines().all(is_stack), "{text}");
         }
     }

@@ -28,8 +28,7 @@ impl Scratch {
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("heapsift-test-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("heapsift-test-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -58,11 +57,7 @@ impl Drop for Scratch {
 
 /// The command with these words.
 pub fn heapsift(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_heapsift"))
-        .args(words)
-        .env_remove("MALLOC_CONF")
-        .output()
-        .unwrap()
+    Command::new(env!("CARGO_BIN_EXE_heapsift")).args(words).env_remove("MALLOC_CONF").output().unwrap()
 }
 
 /// Standard output of a command that must succeed.
@@ -92,24 +87,15 @@ pub struct Builder {
 impl Builder {
     pub fn new() -> Self {
         let mut builder = Self {
-            profile: Profile {
-                string_table: vec![String::new()],
-                ..Profile::default()
-            },
+            profile: Profile { string_table: vec![String::new()], ..Profile::default() },
             strings: HashMap::from([(String::new(), 0)]),
             functions: HashMap::new(),
             locations: HashMap::new(),
         };
-        for (kind, unit) in [
-            ("alloc_objects", "count"),
-            ("alloc_space", "bytes"),
-            ("inuse_objects", "count"),
-            ("inuse_space", "bytes"),
-        ] {
-            let value_type = ValueType {
-                r#type: builder.string(kind),
-                unit: builder.string(unit),
-            };
+        for (kind, unit) in
+            [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"), ("inuse_space", "bytes")]
+        {
+            let value_type = ValueType { r#type: builder.string(kind), unit: builder.string(unit) };
             builder.profile.sample_type.push(value_type);
         }
         builder.profile.default_sample_type = builder.string("inuse_space");
@@ -154,11 +140,7 @@ impl Builder {
             .iter()
             .map(|&Frame(name, file, line)| {
                 let function_id = self.function(name, file);
-                Line {
-                    function_id,
-                    line,
-                    column: 0,
-                }
+                Line { function_id, line, column: 0 }
             })
             .collect();
         let id = self.profile.location.len() as u64 + 1;
@@ -168,13 +150,7 @@ impl Builder {
             .iter()
             .find(|m| (m.memory_start..m.memory_limit).contains(&address))
             .map_or(0, |m| m.id);
-        self.profile.location.push(Location {
-            id,
-            mapping_id: mapping,
-            address,
-            line,
-            is_folded: false,
-        });
+        self.profile.location.push(Location { id, mapping_id: mapping, address, line, is_folded: false });
         self.locations.insert(address, id);
         id
     }
@@ -224,9 +200,7 @@ impl Builder {
         names
             .iter()
             .map(|name| {
-                let hash = name
-                    .bytes()
-                    .fold(5381u64, |h, b| h.wrapping_mul(33) ^ u64::from(b));
+                let hash = name.bytes().fold(5381u64, |h, b| h.wrapping_mul(33) ^ u64::from(b));
                 self.location(0x40_0000 + hash % 0xf_ffff, &[Frame(name, "src/app.c", 10)])
             })
             .collect()
@@ -245,23 +219,14 @@ pub fn service(leak_samples: u32) -> Builder {
     let serve = builder.location(0x40_2000, &[Frame("serve", "src/serve.c", 30)]);
     let leak = builder.location(0x40_3000, &[Frame("remember", "src/leak.c", 12)]);
     let cache = builder.location(0x40_4000, &[Frame("insert", "src/cache.c", 99)]);
-    let parse = builder.location(
-        0x40_5000,
-        &[
-            Frame("grow", "src/buffer.h", 5),
-            Frame("parse", "src/parse.c", 44),
-        ],
-    );
+    let parse = builder.location(0x40_5000, &[Frame("grow", "src/buffer.h", 5), Frame("parse", "src/parse.c", 44)]);
     let malloc = builder.location(0x40_6000, &[Frame("xmalloc", "src/util.c", 3)]);
     builder.sampled(&[malloc, leak, serve, main], 1024, leak_samples);
     builder.sampled(&[cache, serve, main], 4096, 50);
     builder.sampled(&[cache, serve, main], 2 << 20, 3);
     builder.sampled(&[parse, parse, serve, main], 256, 9);
-    builder.profile.allocator_stats = Some(AllocatorStats {
-        allocated: 40 << 20,
-        resident: 64 << 20,
-        ..AllocatorStats::default()
-    });
+    builder.profile.allocator_stats =
+        Some(AllocatorStats { allocated: 40 << 20, resident: 64 << 20, ..AllocatorStats::default() });
     builder
 }
 

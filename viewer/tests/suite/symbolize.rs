@@ -15,10 +15,7 @@ fn of_this_program() -> Builder {
     let program = std::env::current_exe().unwrap();
     // Where the loader put it, from the kernel's own list.
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let line = maps
-        .lines()
-        .find(|line| line.contains(program.to_str().unwrap()) && line.contains("r-xp"))
-        .unwrap();
+    let line = maps.lines().find(|line| line.contains(program.to_str().unwrap()) && line.contains("r-xp")).unwrap();
     let mut fields = line.split_whitespace();
     let (start, limit) = fields.next().unwrap().split_once('-').unwrap();
     let offset = fields.nth(1).unwrap();
@@ -50,10 +47,7 @@ fn the_profile_itself_is_replaced_only_when_asked() {
     let scratch = Scratch::new();
     let before = of_this_program().gzip();
     let file = scratch.file("a.pb.gz", &before);
-    for same in [
-        file.clone(),
-        scratch.join("../").trim_end_matches("../").to_owned() + "a.pb.gz",
-    ] {
+    for same in [file.clone(), scratch.join("../").trim_end_matches("../").to_owned() + "a.pb.gz"] {
         let output = heapsift(&["symbolize", &file, "-o", &same]);
         assert_eq!(output.status.code(), Some(2));
         let errors = String::from_utf8(output.stderr).unwrap();
@@ -62,11 +56,7 @@ fn the_profile_itself_is_replaced_only_when_asked() {
     assert_eq!(fs::read(&file).unwrap(), before);
     output_of(&["symbolize", "--in-place", &file]);
     assert!(output_of(&["top", "--symbolize=none", &file]).contains("of_this_program"));
-    assert_eq!(
-        heapsift(&["symbolize", &file]).status.code(),
-        Some(2),
-        "where to is not said"
-    );
+    assert_eq!(heapsift(&["symbolize", &file]).status.code(), Some(2), "where to is not said");
 }
 
 #[test]
@@ -124,7 +114,8 @@ fn stripped(scratch: &Scratch) -> Option<(String, Vec<u8>, String)> {
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         Some(String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let source = scratch.file("work.c", b"int work(int n) { return n * 7; }\nint main(int n, char **a) { return work(n); }\n");
+    let source =
+        scratch.file("work.c", b"int work(int n) { return n * 7; }\nint main(int n, char **a) { return work(n); }\n");
     let (program, debug) = (scratch.join("work"), scratch.join("work.apart"));
     let built = tool("gcc", &["-g", "-O0", "-Wl,--build-id=sha1", "-o", &program, &source]);
     let Some(symbols) = built.and_then(|_| tool("nm", &[&program])) else {
@@ -173,7 +164,8 @@ fn debug_files_are_fetched_when_asked() {
     assert!(!is_named && told.contains("no debug file for build id"), "{told}");
     assert!(server.asked().is_empty());
     // The first server has nothing, the second has it.
-    let empty = Debuginfod::answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec());
+    let empty =
+        Debuginfod::answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec());
     let (is_named, told) = with_servers(&scratch, &profile, &["--debuginfod", &empty.url], "");
     assert!(!is_named && told.contains(&format!("{}: the server answers 404 Not Found", empty.url)), "{told}");
     let words = ["--debuginfod", &empty.url, "--debuginfod", &server.url];

@@ -29,29 +29,11 @@ Sampled every 512kB: 102 samples; total within 45.82..65.41MB (95%)
 fn pprofs_spelling_is_understood() {
     let scratch = Scratch::new();
     let file = scratch.file("a.pb.gz", &service(40).gzip());
-    let ours = output_of(&[
-        "top",
-        "--sample-index=alloc_space",
-        "--cum",
-        "--nodecount=3",
-        &file,
-    ]);
-    let theirs = output_of(&[
-        "top",
-        "-sample_index=alloc_space",
-        "-cum",
-        "-nodecount=3",
-        &file,
-    ]);
+    let ours = output_of(&["top", "--sample-index=alloc_space", "--cum", "--nodecount=3", &file]);
+    let theirs = output_of(&["top", "-sample_index=alloc_space", "-cum", "-nodecount=3", &file]);
     assert_eq!(ours, theirs);
-    assert_eq!(
-        ours,
-        output_of(&["top", "-alloc_space", "-cum", "-n3", &file])
-    );
-    assert!(
-        ours.contains("Type: alloc_space") && ours.contains("Showing top 3 nodes out of 7"),
-        "{ours}"
-    );
+    assert_eq!(ours, output_of(&["top", "-alloc_space", "-cum", "-n3", &file]));
+    assert!(ours.contains("Type: alloc_space") && ours.contains("Showing top 3 nodes out of 7"), "{ours}");
 }
 
 #[test]
@@ -77,23 +59,14 @@ fn sites_look_through_wrappers_and_libraries() {
     let vec = builder.location(
         0x40_7000,
         &[
-            Frame(
-                "alloc::raw_vec::RawVec<T>::grow_one",
-                "/rustc/abc/library/alloc/src/raw_vec.rs",
-                1,
-            ),
+            Frame("alloc::raw_vec::RawVec<T>::grow_one", "/rustc/abc/library/alloc/src/raw_vec.rs", 1),
             Frame("app::load", "src/load.rs", 8),
         ],
     );
     builder.sampled(&[vec], 8192, 12);
     let file = scratch.file("a.pb.gz", &builder.gzip());
     let table = json_of(&["top", "--sites", "--json", &file]);
-    let names: Vec<&str> = table["rows"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| row["name"].as_str().unwrap())
-        .collect();
+    let names: Vec<&str> = table["rows"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["insert", "remember", "app::load", "grow"]);
 }
 
@@ -106,10 +79,7 @@ fn rows_by_line_file_and_address() {
     let files = output_of(&["top", "-files", &file]);
     assert!(files.contains("  src/cache.c\n"), "{files}");
     let addresses = output_of(&["top", "-addresses", &file]);
-    assert!(
-        addresses.contains("  0000000000404000 insert src/cache.c:99\n"),
-        "{addresses}"
-    );
+    assert!(addresses.contains("  0000000000404000 insert src/cache.c:99\n"), "{addresses}");
 }
 
 #[test]
@@ -137,21 +107,12 @@ fn an_unsymbolized_frame_is_known_by_its_binary() {
     let file = scratch.file("a.pb.gz", &builder.gzip());
     assert!(output_of(&["top", "--symbolize=none", &file]).contains("  [libfoo.so.1]\n"));
     let addresses = output_of(&["top", "--symbolize=none", "--addresses", &file]);
-    assert!(
-        addresses.contains("  0000000070001234 [libfoo.so.1]\n"),
-        "{addresses}"
-    );
+    assert!(addresses.contains("  0000000070001234 [libfoo.so.1]\n"), "{addresses}");
     // On the fly it is looked for, and one line says that it is not there.
     let output = heapsift(&["top", &file]);
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        output.status.success() && errors.lines().count() == 1,
-        "{errors}"
-    );
-    assert!(
-        errors.starts_with("heapsift: 0 of 1 modules symbolized; libfoo.so.1: "),
-        "{errors}"
-    );
+    assert!(output.status.success() && errors.lines().count() == 1, "{errors}");
+    assert!(errors.starts_with("heapsift: 0 of 1 modules symbolized; libfoo.so.1: "), "{errors}");
 }
 
 #[test]
@@ -164,14 +125,8 @@ fn frames_that_the_producer_drops_are_cut() {
     let file = scratch.file("a.pb.gz", &builder.gzip());
     let table = output_of(&["top", &file]);
     assert!(table.contains("  make"), "{table}");
-    assert!(
-        !table.contains("inner") && !table.contains("operator new"),
-        "{table}"
-    );
-    assert!(
-        table.contains("  malloc"),
-        "a root that matches stays: {table}"
-    );
+    assert!(!table.contains("inner") && !table.contains("operator new"), "{table}");
+    assert!(table.contains("  malloc"), "a root that matches stays: {table}");
 }
 
 #[test]
@@ -183,28 +138,14 @@ fn filters_choose_stacks_and_frames() {
         all.extend(words);
         all.push(&file);
         let table = json_of(&all);
-        table["rows"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|r| r["name"].as_str().unwrap().to_owned())
-            .collect()
+        table["rows"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(rows(&["--focus=cache"]), ["insert", "main", "serve"]);
-    assert_eq!(
-        rows(&["-ignore=cache|parse"]),
-        ["xmalloc", "main", "remember", "serve"]
-    );
-    assert_eq!(
-        rows(&["-hide=xmalloc", "-focus=leak"]),
-        ["remember", "main", "serve"]
-    );
+    assert_eq!(rows(&["-ignore=cache|parse"]), ["xmalloc", "main", "remember", "serve"]);
+    assert_eq!(rows(&["-hide=xmalloc", "-focus=leak"]), ["remember", "main", "serve"]);
     assert_eq!(rows(&["-show=serve"]), ["serve"]);
     let output = heapsift(&["top", "--focus=nowhere", &file]);
-    assert_eq!(
-        String::from_utf8_lossy(&output.stderr),
-        "heapsift: --focus matches no frame\n"
-    );
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "heapsift: --focus matches no frame\n");
     let output = heapsift(&["top", "--focus=(", &file]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(String::from_utf8_lossy(&output.stderr).lines().count(), 1);
@@ -217,10 +158,7 @@ fn several_files_are_summed() {
     let b = scratch.file("b.pb.gz", &service(10).gzip());
     let total = |words: &[&str]| json_of(words)["sum"]["value"].as_i64().unwrap();
     let sum = total(&["top", "--json", &a, &b]);
-    assert_eq!(
-        sum,
-        total(&["top", "--json", &a]) + total(&["top", "--json", &b])
-    );
+    assert_eq!(sum, total(&["top", "--json", &a]) + total(&["top", "--json", &b]));
 }
 
 #[test]
@@ -229,10 +167,7 @@ fn json_and_csv_carry_the_uncertainty() {
     let file = scratch.file("a.pb.gz", &service(40).gzip());
     let table = json_of(&["top", "--json", &file]);
     let row = &table["rows"][1];
-    assert_eq!(
-        (row["name"].as_str(), row["line"].as_i64()),
-        (Some("xmalloc"), Some(3))
-    );
+    assert_eq!((row["name"].as_str(), row["line"].as_i64()), (Some("xmalloc"), Some(3)));
     // 40 samples of blocks far smaller than the period: the error is the period times their root.
     let error = row["flat"]["standard_error"].as_f64().unwrap();
     let expected = 524_288.0 * 40f64.sqrt();
@@ -240,16 +175,8 @@ fn json_and_csv_carry_the_uncertainty() {
 
     let csv = output_of(&["top", "--csv", &file]);
     let mut lines = csv.lines();
-    assert!(
-        lines
-            .next()
-            .unwrap()
-            .starts_with("function,file,line,binary,flat,flat_low,")
-    );
-    assert!(
-        lines.next().unwrap().starts_with("insert,src/cache.c,99,,"),
-        "{csv}"
-    );
+    assert!(lines.next().unwrap().starts_with("function,file,line,binary,flat,flat_low,"));
+    assert!(lines.next().unwrap().starts_with("insert,src/cache.c,99,,"), "{csv}");
     assert_eq!(csv.lines().count(), 8);
 }
 
@@ -257,11 +184,7 @@ fn json_and_csv_carry_the_uncertainty() {
 fn hostile_names_stay_on_their_line() {
     let scratch = Scratch::new();
     let mut builder = Builder::new();
-    let stack = builder.stack(&[
-        "evil\x1b[2J\nheapsift: all is well",
-        "=cmd|' /C calc'!A0",
-        "\u{202e}txt.exe",
-    ]);
+    let stack = builder.stack(&["evil\x1b[2J\nheapsift: all is well", "=cmd|' /C calc'!A0", "\u{202e}txt.exe"]);
     builder.sampled(&stack, 4096, 10);
     builder.profile.comment.push(0);
     let comment = builder.string("\x1b]0;owned\x07");
@@ -278,21 +201,10 @@ fn hostile_names_stay_on_their_line() {
         let text = output_of(words);
         let hostile = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
         assert!(!text.contains(hostile), "{words:?}: {text:?}");
-        assert!(
-            !text
-                .lines()
-                .any(|line| line.starts_with("heapsift: all is well")),
-            "{words:?}"
-        );
-        assert!(
-            !text.lines().any(|line| line.starts_with('=')),
-            "{words:?}: {text}"
-        );
+        assert!(!text.lines().any(|line| line.starts_with("heapsift: all is well")), "{words:?}");
+        assert!(!text.lines().any(|line| line.starts_with('=')), "{words:?}: {text}");
     }
     // In JSON the names are whole; it has escapes of its own.
     let table = json_of(&["top", "--json", &file]);
-    assert_eq!(
-        table["rows"][0]["function"],
-        "evil\x1b[2J\nheapsift: all is well"
-    );
+    assert_eq!(table["rows"][0]["function"], "evil\x1b[2J\nheapsift: all is well");
 }

@@ -74,7 +74,8 @@ fn print_row(name: &str, reading: &serde_json::Value, with_head: bool) {
     let phases = reading["phases"].as_array().map_or(&[][..], Vec::as_slice);
     if with_head {
         println!("MiB resident (used_memory)");
-        let names: String = phases.iter().map(|phase| format!(" {:>13}", phase["phase"].as_str().unwrap_or("?"))).collect();
+        let names: String =
+            phases.iter().map(|phase| format!(" {:>13}", phase["phase"].as_str().unwrap_or("?"))).collect();
         println!("{:14}{names} {:>9} {:>14}", "", "cpu", "requests/cpu s");
     }
     let mib = |phase: &serde_json::Value, key: &str| phase[key].as_f64().unwrap_or(f64::NAN) / f64::from(1 << 20);

@@ -72,9 +72,9 @@ pub fn run(options: &Options) -> Outcome<()> {
                 // Each round starts with another one, so that none always follows the same neighbour.
                 let column = (turn + round) % allocators.len();
                 progress(&format!("{done}/{total} {} {}", workload.name, allocators[column].name));
-                let (reading, output) = runner
-                    .run(workload, &allocators[column])
-                    .map_err(|failure| Failure(format!("{} under {}: {failure}", workload.name, allocators[column].name)))?;
+                let (reading, output) = runner.run(workload, &allocators[column]).map_err(|failure| {
+                    Failure(format!("{} under {}: {failure}", workload.name, allocators[column].name))
+                })?;
                 let expected = expected[row].get_or_insert_with(|| output.clone());
                 if *expected != output {
                     return fail(format!("{} prints something else under {}", workload.name, allocators[column].name));

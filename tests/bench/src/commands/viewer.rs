@@ -105,9 +105,7 @@ impl Bench {
     /// Addresses of a program with much debug information.
     fn symbolize(&self, program: Option<&Path>, count: usize) -> Outcome<()> {
         let program = match program {
-            Some(program) => {
-                fs::canonicalize(program).map_err(|e| Failure(format!("{}: {e}", program.display())))?
-            }
+            Some(program) => fs::canonicalize(program).map_err(|e| Failure(format!("{}: {e}", program.display())))?,
             None => inputs::program(&self.workshop, 4, 36)?,
         };
         let bytes = fs::metadata(&program).map_or(0, |found| found.len());
@@ -124,8 +122,7 @@ impl Bench {
             write("viewer-addresses.pb.gz", &pprof_export::encode_gzip(&inputs::profile(&program, &addresses)?))?;
         let named = self.workshop.join("viewer-named.pb.gz");
         let ours = self.ours(&["symbolize", &profile.to_string_lossy(), "-o", &named.to_string_lossy()]);
-        let mut theirs =
-            Task::new("llvm-symbolizer", "llvm-symbolizer", &[&format!("--obj={}", program.display())]);
+        let mut theirs = Task::new("llvm-symbolizer", "llvm-symbolizer", &[&format!("--obj={}", program.display())]);
         (theirs.input, theirs.output) = (Some(list.clone()), Some(self.workshop.join("viewer-llvm.out")));
         let comparison = self.stopwatch.compare(&ours, &theirs, self.rounds)?;
         tell(&ours, &theirs, &comparison);

@@ -77,7 +77,8 @@ impl Runner {
 
     fn filled(&self, word: &str, scratch: &Path) -> String {
         let workloads = home().join("workloads");
-        word.replace("{workloads}", &workloads.display().to_string()).replace("{scratch}", &scratch.display().to_string())
+        word.replace("{workloads}", &workloads.display().to_string())
+            .replace("{scratch}", &scratch.display().to_string())
     }
 
     /// Runs it once; what it took and what it printed.

@@ -122,11 +122,8 @@ mod tests {
     #[test]
     fn answers_are_read_and_compared() {
         let text = "f\n/src/a.cc:3:7\nmain\n/src/b:c.cc:12:0\n\n??\n??:0:0\n\n";
-        let frame = |function: &str, file: &str, line| Frame {
-            function: function.to_owned(),
-            file: file.to_owned(),
-            line,
-        };
+        let frame =
+            |function: &str, file: &str, line| Frame { function: function.to_owned(), file: file.to_owned(), line };
         let read = parse(text).unwrap();
         assert_eq!(read[0], [frame("f", "/src/a.cc", 3), frame("main", "/src/b:c.cc", 12)]);
         assert_eq!(read[1], [frame("", "", 0)]);

@@ -82,8 +82,7 @@ pub fn program(workshop: &Path, levels: usize, copies: usize) -> Outcome<PathBuf
 /// Addresses in a program's functions: so many functions drawn by lot, and of each a place in it. The same for the same
 /// seed; sorted as they were drawn.
 pub fn addresses(program: &Path, count: usize, seed: u64) -> Outcome<Vec<u64>> {
-    let symbols =
-        String::from_utf8_lossy(&output_of("nm", &["-S", "--defined-only", text(program)])?).into_owned();
+    let symbols = String::from_utf8_lossy(&output_of("nm", &["-S", "--defined-only", text(program)])?).into_owned();
     let hexadecimal = |word: &str| u64::from_str_radix(word, 16).ok();
     let mut functions: Vec<(u64, u64)> = symbols
         .lines()
@@ -117,8 +116,7 @@ pub fn addresses(program: &Path, count: usize, seed: u64) -> Outcome<Vec<u64>> {
 /// A profile with a row for each of these addresses of a program, in the program's own address space.
 pub fn profile(program: &Path, addresses: &[u64]) -> Outcome<Profile> {
     let notes = String::from_utf8_lossy(&output_of("readelf", &["-n", text(program)])?).into_owned();
-    let build_id =
-        notes.split("Build ID: ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
+    let build_id = notes.split("Build ID: ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
     let strings = ["", "inuse_space", "bytes", "space", text(program), build_id];
     let locations = addresses.iter().zip(1..);
     Ok(Profile {

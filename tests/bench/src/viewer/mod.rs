@@ -53,8 +53,7 @@ impl Stopwatch {
     /// Runs a task once.
     pub fn run(&self, task: &Task) -> Outcome<Reading> {
         let open = |path: &Path| File::open(path).map_err(|error| Failure(format!("{}: {error}", path.display())));
-        let make =
-            |path: &Path| File::create(path).map_err(|error| Failure(format!("{}: {error}", path.display())));
+        let make = |path: &Path| File::create(path).map_err(|error| Failure(format!("{}: {error}", path.display())));
         let stdin = task.input.as_deref().map(open).transpose()?.map_or_else(Stdio::null, Stdio::from);
         let stdout = task.output.as_deref().map(make).transpose()?.map_or_else(Stdio::null, Stdio::from);
         let mut command = Command::new(&self.launch);
@@ -67,8 +66,7 @@ impl Stopwatch {
         match numbers[..] {
             [cpu, wall, peak, 0.0] => Ok(Reading { cpu: cpu / 1e6, wall: wall / 1e6, peak }),
             _ => {
-                let complaint =
-                    String::from_utf8_lossy(&told.stderr).lines().last().unwrap_or_default().to_owned();
+                let complaint = String::from_utf8_lossy(&told.stderr).lines().last().unwrap_or_default().to_owned();
                 fail(format!("{} failed: {complaint}", task.name))
             }
         }

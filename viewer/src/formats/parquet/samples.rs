@@ -159,12 +159,7 @@ pub struct Rows<'a, W: Write + Send> {
 
 impl<'a, W: Write + Send> Rows<'a, W> {
     /// For rows of this profile, which has the table's columns at these places.
-    pub fn new(
-        samples: &'a mut Samples<W>,
-        profile: &'a Profile,
-        origin: &'a Origin<'a>,
-        columns: Vec<usize>,
-    ) -> Self {
+    pub fn new(samples: &'a mut Samples<W>, profile: &'a Profile, origin: &'a Origin<'a>, columns: Vec<usize>) -> Self {
         let pairs = samples.pairs.iter().map(|pair| Columns::new(profile, columns[pair.space])).collect();
         let text = |text: &str| (!text.is_empty()).then(|| ByteArray::from(text));
         let main = profile.mappings.first();

@@ -103,11 +103,8 @@ impl<W: Write + Send> Stacks<W> {
         for depth in 0..location.lines.len().max(1) {
             let line = location.lines.get(depth);
             let function = line.map(|line| &profile.functions[line.function as usize]);
-            let name = function.map(
-                |function| {
-                    if function.name.is_empty() { function.system_name } else { function.name }
-                },
-            );
+            let name =
+                function.map(|function| if function.name.is_empty() { function.system_name } else { function.name });
             for (column, text) in [
                 (at::FUNCTION, name),
                 (at::FILE, function.map(|function| function.file)),

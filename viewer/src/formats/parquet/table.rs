@@ -35,10 +35,8 @@ pub fn field(name: &str, kind: Kind, optional: bool) -> TypePtr {
         Kind::Flag => (Physical::BOOLEAN, None),
     };
     let repetition = if optional { Repetition::OPTIONAL } else { Repetition::REQUIRED };
-    let field = Type::primitive_type_builder(name, physical)
-        .with_logical_type(logical)
-        .with_repetition(repetition)
-        .build();
+    let field =
+        Type::primitive_type_builder(name, physical).with_logical_type(logical).with_repetition(repetition).build();
     Arc::new(field.expect("the type fits what is stored"))
 }
 
@@ -103,10 +101,7 @@ impl<T> Cells<T> {
         }
     }
 
-    fn write<D: DataType<T = T>>(
-        &mut self,
-        group: &mut SerializedRowGroupWriter<'_, impl Write + Send>,
-    ) -> Result<()> {
+    fn write<D: DataType<T = T>>(&mut self, group: &mut SerializedRowGroupWriter<'_, impl Write + Send>) -> Result<()> {
         let Some(mut column) = group.next_column()? else { return Ok(()) };
         let definition = (self.most_defined > 0).then_some(self.definition.as_slice());
         let repetition = self.is_repeated.then_some(self.repetition.as_slice());

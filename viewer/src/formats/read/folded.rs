@@ -10,11 +10,7 @@ use super::table::Table;
 const FORMAT: &str = "folded stacks";
 
 fn fault(field: &'static str, reason: impl Into<String>) -> Fault {
-    Fault::Field {
-        format: FORMAT,
-        field,
-        reason: reason.into(),
-    }
+    Fault::Field { format: FORMAT, field, reason: reason.into() }
 }
 
 /// Stack and value of a line.
@@ -46,8 +42,7 @@ pub fn read<S: Source>(lines: &mut Lines<S>, limits: &Limits) -> Result<Profile,
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let (frames, value) =
-            split(line).ok_or_else(|| fault("value", format!("{} ends in none", shown(line))))?;
+        let (frames, value) = split(line).ok_or_else(|| fault("value", format!("{} ends in none", shown(line))))?;
         stack.clear();
         for name in frames.rsplit(';') {
             let function = table.function(name, "")?;

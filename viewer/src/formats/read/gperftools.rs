@@ -16,11 +16,7 @@ const FORMAT: &str = "heap profile";
 const START: &[u8] = b"heap profile:";
 
 fn fault(field: &'static str, reason: impl Into<String>) -> Fault {
-    Fault::Field {
-        format: FORMAT,
-        field,
-        reason: reason.into(),
-    }
+    Fault::Field { format: FORMAT, field, reason: reason.into() }
 }
 
 /// Whether a content begins with a header of this kind.
@@ -63,8 +59,7 @@ fn header(line: &[u8]) -> Result<Header, Fault> {
     Ok(Header {
         period,
         sums: [objects, bytes, all_objects, all_bytes],
-        has_allocated: (all_objects != objects && all_objects != 0)
-            || (all_bytes != bytes && all_bytes != 0),
+        has_allocated: (all_objects != objects && all_objects != 0) || (all_bytes != bytes && all_bytes != 0),
     })
 }
 
@@ -132,17 +127,13 @@ fn row(line: &[u8], header: &Header, table: &mut Table, stack: &mut Vec<u64>) ->
     }
     stack.clear();
     for word in words(addresses) {
-        let address = hexadecimal(word)
-            .ok_or_else(|| fault("stack", format!("{} is no address", shown(word))))?;
+        let address = hexadecimal(word).ok_or_else(|| fault("stack", format!("{} is no address", shown(word))))?;
         stack.push(table.address(0, address.saturating_sub(1))?);
     }
-    let (in_use, allocated) = (
-        estimate(objects, bytes, header.period),
-        estimate(all_objects, all_bytes, header.period),
-    );
+    let (in_use, allocated) =
+        (estimate(objects, bytes, header.period), estimate(all_objects, all_bytes, header.period));
     // Fractions are dropped, as pprof does it; the columns of the two tools are to be the same.
-    let values =
-        [allocated.objects, allocated.bytes, in_use.objects, in_use.bytes].map(|value| value as i64);
+    let values = [allocated.objects, allocated.bytes, in_use.objects, in_use.bytes].map(|value| value as i64);
     let values = if header.has_allocated { &values[..] } else { &values[2..] };
     let size = bytes.checked_div(objects).or(all_bytes.checked_div(all_objects)).unwrap_or(0);
     let label = table.bytes_label(i64::try_from(size).unwrap_or(i64::MAX))?;

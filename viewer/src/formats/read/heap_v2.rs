@@ -9,9 +9,9 @@ use hashbrown::HashMap;
 use pprof_export::reader::{Limits, Source};
 
 use super::lines::{Fault, Lines, decimal, hexadecimal, shown, words};
+use super::maps;
 use super::scale::{Estimate, apportion, estimate};
 use super::table::{HEAP, Table};
-use super::maps;
 
 const FORMAT: &str = "jemalloc profile";
 
@@ -33,11 +33,7 @@ const THREAD_BYTES: usize = 160;
 type Counts = [u64; 4];
 
 fn fault(field: &'static str, reason: impl Into<String>) -> Fault {
-    Fault::Field {
-        format: FORMAT,
-        field,
-        reason: reason.into(),
-    }
+    Fault::Field { format: FORMAT, field, reason: reason.into() }
 }
 
 /// A stack with its counts.
@@ -134,8 +130,7 @@ impl Reader {
     fn stack(&mut self, addresses: &[u8]) -> Result<Stack, Fault> {
         let mut stack = Stack::default();
         for word in words(addresses) {
-            let address = hexadecimal(word)
-                .ok_or_else(|| fault("stack", format!("{} is no address", shown(word))))?;
+            let address = hexadecimal(word).ok_or_else(|| fault("stack", format!("{} is no address", shown(word))))?;
             // All are return addresses; the call lies before.
             stack.locations.push(self.table.address(0, address.saturating_sub(1))?);
         }

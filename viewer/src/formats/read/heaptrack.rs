@@ -18,11 +18,7 @@ const FORMAT: &str = "heaptrack recording";
 const MAX_SEGMENTS: usize = 16 << 10;
 
 fn fault(field: &'static str, reason: impl Into<String>) -> Fault {
-    Fault::Field {
-        format: FORMAT,
-        field,
-        reason: reason.into(),
-    }
+    Fault::Field { format: FORMAT, field, reason: reason.into() }
 }
 
 /// Whether a content begins with heaptrack's line of versions.
@@ -84,11 +80,7 @@ pub fn read<S: Source>(lines: &mut Lines<S>, limits: &Limits) -> Result<Profile,
         recording.line(line, &mut table)?;
         let entries = recording.traces.len() + recording.blocks.len() + recording.live.len();
         if entries as u64 > most {
-            return Err(Fault::Limit {
-                what: "stacks and blocks",
-                flag: "memory",
-                limit: most,
-            });
+            return Err(Fault::Limit { what: "stacks and blocks", flag: "memory", limit: most });
         }
     }
     if !lines.ends_in_newline() {
@@ -99,20 +91,13 @@ pub fn read<S: Source>(lines: &mut Lines<S>, limits: &Limits) -> Result<Profile,
 }
 
 /// The next number of a line.
-fn number<'a>(
-    words: &mut impl Iterator<Item = &'a [u8]>,
-    field: &'static str,
-) -> Result<u64, Fault> {
+fn number<'a>(words: &mut impl Iterator<Item = &'a [u8]>, field: &'static str) -> Result<u64, Fault> {
     let word = words.next().ok_or_else(|| fault(field, "it is missing"))?;
     hexadecimal(word).ok_or_else(|| fault(field, format!("{} is not hexadecimal", shown(word))))
 }
 
 /// The next number of a line, as an index that must be below `end`.
-fn index<'a>(
-    words: &mut impl Iterator<Item = &'a [u8]>,
-    field: &'static str,
-    end: usize,
-) -> Result<usize, Fault> {
+fn index<'a>(words: &mut impl Iterator<Item = &'a [u8]>, field: &'static str, end: usize) -> Result<usize, Fault> {
     let value = number(words, field)?;
     usize::try_from(value)
         .ok()
@@ -204,11 +189,7 @@ impl Recording {
     }
 
     /// `ip module [function file line]…`: an address with its frames, the innermost first.
-    fn instruction<'a>(
-        &mut self,
-        parts: &mut impl Iterator<Item = &'a [u8]>,
-        table: &mut Table,
-    ) -> Result<(), Fault> {
+    fn instruction<'a>(&mut self, parts: &mut impl Iterator<Item = &'a [u8]>, table: &mut Table) -> Result<(), Fault> {
         let address = number(parts, "address")?;
         let end = self.strings.len() + 1;
         let module = index(parts, "module", end)?;
@@ -246,12 +227,7 @@ impl Recording {
             let function_id = table.function(&name, "")?;
             lines.push(Line { function_id, ..Line::default() });
         }
-        let location = table.location(Location {
-            mapping_id: mapping,
-            address,
-            line: lines,
-            ..Location::default()
-        })?;
+        let location = table.location(Location { mapping_id: mapping, address, line: lines, ..Location::default() })?;
         self.instructions.push(location);
         Ok(())
     }
@@ -265,12 +241,8 @@ impl Recording {
             return Ok(known);
         }
         let filename = table.string(&self.strings[module - 1])?;
-        let id = table.mapping(Mapping {
-            memory_limit: u64::MAX,
-            filename,
-            has_functions: true,
-            ..Mapping::default()
-        })?;
+        let id =
+            table.mapping(Mapping { memory_limit: u64::MAX, filename, has_functions: true, ..Mapping::default() })?;
         self.mappings.insert(module, id);
         Ok(id)
     }
@@ -289,11 +261,7 @@ impl Recording {
         // Addresses are kept as the file's own, which such a mapping says.
         let mapping = match self.files.get(&filename) {
             Some(&known) => known,
-            None => table.mapping(Mapping {
-                memory_limit: u64::MAX,
-                filename,
-                ..Mapping::default()
-            })?,
+            None => table.mapping(Mapping { memory_limit: u64::MAX, filename, ..Mapping::default() })?,
         };
         self.files.insert(filename, mapping);
         let mut parts = parts.peekable();
@@ -313,9 +281,7 @@ impl Recording {
         let call = address.saturating_sub(1);
         let after = self.modules.partition_point(|module| module.start <= call);
         match self.modules[..after].last() {
-            Some(module) if call < module.limit => {
-                table.address(module.mapping, call.wrapping_sub(module.base))
-            }
+            Some(module) if call < module.limit => table.address(module.mapping, call.wrapping_sub(module.base)),
             _ => table.address(0, call),
         }
     }
@@ -335,8 +301,7 @@ impl Recording {
             let live = blocks.allocated.saturating_sub(blocks.freed);
             let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
             let bytes = |of: u64| count(of.saturating_mul(blocks.size));
-            let values =
-                [count(blocks.allocated), bytes(blocks.allocated), count(live), bytes(live)];
+            let values = [count(blocks.allocated), bytes(blocks.allocated), count(live), bytes(live)];
             let label = table.bytes_label(count(blocks.size))?;
             table.row(&stack, &values, &[label])?;
         }
@@ -350,10 +315,7 @@ fn sized(rest: &[u8], field: &'static str) -> Result<String, Fault> {
     Ok(text)
 }
 
-fn sized_with_rest<'a>(
-    rest: &'a [u8],
-    field: &'static str,
-) -> Result<(String, &'a [u8]), Fault> {
+fn sized_with_rest<'a>(rest: &'a [u8], field: &'static str) -> Result<(String, &'a [u8]), Fault> {
     let rest = rest.trim_ascii_start();
     let end = rest.iter().position(|&byte| byte == b' ').unwrap_or(rest.len());
     let length = hexadecimal(&rest[..end])

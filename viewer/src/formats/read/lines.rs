@@ -39,24 +39,13 @@ impl Fault {
     /// The fault with the place where the lines have come to.
     pub fn at<S: Source>(self, lines: &Lines<S>) -> Error {
         match self {
-            Self::Field {
-                format,
-                field,
-                reason,
-            } => Error::Text {
-                format,
-                line: lines.number.max(1),
-                offset: lines.offset(),
-                field,
-                reason,
-            },
+            Self::Field { format, field, reason } => {
+                Error::Text { format, line: lines.number.max(1), offset: lines.offset(), field, reason }
+            }
             Self::Reader(error) => Error::Reader(error),
-            Self::Limit { what, flag, limit } => Error::Reader(ReaderError::Limit {
-                what,
-                flag,
-                limit,
-                offset: lines.offset(),
-            }),
+            Self::Limit { what, flag, limit } => {
+                Error::Reader(ReaderError::Limit { what, flag, limit, offset: lines.offset() })
+            }
         }
     }
 }
@@ -73,13 +62,7 @@ pub struct Lines<S> {
 
 impl<S: Source> Lines<S> {
     pub fn new(window: Window<S>, limits: &Limits) -> Self {
-        Self {
-            window,
-            longest: limits.line_bytes,
-            present: 0,
-            number: 0,
-            ends_in_newline: true,
-        }
+        Self { window, longest: limits.line_bytes, present: 0, number: 0, ends_in_newline: true }
     }
 
     /// The next line, without its end.
@@ -92,11 +75,7 @@ impl<S: Source> Lines<S> {
             let found = memchr::memchr(b'\n', &bytes[searched..]);
             searched = found.map_or(bytes.len(), |found| searched + found);
             if searched as u64 > self.longest {
-                return Err(Fault::Limit {
-                    what: "bytes in one line",
-                    flag: "line",
-                    limit: self.longest,
-                });
+                return Err(Fault::Limit { what: "bytes in one line", flag: "line", limit: self.longest });
             }
             if found.is_some() {
                 self.present = searched + 1;
@@ -153,17 +132,12 @@ pub fn hexadecimal(text: &[u8]) -> Option<u64> {
 
 /// The words of a line.
 pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| byte.is_ascii_whitespace())
-        .filter(|word| !word.is_empty())
+    line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty())
 }
 
 /// A word as it may stand in an error: short, and as text.
 pub fn shown(word: &[u8]) -> String {
     const LONGEST: usize = 40;
     let text = String::from_utf8_lossy(&word[..word.len().min(LONGEST)]);
-    if word.len() > LONGEST {
-        format!("{text}…")
-    } else {
-        text.into_owned()
-    }
+    if word.len() > LONGEST { format!("{text}…") } else { text.into_owned() }
 }

@@ -23,11 +23,7 @@ pub fn is_start(line: &[u8]) -> bool {
 }
 
 /// Reads the map up to the content's end and gives every address its mapping.
-pub fn read<S: Source>(
-    lines: &mut Lines<S>,
-    table: &mut Table,
-    format: &'static str,
-) -> Result<(), Fault> {
+pub fn read<S: Source>(lines: &mut Lines<S>, table: &mut Table, format: &'static str) -> Result<(), Fault> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut variables: Vec<(String, String)> = Vec::new();
     while let Some(line) = lines.next()? {
@@ -79,11 +75,8 @@ pub fn read<S: Source>(
             ..Mapping::default()
         })?;
     }
-    let mut sorted: Vec<(u64, u64, u64)> = entries
-        .iter()
-        .enumerate()
-        .map(|(index, entry)| (entry.start, entry.limit, index as u64 + 1))
-        .collect();
+    let mut sorted: Vec<(u64, u64, u64)> =
+        entries.iter().enumerate().map(|(index, entry)| (entry.start, entry.limit, index as u64 + 1)).collect();
     sorted.sort_unstable();
     for location in &mut table.profile.location {
         if location.address == 0 {

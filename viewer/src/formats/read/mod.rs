@@ -61,16 +61,9 @@ impl fmt::Display for Error {
                 write!(f, "{error}, but neither jemalloc's, gperftools', heaptrack's nor folded stacks")
             }
             Self::Reader(error) => error.fmt(f),
-            Self::Text {
-                format,
-                line,
-                offset,
-                field,
-                reason,
-            } => write!(
-                f,
-                "broken {format}: {field}: {reason} (line {line}, byte {offset})"
-            ),
+            Self::Text { format, line, offset, field, reason } => {
+                write!(f, "broken {format}: {field}: {reason} (line {line}, byte {offset})")
+            }
         }
     }
 }

@@ -19,10 +19,7 @@ pub fn estimate(objects: u64, bytes: u64, period: u64) -> Estimate {
         return Estimate { objects, bytes };
     }
     let probability = -(-(bytes / objects) / period as f64).exp_m1();
-    Estimate {
-        objects: objects / probability,
-        bytes: bytes / probability,
-    }
+    Estimate { objects: objects / probability, bytes: bytes / probability }
 }
 
 /// Rounds `shares` so that they sum to `total`, rounded: each down, and the largest remainders up.

@@ -3,9 +3,7 @@
 
 use hashbrown::HashMap;
 use pprof_export::reader::Limits;
-use pprof_export::schema::{
-    Function, Label, Line, Location, Mapping, Profile, Sample, ValueType,
-};
+use pprof_export::schema::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
 
 use super::lines::Fault;
 
@@ -15,12 +13,8 @@ const TRUNCATED: &str = "[truncated stack]";
 const NO_STACK: &str = "[unknown stack]";
 
 /// The columns of a heap profile.
-pub const HEAP: [(&str, &str); 4] = [
-    ("alloc_objects", "count"),
-    ("alloc_space", "bytes"),
-    ("inuse_objects", "count"),
-    ("inuse_space", "bytes"),
-];
+pub const HEAP: [(&str, &str); 4] =
+    [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"), ("inuse_space", "bytes")];
 
 /// A message in the making.
 pub struct Table {
@@ -64,11 +58,7 @@ impl Table {
                 self.bytes_left = left;
                 Ok(())
             }
-            None => Err(Fault::Limit {
-                what: "bytes in memory",
-                flag: "memory",
-                limit: self.limits.memory_bytes,
-            }),
+            None => Err(Fault::Limit { what: "bytes in memory", flag: "memory", limit: self.limits.memory_bytes }),
         }
     }
 
@@ -86,11 +76,7 @@ impl Table {
             return Ok(known);
         }
         if self.strings.len() as u64 >= self.limits.strings {
-            return Err(Fault::Limit {
-                what: "strings",
-                flag: "strings",
-                limit: self.limits.strings,
-            });
+            return Err(Fault::Limit { what: "strings", flag: "strings", limit: self.limits.strings });
         }
         // In the table and as the map's key, with the blocks' own cost.
         self.charge(2 * text.len() + 112)?;
@@ -121,11 +107,7 @@ impl Table {
         if let Some(&known) = self.locations.get(&(mapping, address)) {
             return Ok(known);
         }
-        let id = self.location(Location {
-            mapping_id: mapping,
-            address,
-            ..Location::default()
-        })?;
+        let id = self.location(Location { mapping_id: mapping, address, ..Location::default() })?;
         self.locations.insert((mapping, address), id);
         Ok(id)
     }
@@ -138,13 +120,7 @@ impl Table {
         }
         self.charge(size_of::<Function>() + 48)?;
         let id = self.profile.function.len() as u64 + 1;
-        self.profile.function.push(Function {
-            id,
-            name: key.0,
-            system_name: key.0,
-            filename: key.1,
-            start_line: 0,
-        });
+        self.profile.function.push(Function { id, name: key.0, system_name: key.0, filename: key.1, start_line: 0 });
         self.functions.insert(key, id);
         Ok(id)
     }
@@ -154,14 +130,8 @@ impl Table {
         if let Some(&known) = self.named.get(&(function, 0)) {
             return Ok(known);
         }
-        let line = Line {
-            function_id: function,
-            ..Line::default()
-        };
-        let id = self.location(Location {
-            line: vec![line],
-            ..Location::default()
-        })?;
+        let line = Line { function_id: function, ..Line::default() };
+        let id = self.location(Location { line: vec![line], ..Location::default() })?;
         self.named.insert((function, 0), id);
         Ok(id)
     }
@@ -176,22 +146,13 @@ impl Table {
 
     /// A text label.
     pub fn label(&mut self, key: &str, text: &str) -> Result<Label, Fault> {
-        Ok(Label {
-            key: self.string(key)?,
-            str: self.string(text)?,
-            ..Label::default()
-        })
+        Ok(Label { key: self.string(key)?, str: self.string(text)?, ..Label::default() })
     }
 
     /// A label of so many bytes.
     pub fn bytes_label(&mut self, bytes: i64) -> Result<Label, Fault> {
         let key = self.string("bytes")?;
-        Ok(Label {
-            key,
-            num: bytes,
-            num_unit: key,
-            str: 0,
-        })
+        Ok(Label { key, num: bytes, num_unit: key, str: 0 })
     }
 
     /// Adds a row. A stack that is too deep loses its root end; one without frames gets one that says
@@ -201,11 +162,7 @@ impl Table {
             return Ok(());
         }
         if self.profile.sample.len() as u64 >= self.limits.samples {
-            return Err(Fault::Limit {
-                what: "samples",
-                flag: "samples",
-                limit: self.limits.samples,
-            });
+            return Err(Fault::Limit { what: "samples", flag: "samples", limit: self.limits.samples });
         }
         let kept = stack.len().min(self.limits.depth);
         let mut location_id = stack[..kept].to_vec();
@@ -218,17 +175,8 @@ impl Table {
             let function = self.function(marker, "")?;
             location_id.push(self.named(function)?);
         }
-        self.charge(
-            size_of::<Sample>()
-                + 8 * (location_id.len() + values.len())
-                + size_of_val(labels)
-                + 3 * 16,
-        )?;
-        self.profile.sample.push(Sample {
-            location_id,
-            value: values.to_vec(),
-            label: labels.to_vec(),
-        });
+        self.charge(size_of::<Sample>() + 8 * (location_id.len() + values.len()) + size_of_val(labels) + 3 * 16)?;
+        self.profile.sample.push(Sample { location_id, value: values.to_vec(), label: labels.to_vec() });
         Ok(())
     }
 }

@@ -80,21 +80,13 @@ fn stack(profile: &Profile, sample: &Sample) -> Vec<String> {
             return vec![format!("{:x}", location.address)];
         }
         let name = |function: u64| text(profile, profile.function[function as usize - 1].name);
-        location
-            .line
-            .iter()
-            .map(|line| format!("{}:{}", name(line.function_id), line.line))
-            .collect()
+        location.line.iter().map(|line| format!("{}:{}", name(line.function_id), line.line)).collect()
     });
     names.collect()
 }
 
 fn label(profile: &Profile, label: &Label) -> String {
-    let value = if label.str != 0 {
-        text(profile, label.str).to_owned()
-    } else {
-        label.num.to_string()
-    };
+    let value = if label.str != 0 { text(profile, label.str).to_owned() } else { label.num.to_string() };
     format!("{}={value}", text(profile, label.key))
 }
 
@@ -104,9 +96,7 @@ fn jemalloc() {
     assert_eq!(types(&profile), ["inuse_objects", "inuse_space"]);
     assert_eq!(profile.period, 524_288);
     // 256 bytes on average: 1 / (1 − e^(−256/524288)) = 2048.5 blocks each.
-    let [first, second, large] = &profile.sample[..] else {
-        panic!("{:?}", profile.sample)
-    };
+    let [first, second, large] = &profile.sample[..] else { panic!("{:?}", profile.sample) };
     assert_eq!(first.value[0] + second.value[0], 4097);
     assert_eq!(first.value[1] + second.value[1], 1_048_832);
     // The allocator's own frame is cut, return addresses point into the call.
@@ -124,10 +114,9 @@ fn jemalloc() {
 
 #[test]
 fn jemalloc_with_accumulated_counts() {
-    let with = HEAP_V2.replace("t*: 1: 1048576 [0: 0]", "t*: 1: 1048576 [2: 2097152]").replace(
-        "t0: 1: 1048576 [0: 0]",
-        "t0: 1: 1048576 [2: 2097152]",
-    );
+    let with = HEAP_V2
+        .replace("t*: 1: 1048576 [0: 0]", "t*: 1: 1048576 [2: 2097152]")
+        .replace("t0: 1: 1048576 [0: 0]", "t0: 1: 1048576 [2: 2097152]");
     let profile = read(&with);
     assert_eq!(types(&profile), ["alloc_objects", "alloc_space", "inuse_objects", "inuse_space"]);
     assert_eq!(profile.sample[2].value, [2, 2_425_393, 1, 1_212_697]);
@@ -191,15 +180,11 @@ fn packed() {
     for content in [HEAP_V2, GPERFTOOLS, HEAPTRACK] {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         gzip.write_all(content.as_bytes()).unwrap();
-        let zstd = ruzstd::encoding::compress_to_vec(
-            content.as_bytes(),
-            ruzstd::encoding::CompressionLevel::Fastest,
-        );
+        let zstd = ruzstd::encoding::compress_to_vec(content.as_bytes(), ruzstd::encoding::CompressionLevel::Fastest);
         // Two frames are one content.
         let (head, tail) = content.as_bytes().split_at(7);
-        let compress = |part: &[u8]| {
-            ruzstd::encoding::compress_to_vec(part, ruzstd::encoding::CompressionLevel::Fastest)
-        };
+        let compress =
+            |part: &[u8]| ruzstd::encoding::compress_to_vec(part, ruzstd::encoding::CompressionLevel::Fastest);
         let two = [compress(head), compress(tail)].concat();
         for packed in [gzip.finish().unwrap(), zstd, two] {
             let (mut profile, rows) = decode(&packed, &Limits::DEFAULT).unwrap();
@@ -220,8 +205,14 @@ fn errors_name_line_and_field() {
         (HEAP_V2.replace("heap_v2/524288", "heap_v2/0"), "period: 0 is no number of bytes (line 1, byte 0)"),
         (HEAP_V2.split("MAPPED").next().unwrap().to_owned(), "MAPPED_LIBRARIES: it is missing: the file was cut"),
         (HEAP_V2.trim_end().to_owned(), "the file ends within a line"),
-        (HEAP_V2.replace("00400000-00402000 r-xp", "00400000+00402000 r-xp"), "MAPPED_LIBRARIES: no range of addresses"),
-        (GPERFTOOLS.replace("@ 0x401201", "0x401201"), "stack: 1:      512 [     1:      512] 0x401201 has none (line 3"),
+        (
+            HEAP_V2.replace("00400000-00402000 r-xp", "00400000+00402000 r-xp"),
+            "MAPPED_LIBRARIES: no range of addresses",
+        ),
+        (
+            GPERFTOOLS.replace("@ 0x401201", "0x401201"),
+            "stack: 1:      512 [     1:      512] 0x401201 has none (line 3",
+        ),
         (GPERFTOOLS.replace("2:     1024 [     4", "0:     1024 [     4"), "counts: 1024 bytes of no block (line 2"),
         (HEAPTRACK.replace("t 2 1", "t 9 1"), "instruction: 9 is not there, only 3 are (line 11"),
         (HEAPTRACK.replace("s 4 grow", "s 9 grow"), "string: it is shorter than its length of 9 (line 5"),

@@ -34,12 +34,7 @@ impl<'a> Zstd<'a> {
                 offset: limits.compressed_bytes,
             });
         }
-        let mut content = Self {
-            file,
-            limits: *limits,
-            frame: None,
-            produced: 0,
-        };
+        let mut content = Self { file, limits: *limits, frame: None, produced: 0 };
         content.open(file)?;
         Ok(content)
     }
@@ -55,10 +50,7 @@ impl<'a> Zstd<'a> {
     }
 
     fn broken(&self, rest: &[u8], reason: &'static str) -> Error {
-        Error::Zstd {
-            offset: (self.file.len() - rest.len()) as u64,
-            reason,
-        }
+        Error::Zstd { offset: (self.file.len() - rest.len()) as u64, reason }
     }
 }
 
@@ -85,11 +77,7 @@ impl Source for Zstd<'_> {
                     check_inflated(self.produced, consumed, &self.limits)?;
                 }
                 Err(_) => {
-                    let reason = if rest.is_empty() {
-                        "it ends too early"
-                    } else {
-                        "its data is corrupt"
-                    };
+                    let reason = if rest.is_empty() { "it ends too early" } else { "its data is corrupt" };
                     return Err(self.broken(rest, reason));
                 }
             }

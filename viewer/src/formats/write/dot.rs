@@ -87,11 +87,7 @@ pub fn text(profile: &Profile, column: usize) -> String {
     for (&(from, to), &value) in calls.iter().filter(|&(_, &value)| share(value) >= EDGE_SHARE) {
         let width = 1.0 + 5.0 * share(value);
         let style = if indirect.contains(&(from, to)) { ", style=dotted" } else { "" };
-        let _ = writeln!(
-            out,
-            "N{from} -> N{to} [label={}, penwidth={width:.1}{style}];",
-            escape::dot(&amount(value)),
-        );
+        let _ = writeln!(out, "N{from} -> N{to} [label={}, penwidth={width:.1}{style}];", escape::dot(&amount(value)),);
     }
     out.push_str("}\n");
     out

@@ -139,13 +139,7 @@ fn functions(frames: &Frames<'_>, strings: &mut Strings) -> Tables {
     }
 }
 
-fn thread(
-    profile: &Profile,
-    frames: &Frames<'_>,
-    tables: &Tables,
-    strings: &[String],
-    column: usize,
-) -> Value {
+fn thread(profile: &Profile, frames: &Frames<'_>, tables: &Tables, strings: &[String], column: usize) -> Value {
     let value_type = &profile.sample_types[column];
     let mut stacks = Stacks::default();
     let (mut nodes, mut weights) = (Vec::new(), Vec::new());

@@ -82,18 +82,8 @@ impl<'a> Frames<'a> {
                 location.lines.iter().map(frame).map(&mut index).collect()
             })
             .collect();
-        let no_stack = index(Frame {
-            name: NO_STACK,
-            is_nameless: false,
-            file: "",
-            line: 0,
-            binary: "",
-        });
-        Self {
-            list,
-            by_location,
-            no_stack,
-        }
+        let no_stack = index(Frame { name: NO_STACK, is_nameless: false, file: "", line: 0, binary: "" });
+        Self { list, by_location, no_stack }
     }
 
     /// Frames of a row, root first.

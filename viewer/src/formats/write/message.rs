@@ -110,9 +110,7 @@ pub fn message(profile: &Profile) -> schema::Profile {
             let key = strings.handle(item.key);
             label.push(match item.value {
                 LabelValue::Text(text) => schema::Label { key, str: strings.handle(text), ..schema::Label::default() },
-                LabelValue::Number(num, unit) => {
-                    schema::Label { key, num, num_unit: strings.handle(unit), str: 0 }
-                }
+                LabelValue::Number(num, unit) => schema::Label { key, num, num_unit: strings.handle(unit), str: 0 },
             });
         }
         if is_base {

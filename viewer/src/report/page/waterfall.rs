@@ -26,7 +26,9 @@ fn by_root(profile: &Profile, columns: &Columns) -> Vec<(String, i128)> {
     let mut parts: Vec<(String, i128)> = Vec::new();
     for row in (0..profile.row_count()).filter(|&row| profile.side(row) == Side::New) {
         let value = i128::from(profile.values(row)[columns.column]);
-        let Some(name) = names(profile, row).first().map(|name| name.trim_matches(['[', ']']).to_owned()) else { continue };
+        let Some(name) = names(profile, row).first().map(|name| name.trim_matches(['[', ']']).to_owned()) else {
+            continue;
+        };
         match parts.iter_mut().find(|(known, _)| *known == name) {
             Some((_, sum)) => *sum = sum.saturating_add(value),
             None => parts.push((name, value)),

@@ -169,8 +169,7 @@ impl<'u, 'a, 'm> Entries<'u, 'a, 'm> {
     #[inline]
     pub fn skip_inside(&mut self, entry: &Entry<'_>) -> Result<bool> {
         self.skip(entry)?;
-        let Some(value) = entry.kind.sibling.as_ref().and_then(|field| field.read(self.bytes, entry.attributes))
-        else {
+        let Some(value) = entry.kind.sibling.as_ref().and_then(|field| field.read(self.bytes, entry.attributes)) else {
             return Ok(false);
         };
         let Some(next) = usize::try_from(value).ok().and_then(|next| next.checked_sub(self.start())) else {

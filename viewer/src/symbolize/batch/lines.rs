@@ -33,8 +33,7 @@ impl<'u, 'a, 'm> Lines<'u, 'a, 'm> {
     /// # Errors
     /// It is broken, or too long.
     pub fn new(unit: UnitRef<'u, Piece<'a, 'm>>, meter: &'m Meter<'m>, addresses: &[u64]) -> gimli::Result<Self> {
-        let mut this =
-            Self { unit, meter, header: None, rows: vec![None; addresses.len()], files: HashMap::new() };
+        let mut this = Self { unit, meter, header: None, rows: vec![None; addresses.len()], files: HashMap::new() };
         let Some(program) = unit.line_program.clone() else { return Ok(this) };
         let mut rows = program.rows();
         // Of several rows at one address the last one says where its code is.

@@ -12,8 +12,8 @@ mod reader;
 mod units;
 mod walk;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use gimli::UnitRef;
@@ -189,8 +189,7 @@ fn frames_in<'a, 'm>(
     let half = reader.half(&skeleton)?;
     let meter = reader.meter();
     // Functions are in the other half, if there is one; lines are not.
-    let unit =
-        half.as_ref().map_or(UnitRef::new(reader.dwarf(), &skeleton), |(dwarf, unit)| UnitRef::new(dwarf, unit));
+    let unit = half.as_ref().map_or(UnitRef::new(reader.dwarf(), &skeleton), |(dwarf, unit)| UnitRef::new(dwarf, unit));
     let wanted: Vec<u64> = claimed.iter().map(|&address| addresses[address as usize]).collect();
     let chains = walk::chains(unit, &wanted, meter, kinds)?;
     let mut lines = Lines::new(UnitRef::new(reader.dwarf(), &skeleton), meter, &wanted)?;

@@ -109,11 +109,7 @@ impl<'u, 'a, 'm> Reader<'u, 'a, 'm> {
     }
 
     /// The unit in which an entry is that another unit refers to, of this file or of the supplementary one, and where in it.
-    pub fn referred(
-        &mut self,
-        in_supplement: bool,
-        offset: DebugInfoOffset,
-    ) -> Option<(Rc<Unit<'a, 'm>>, UnitOffset)> {
+    pub fn referred(&mut self, in_supplement: bool, offset: DebugInfoOffset) -> Option<(Rc<Unit<'a, 'm>>, UnitOffset)> {
         let (_, start) = if in_supplement {
             let sup = self.dwarf.sup()?;
             self.supplement.get_or_insert_with(|| Units::new(sup)).locate(offset)?

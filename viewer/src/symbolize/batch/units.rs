@@ -28,8 +28,7 @@ impl Units {
             match headers.next() {
                 Ok(Some(header)) => {
                     let is_of_types = matches!(header.type_(), UnitType::Type { .. } | UnitType::SplitType { .. });
-                    this.offsets
-                        .extend(header.debug_info_offset().filter(|_| !is_of_types).map(|offset| offset.0));
+                    this.offsets.extend(header.debug_info_offset().filter(|_| !is_of_types).map(|offset| offset.0));
                 }
                 Ok(None) => break,
                 Err(_) => {
