@@ -33,16 +33,6 @@ pub struct LargeCounts {
 }
 
 impl LargeCounts {
-    const fn new() -> Self {
-        LargeCounts {
-            nmalloc: AtomicU64::new(0),
-            ndalloc: AtomicU64::new(0),
-            nrequests: AtomicU64::new(0),
-            nfills: AtomicU64::new(0),
-            nflushes: AtomicU64::new(0),
-        }
-    }
-
     /// Blocks that are out, those in thread caches included.
     pub fn current(&self) -> usize {
         // Frees first, so that the difference is never negative.
@@ -86,22 +76,17 @@ impl Arena {
     #[unsafe(link_section = "heapsift_text")]
     pub fn create(settings: &Settings, shared: &Shared, options: &Options) -> Option<&'static Arena> {
         let memory = shared.base.allocate(core::mem::size_of::<Arena>(), 64)?.cast::<Arena>();
-        let arena = Arena {
-            index: settings.arena,
-            bins: [const { Bin::new() }; NBINS],
-            pages: Pages::new(settings, options),
-            threads: AtomicU32::new(0),
-            large_bytes: AtomicUsize::new(0),
-            large: [const { LargeCounts::new() }; NLEXTENTS],
-            created_ns: AtomicU64::new(sys::clock_coarse_ns()),
-            name: Mutex::new(Rank::Base, [0; NAME_BYTES]),
-            looked_at: AtomicU64::new(0),
-            sparse: Sparse::new(),
-            next_destroyed: AtomicPtr::new(null_mut()),
-        };
-        // SAFETY: fresh memory of the right size and alignment, which is never given back.
+        // SAFETY: fresh memory of the right size and alignment, all zeros, which is never given back. Of what isn't written,
+        // zero is the value: counters, the name, and the next arena in a list.
         unsafe {
-            memory.write(arena);
+            (&raw mut (*memory).index).write(settings.arena);
+            for bin in 0..NBINS {
+                Bin::begin(&raw mut (*memory).bins[bin]);
+            }
+            Pages::begin(&raw mut (*memory).pages, settings, options);
+            (&raw mut (*memory).created_ns).write(AtomicU64::new(sys::clock_coarse_ns()));
+            Mutex::begin(&raw mut (*memory).name, Rank::Base);
+            (&raw mut (*memory).sparse).write(Sparse::new());
             Some(&*memory)
         }
     }

@@ -293,14 +293,13 @@ impl Shape {
 }
 
 impl Bin {
-    /// A bin without slabs.
-    pub const fn new() -> Self {
-        Bin {
-            inner: Mutex::new(
-                Rank::Bin,
-                Inner { current: null_mut(), nonfull: PairingHeap::new(), counts: BinCounts::NONE, generation: 0 },
-            ),
-        }
+    /// Makes a bin without slabs in place.
+    ///
+    /// # Safety
+    /// `place` is the caller's, and all its bytes are zero.
+    pub(crate) unsafe fn begin(place: *mut Bin) {
+        // SAFETY: the caller's promise. No slabs, and nothing counted, is zero.
+        unsafe { Mutex::begin(&raw mut (*place).inner, Rank::Bin) };
     }
 
     /// Takes up to `want` (at least 1) regions; returns how many, 0 when there is no memory.
@@ -560,11 +559,5 @@ impl Bin {
             inner.generation = inner.generation.wrapping_add(1);
             (inner.counts.nonfull_slabs, inner.counts.absent_pages) = (0, 0);
         });
-    }
-}
-
-impl Default for Bin {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -144,6 +144,20 @@ impl<T> Mutex<T> {
         }
     }
 
+    /// Makes a free lock in place, where all bytes are zero; returns where the data goes.
+    ///
+    /// # Safety
+    /// `place` is the caller's, zeroed; nobody uses the lock before the data is a value of its type.
+    pub unsafe fn begin(place: *mut Self, rank: Rank) -> *mut T {
+        // All else is zero in a free lock that has counted nothing.
+        const { assert!(FREE == 0) };
+        // SAFETY: fields of the caller's place.
+        unsafe {
+            (&raw mut (*place).rank).write(rank);
+            UnsafeCell::raw_get(&raw const (*place).data)
+        }
+    }
+
     /// Waits for the lock.
     #[inline]
     pub fn lock(&self) -> Guard<'_, T> {

@@ -279,7 +279,7 @@ impl<O: Observer> Heap<O> {
                     }
                     return Obtained { block, usable, zeroed: false };
                 }
-                if class <= NBINS && (*cache).capacity(class) > 0 {
+                if class <= NBINS && (*cache).open(class) {
                     let block = self.fill(thread, cache, class, request.arena);
                     return Obtained { block, usable, zeroed: false };
                 }

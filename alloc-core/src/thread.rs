@@ -106,8 +106,10 @@ pub struct Thread {
     /// Whether blocks are cached at all.
     pub(crate) caching: bool,
     pub(crate) arena: Option<&'static Arena>,
-    /// The slot below the first, by class.
+    /// The slot below the first, by class; [`no_slot`] until the cache is opened.
     pub(crate) bottom: [*mut *mut u8; CLASSES],
+    /// Where that slot is of a class whose cache is open.
+    start: [*mut *mut u8; CLASSES],
     /// When the caches were last looked through, in ticks of the processor.
     pub(crate) looked_through: u64,
     /// Whether that is going on: giving blocks back may come to ask for it again.
@@ -167,6 +169,12 @@ struct NoSlot(UnsafeCell<*mut u8>);
 unsafe impl Sync for NoSlot {}
 static NO_SLOT: NoSlot = NoSlot(UnsafeCell::new(NO_BLOCK));
 
+/// The place below the first slot of a cache that has none. Threads use few of the classes: the slots of one are not
+/// touched before it has its first block.
+const fn no_slot() -> *mut *mut u8 {
+    (&raw const NO_SLOT).cast_mut().cast()
+}
+
 /// The table and the map of a shared state give class 0 only. Pointers for the other classes would each be one more for the
 /// loader to adjust, in every process that starts.
 const fn only_first(slot: *mut *mut u8) -> [*mut *mut u8; CLASSES] {
@@ -176,7 +184,7 @@ const fn only_first(slot: *mut *mut u8) -> [*mut *mut u8; CLASSES] {
 }
 
 const fn shared(kind: Kind) -> SharedThread {
-    let none = (&raw const NO_SLOT).cast_mut().cast::<*mut u8>();
+    let none = no_slot();
     SharedThread(UnsafeCell::new(Thread {
         map: no_map(),
         map_shift: NO_MAP_SHIFT,
@@ -195,7 +203,8 @@ const fn shared(kind: Kind) -> SharedThread {
         ticks: 0,
         caching: false,
         arena: None,
-        bottom: only_first(none),
+        bottom: [null_mut(); CLASSES],
+        start: [null_mut(); CLASSES],
         looked_through: 0,
         is_looking: false,
         large_room: 0,
@@ -278,7 +287,7 @@ impl Thread {
             let slots = limits.capacity_max(class, options);
             self.slots[class] = limits.capacity(class, options) as u16;
             self.slots_max[class] = slots as u16;
-            self.bottom[class] = slot;
+            self.start[class] = slot;
             // SAFETY: one slot below the first, and those of the class, by the caller's promise.
             slot = unsafe { slot.add(slots + 1) };
         }
@@ -322,12 +331,35 @@ impl Thread {
     /// Makes each cache one that has never held a block. [`Thread::set_caching`] says how many it may hold.
     pub(crate) fn empty(&mut self) {
         for class in 1..=NCLASSES {
-            // SAFETY: the slot below the first is part of the state.
-            unsafe { *self.bottom[class] = NO_BLOCK };
-            self.top[class] = self.bottom[class];
+            self.close(class);
             self.mark[class] = 0;
             self.fill_next[class] = self.fill_least(class);
         }
+    }
+
+    /// Makes an empty cache one without slots.
+    fn close(&mut self, class: usize) {
+        (self.bottom[class], self.top[class], self.last[class]) = (no_slot(), no_slot(), no_slot());
+    }
+
+    /// Gives a cache its slots, unless it has them. `false`: it is to have none.
+    pub(crate) fn open(&mut self, class: usize) -> bool {
+        if !core::ptr::eq(self.bottom[class], no_slot()) {
+            return self.capacity(class) > 0;
+        }
+        // Those of whole pages grow with use.
+        let slots = if self.caching && class <= NBINS { self.slots[class] as usize } else { 0 };
+        if !self.caching || self.slots_max[class] == 0 {
+            return false;
+        }
+        let bottom = self.start[class];
+        // SAFETY: the slot below the first, and as many more, are the state's own, see `lay_out_slots`.
+        self.last[class] = unsafe {
+            *bottom = NO_BLOCK;
+            bottom.add(slots)
+        };
+        (self.bottom[class], self.top[class]) = (bottom, bottom);
+        slots > 0
     }
 
     /// Switches the cache, which must be empty, on or off.
@@ -336,10 +368,7 @@ impl Thread {
         self.large_room = 0;
         self.grown_room = 0;
         for class in 1..=NCLASSES {
-            // Those of whole pages grow with use.
-            let slots = if on && class <= NBINS { self.slots[class] as usize } else { 0 };
-            // SAFETY: within the cache's own slots.
-            self.last[class] = unsafe { self.bottom[class].add(slots) };
+            self.close(class);
         }
     }
 
@@ -369,6 +398,9 @@ impl Thread {
     /// Makes room in a full cache: for one more block of a class of whole pages, for half as many again of a slab
     /// class. `false`: the class or the thread has enough.
     pub(crate) fn grow(&mut self, class: usize) -> bool {
+        if core::ptr::eq(self.bottom[class], no_slot()) && self.open(class) {
+            return true;
+        }
         let (bytes, capacity) = (size::class_bytes(class), self.capacity(class));
         let (more, room, limit) = if class > NBINS {
             (1, &mut self.large_room, LARGE_CACHED_BYTES)
@@ -553,7 +585,10 @@ impl Thread {
 
     /// Blocks in the cache of `class`, as another thread may ask: a moment's picture.
     pub(crate) fn cached_by_anybody(&self, class: usize) -> usize {
-        self.top[class].addr().saturating_sub(self.bottom[class].addr()) / core::mem::size_of::<*mut u8>()
+        let bytes = self.top[class].addr().saturating_sub(self.bottom[class].addr());
+        let cached = bytes / core::mem::size_of::<*mut u8>();
+        // Between the looks the cache may have been opened.
+        if cached > self.slots_max[class] as usize { 0 } else { cached }
     }
 
     /// Bytes in the caches, as another thread may ask: a moment's picture.

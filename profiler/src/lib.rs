@@ -146,6 +146,14 @@ pub fn set_own_module(range: core::ops::Range<usize>) {
     HEAP.observer().set_own_module(range);
 }
 
+/// Says where a shared library that holds the allocator has its unwind tables, in pages that are mapped for reading alone
+/// and that hold nothing else which is read often. Each time that something has been looked up there, which is seldom, the
+/// pages are taken out of memory again.
+#[cfg(feature = "profiling")]
+pub fn set_own_tables(range: core::ops::Range<usize>) {
+    unwind::set_own_tables(range);
+}
+
 /// Starts the threads that options ask for. To be called where the program's own code runs and the heap has started: at
 /// the end of a library's constructor.
 #[cfg(feature = "profiling")]

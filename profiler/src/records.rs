@@ -4,7 +4,8 @@
 //! when its block is freed does it go to a list beside the table, until the next peak makes that list void.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use alloc_core::lock::{Counts, Mutex, Rank};
 use pprof_export::writer::SinkError;
@@ -43,6 +44,10 @@ unsafe impl Zeroed for Record {}
 const FORGOTTEN: u32 = u32::MAX;
 
 const SHARDS: usize = 16;
+/// What each shard begins with. All of that lies together: a page for each shard would be most of the memory that a small
+/// program is profiled with.
+const SHARD_LEN_FIRST: usize = 16;
+/// What it has at least when that is too little.
 const SHARD_LEN_MIN: usize = 64;
 
 #[derive(Debug)]
@@ -61,6 +66,8 @@ const EMPTY: Shard = Shard { slots: Array::new(), used: 0, gone: Array::new(), g
 #[derive(Debug)]
 pub struct Records {
     shards: [Mutex<Shard>; SHARDS],
+    /// What the shards begin with; null until there is a sample.
+    first: AtomicPtr<Record>,
     dropped: AtomicU64,
 }
 
@@ -211,16 +218,54 @@ impl Moment {
 impl Records {
     /// None.
     pub const fn new() -> Self {
-        Records { shards: [const { Mutex::new(Rank::Records, EMPTY) }; SHARDS], dropped: AtomicU64::new(0) }
+        Records {
+            shards: [const { Mutex::new(Rank::Records, EMPTY) }; SHARDS],
+            first: AtomicPtr::new(null_mut()),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    fn shard_of(address: usize) -> usize {
+        (hash(address as u64) >> 58) as usize % SHARDS
     }
 
     fn shard(&self, address: usize) -> &Mutex<Shard> {
-        &self.shards[(hash(address as u64) >> 58) as usize % SHARDS]
+        &self.shards[Self::shard_of(address)]
+    }
+
+    /// What shard number `shard`, which the caller has locked and which has no slots yet, begins with. Empty: no memory.
+    #[cold]
+    fn first_slots(&self, shard: usize) -> Array<Record> {
+        let mut first = self.first.load(Ordering::Acquire);
+        if first.is_null() {
+            let mut made = Array::new();
+            if !made.reserve(SHARDS * SHARD_LEN_FIRST) {
+                return Array::new();
+            }
+            first = made.as_mut_ptr();
+            // AcqRel: whoever reads the pointer finds the memory as it was mapped.
+            if let Err(other) = self.first.compare_exchange(null_mut(), first, Ordering::AcqRel, Ordering::Acquire) {
+                made.release();
+                first = other;
+            }
+        }
+        // SAFETY: each shard has a part of its own, and none yet, or has dropped it in the child of a fork. The memory is
+        // never given back.
+        let mut slots = unsafe { Array::part(first.add(shard * SHARD_LEN_FIRST), SHARD_LEN_FIRST) };
+        slots.as_mut_slice().fill(Record::default());
+        slots
     }
 
     /// Adds a live sample. `false`: no memory; it is counted as dropped.
     pub fn insert(&self, record: &Record) -> bool {
-        let kept = self.shard(record.address as usize).lock().insert(record);
+        let number = Self::shard_of(record.address as usize);
+        let kept = {
+            let mut shard = self.shards[number].lock();
+            if shard.slots.as_slice().is_empty() {
+                shard.slots = self.first_slots(number);
+            }
+            shard.insert(record)
+        };
         if !kept {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

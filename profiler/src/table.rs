@@ -19,6 +19,8 @@ pub fn reserved() -> impl Iterator<Item = (usize, usize)> {
 pub struct Array<T> {
     start: *mut T,
     length: usize,
+    /// Whether it is a part of another one, whose memory it uses.
+    is_part: bool,
 }
 
 // SAFETY: the array owns its memory.
@@ -41,7 +43,20 @@ unsafe impl Zeroed for usize {}
 impl<T: Zeroed> Array<T> {
     /// No elements yet.
     pub const fn new() -> Self {
-        Array { start: core::ptr::null_mut(), length: 0 }
+        Array { start: core::ptr::null_mut(), length: 0, is_part: false }
+    }
+
+    /// An array of some elements of a larger one, at `start`, for as long as the process lives.
+    ///
+    /// # Safety
+    /// Nobody else uses these elements, and they stay mapped. They are zeros, or values.
+    pub unsafe fn part(start: *mut T, length: usize) -> Self {
+        Array { start, length, is_part: true }
+    }
+
+    /// Where the elements are.
+    pub fn as_mut_ptr(&mut self) -> *mut T {
+        self.start
     }
 
     /// Reserves room for `length` elements. `false`: no memory.
@@ -58,14 +73,18 @@ impl<T: Zeroed> Array<T> {
                 RESERVED.add(address, bytes);
                 self.start = core::ptr::with_exposed_provenance_mut(address);
                 self.length = length;
+                self.is_part = false;
                 true
             }
             Err(_) => false,
         }
     }
 
-    /// Gives the memory back.
+    /// Gives the memory back, unless it is another one's.
     pub fn release(&mut self) {
+        if core::mem::take(&mut self.is_part) {
+            *self = Array::new();
+        }
         if self.length > 0 {
             RESERVED.remove(self.start.addr());
             // SAFETY: mapped by `reserve`; the array forgets it.

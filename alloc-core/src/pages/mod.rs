@@ -234,48 +234,37 @@ pub struct PageLocks {
 }
 
 impl Pages {
-    /// A page layer with nothing mapped.
+    /// Makes a page layer with nothing mapped, in place. What is zero in it is not written: most of it is heaps of
+    /// extents by size, of which an arena that is little used never touches more than a few.
+    ///
+    /// # Safety
+    /// `place` is the caller's, and all its bytes are zero.
     #[unsafe(link_section = "heapsift_text")]
-    pub fn new(settings: &Settings, options: &Options) -> Self {
+    pub(crate) unsafe fn begin(place: *mut Pages, settings: &Settings, options: &Options) {
         let guard_every = [options.san_guard_small, options.san_guard_large];
-        Pages {
-            arena: settings.arena,
-            inner: Mutex::new(
-                Rank::Pages,
-                Inner {
-                    dirty: Cache::new(),
-                    muzzy: Cache::new(),
-                    retained: Cache::new(),
-                    pinned: Cache::new(),
-                    decay_dirty: Decay::new(settings.dirty_ms),
-                    decay_muzzy: Decay::new(settings.muzzy_ms),
-                    counts_dirty: PurgeCounts { npurge: 0, nmadvise: 0, purged: 0 },
-                    counts_muzzy: PurgeCounts { npurge: 0, nmadvise: 0, purged: 0 },
-                    mapped_bytes: 0,
-                    active_pages: 0,
-                    descriptors: Descriptors::new(settings.arena, settings.tracks),
-                    told_dirty: 0,
-                    told_active: 0,
-                    abandoned_bytes: 0,
-                },
-            ),
-            growing: Mutex::new(Rank::Grow, ()),
-            decaying_dirty: Mutex::new(Rank::Decay, ()),
-            decaying_muzzy: Mutex::new(Rank::Decay, ()),
-            deadline_ns: AtomicU64::new(0),
-            dirty_ms: AtomicI64::new(settings.dirty_ms),
-            muzzy_ms: AtomicI64::new(settings.muzzy_ms),
-            hooks: AtomicPtr::new(settings.hooks),
-            refused_split: AtomicBool::new(false),
-            dss: AtomicU8::new(settings.dss as u8),
+        // SAFETY: fields of the caller's place. Of the rest, zero is the value: caches without an extent, counters, and the
+        // deadline.
+        unsafe {
+            let inner = Mutex::begin(&raw mut (*place).inner, Rank::Pages);
+            (&raw mut (*inner).decay_dirty).write(Decay::new(settings.dirty_ms));
+            (&raw mut (*inner).decay_muzzy).write(Decay::new(settings.muzzy_ms));
+            (&raw mut (*inner).descriptors).write(Descriptors::new(settings.arena, settings.tracks));
+            (&raw mut (*place).arena).write(settings.arena);
+            Mutex::begin(&raw mut (*place).growing, Rank::Grow);
+            Mutex::begin(&raw mut (*place).decaying_dirty, Rank::Decay);
+            Mutex::begin(&raw mut (*place).decaying_muzzy, Rank::Decay);
+            (&raw mut (*place).dirty_ms).write(AtomicI64::new(settings.dirty_ms));
+            (&raw mut (*place).muzzy_ms).write(AtomicI64::new(settings.muzzy_ms));
+            (&raw mut (*place).hooks).write(AtomicPtr::new(settings.hooks));
+            (&raw mut (*place).dss).write(AtomicU8::new(settings.dss as u8));
             // Never: jemalloc gives extents of `oversize_threshold` back at once, and pays for it again and again.
-            purge_from_bytes: AtomicUsize::new(MAX_SIZE_CLASS + PAGE),
-            grow_limit: AtomicUsize::new(MAX_SIZE_CLASS),
-            until_guard: [AtomicUsize::new(guard_every[0]), AtomicUsize::new(guard_every[1])],
-            guard_every,
-            retain: options.retain,
-            thp: grow::Thp::of(options, settings.huge_pages),
-            lg_max_fit: options.lg_extent_max_active_fit.min(64) as u32,
+            (&raw mut (*place).purge_from_bytes).write(AtomicUsize::new(MAX_SIZE_CLASS + PAGE));
+            (&raw mut (*place).grow_limit).write(AtomicUsize::new(MAX_SIZE_CLASS));
+            (&raw mut (*place).until_guard).write(guard_every.map(AtomicUsize::new));
+            (&raw mut (*place).guard_every).write(guard_every);
+            (&raw mut (*place).retain).write(options.retain);
+            (&raw mut (*place).thp).write(grow::Thp::of(options, settings.huge_pages));
+            (&raw mut (*place).lg_max_fit).write(options.lg_extent_max_active_fit.min(64) as u32);
         }
     }
 

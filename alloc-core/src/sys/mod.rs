@@ -176,6 +176,19 @@ pub unsafe fn advise(address: usize, bytes: usize, advice: Advice) -> Result<(),
     unsafe { memory_call(SYS_MADVISE, [address, bytes, advice as usize, 0, 0, 0]) }.map(|_| ())
 }
 
+/// Takes the whole pages of a range out of memory that is mapped from a file; they come back when they are read.
+///
+/// # Safety
+/// The pages are mapped from a file, and nobody has changed them: what was written to a private mapping would be lost.
+#[unsafe(link_section = "heapsift_text")]
+pub unsafe fn let_go_of_file(range: &core::ops::Range<usize>) {
+    let (start, end) = (range.start.next_multiple_of(PAGE), range.end & !(PAGE - 1));
+    if start < end {
+        // SAFETY: the caller's promise. Where the kernel refuses, the pages stay.
+        let _ = unsafe { advise(start, end - start, Advice::DontNeed) };
+    }
+}
+
 /// Makes a range inaccessible (`false`) or readable and writable (`true`).
 ///
 /// # Safety

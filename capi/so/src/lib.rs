@@ -37,6 +37,7 @@ core::arch::global_asm!(
     ".weak __cxa_end_catch",
 );
 
+mod cold;
 #[path = "../../src/cxx.rs"]
 mod cxx;
 #[path = "../../src/exports.rs"]
@@ -69,4 +70,6 @@ pub(crate) fn own_module() -> Range<usize> {
 }
 
 /// The constructor runs. The loader has been at work long before.
-pub(crate) fn loader_is_ready() {}
+pub(crate) fn loader_is_ready() {
+    cold::let_go();
+}

@@ -14,6 +14,7 @@ mod walker;
 
 pub use bounds::{Stack, stack};
 pub use recall::{Place, Recalled, Start, Trail, recall};
+pub(crate) use resolve::set_own_tables;
 
 use core::mem::MaybeUninit;
 use core::ops::Range;

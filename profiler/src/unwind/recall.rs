@@ -34,12 +34,16 @@ struct Walk {
     values: [usize; WORDS],
 }
 
+/// One page: programs that take few samples use few sets.
+#[repr(align(4096))]
 struct Set {
     busy: Busy,
     walks: UnsafeCell<[Walk; WAYS]>,
     /// The place that the next new walk gets.
     next: UnsafeCell<usize>,
 }
+
+const _: () = assert!(core::mem::size_of::<Set>() == sys::PAGE);
 
 // SAFETY: all but the flag is touched by whoever has set it, until it is cleared.
 unsafe impl Sync for Set {}

@@ -4,7 +4,7 @@
 //! `.eh_frame_hdr` finds the function's description; gimli runs its program up to the address, on the stack.
 
 use core::ffi::{c_int, c_void};
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use gimli::{BaseAddresses, CfaRule, EhFrame, EhFrameHdr, NativeEndian, Pointer, RegisterRule, UnwindSection};
 
@@ -154,7 +154,23 @@ const RETURN_ADDRESS: gimli::Register = gimli::Register(16);
 #[cold]
 #[inline(never)]
 pub(super) fn rule(module: &Module, address: usize) -> Rule {
-    look_up(module, address).unwrap_or(Rule::UNKNOWN)
+    let rule = look_up(module, address).unwrap_or(Rule::UNKNOWN);
+    let own = OWN_START.load(Ordering::Relaxed)..OWN_END.load(Ordering::Relaxed);
+    if own.contains(&module.eh_frame_hdr) {
+        // SAFETY: whoever told the range has promised that nobody writes there.
+        unsafe { alloc_core::sys::let_go_of_file(&own) };
+    }
+    rule
+}
+
+/// The unwind tables of the shared library that this is a part of; an empty range otherwise.
+static OWN_START: AtomicUsize = AtomicUsize::new(0);
+static OWN_END: AtomicUsize = AtomicUsize::new(0);
+
+/// See [`crate::set_own_tables`].
+pub(crate) fn set_own_tables(range: core::ops::Range<usize>) {
+    OWN_START.store(range.start, Ordering::Relaxed);
+    OWN_END.store(range.end, Ordering::Relaxed);
 }
 
 fn look_up(module: &Module, address: usize) -> Option<Rule> {

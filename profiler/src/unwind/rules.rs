@@ -1,14 +1,23 @@
 //! The cache of unwind rules: a table of code addresses that all threads share without a lock.
 //!
+//! It begins with one page, and doubles when entries get into each other's way, so that a program which takes few samples
+//! touches few pages. What was known before is then looked up once more.
+//!
 //! An entry is two words, the rule and the address XOR the rule XOR the identity of the module. A torn pair, a pair of
 //! another address and one of a module that has been unloaded since all fail the same comparison.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// log2 of the number of entries; 16 bytes each.
+/// log2 of the most entries; 16 bytes each.
 const LG_ENTRIES: u32 = 14;
+/// log2 of the entries of the table as it begins.
+const LG_ENTRIES_FIRST: u32 = 8;
 
 static TABLE: [[AtomicU64; 2]; 1 << LG_ENTRIES] = [const { [const { AtomicU64::new(0) }; 2] }; 1 << LG_ENTRIES];
+/// log2 of the entries in use.
+static LG_USED: AtomicU32 = AtomicU32::new(LG_ENTRIES_FIRST);
+/// Entries that have taken the place of others since the table was last doubled.
+static REPLACED: AtomicU32 = AtomicU32::new(0);
 
 /// How to get from a frame to its caller's, packed.
 ///
@@ -64,18 +73,10 @@ impl Rule {
     }
 }
 
-/// log2 of the bytes of code whose addresses share an OS page of the table.
-const LG_REGION: u32 = 13;
-/// log2 of the entries in an OS page.
-const LG_PAGE_ENTRIES: u32 = 8;
-
-/// Call sites of one stretch of code lie in one page of the table, so that a program that takes few samples, or runs in
-/// few places, touches few pages of it.
 fn slot(address: usize) -> &'static [AtomicU64; 2] {
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let page = (address as u64 >> LG_REGION).wrapping_mul(SPREAD) >> (64 - LG_ENTRIES + LG_PAGE_ENTRIES);
-    let entry = (address as u64).wrapping_mul(SPREAD) >> (64 - LG_PAGE_ENTRIES);
-    &TABLE[(page << LG_PAGE_ENTRIES | entry) as usize]
+    let entry = (address as u64).wrapping_mul(SPREAD) >> 32 >> (32 - LG_USED.load(Ordering::Relaxed));
+    &TABLE[entry as usize & ((1 << LG_ENTRIES) - 1)]
 }
 
 /// The cached rule for `address` in the module of identity `module`.
@@ -90,8 +91,22 @@ pub(crate) fn find(address: usize, module: u64) -> Option<Rule> {
 /// Caches a rule.
 pub(crate) fn store(address: usize, module: u64, rule: Rule) {
     let [check, word] = slot(address);
+    if word.load(Ordering::Relaxed) != 0 {
+        replaced();
+    }
     check.store(address as u64 ^ rule.0 ^ module, Ordering::Relaxed);
     word.store(rule.0, Ordering::Relaxed);
+}
+
+/// Doubles the table when an eighth of its entries had no place of their own.
+#[cold]
+fn replaced() {
+    let lg_used = LG_USED.load(Ordering::Relaxed);
+    // Relaxed: two threads that come here at once double it once, or a little early.
+    if REPLACED.fetch_add(1, Ordering::Relaxed) >> (lg_used - 3) != 0 && lg_used < LG_ENTRIES {
+        REPLACED.store(0, Ordering::Relaxed);
+        let _ = LG_USED.compare_exchange(lg_used, lg_used + 1, Ordering::Relaxed, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -115,5 +130,25 @@ mod tests {
         assert_eq!(find(0x1234_5678, 77), Some(rule));
         assert_eq!(find(0x1234_5678, 78), None);
         assert_eq!(find(0x1234_5679, 77), None);
+    }
+
+    #[test]
+    fn the_table_grows_with_what_it_holds() {
+        let rule = Rule::new(true, 16, Some(-2));
+        let known = |count: usize| (1..=count).filter(|&n| find(n << 20, 99) == Some(rule)).count();
+        for n in 1..=20 {
+            store(n << 20, 99, rule);
+        }
+        let before = LG_USED.load(Ordering::Relaxed);
+        // Again and again, as walks do that find a rule missing.
+        for _ in 0..20 {
+            for n in 1..=4000 {
+                if find(n << 20, 99).is_none() {
+                    store(n << 20, 99, rule);
+                }
+            }
+        }
+        assert!(LG_USED.load(Ordering::Relaxed) > before);
+        assert!(known(4000) > 3600, "{}", known(4000));
     }
 }
