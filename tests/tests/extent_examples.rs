@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::tools::Linkage;
-use heapsift_tests::{Ended, Program, by_length};
+use heapsift_tests::{Ended, Program, by_length, tools};
 
 /// An example, built as somebody would build it.
 fn example(name: &str, way: Linkage) -> PathBuf {
@@ -94,14 +94,29 @@ fn two_processes_share_an_arena() {
 
 #[test]
 fn an_arena_of_huge_pages() {
-    let setting = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
-    let can_be_had = setting.contains("[madvise]") || setting.contains("[always]");
     for way in [Linkage::Shared, Linkage::Archive] {
-        let ended = Program::new(example("huge_arena", way)).arg("64").run().expect_success();
-        let [_, held, reserved, advised, huge, after] = numbers(&ended)[..] else { panic!("{}", ended.text()) };
-        assert!(held >= 64 && (64..80).contains(&(reserved + advised)), "{}", ended.text());
-        // The kernel may be short of free huge pages.
-        assert!(!can_be_had || huge >= 32, "{}", ended.text());
-        assert!(reserved > 0 || after <= huge / 2, "{}", ended.text());
+        let program = example("huge_arena", way);
+        // The kernel may be short of them for a moment, or told to give none.
+        let enough = (0..5).any(|_| {
+            let ended = Program::new(&program).arg("64").run().expect_success();
+            let [_, held, reserved, advised, huge, after] = numbers(&ended)[..] else { panic!("{}", ended.text()) };
+            assert!(held >= 64 && (64..80).contains(&(reserved + advised)), "{}", ended.text());
+            assert!(reserved > 0 || after <= huge / 2 || huge < 32, "{}", ended.text());
+            huge >= 32 || huge * 2 >= huge_pages_of_the_kernel(64)
+        });
+        assert!(enough, "{}", program.display());
     }
+}
+
+/// How many MiB of so many come in huge pages when a program asks for them.
+fn huge_pages_of_the_kernel(megabytes: usize) -> u64 {
+    let script = "import mmap, sys
+length = int(sys.argv[1]) << 20
+block = mmap.mmap(-1, length + (2 << 20), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+block.madvise(mmap.MADV_HUGEPAGE)
+for page in range(0, length, 4096): block[page] = 1
+print(sum(int(line.split()[1]) for line in open('/proc/self/smaps') if line.startswith('AnonHugePages:')) >> 10)";
+    let Some(python) = tools::need("python3") else { return 0 };
+    let ended = Program::new(python).args(["-c", script]).arg(megabytes.to_string()).run().expect_success();
+    ended.text().trim().parse().expect("a number")
 }

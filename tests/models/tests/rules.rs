@@ -1,6 +1,9 @@
 //! The cache of unwind rules: what is found for an address is what was stored for it, whatever else is being stored in the
 //! same place.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use loom::thread;
 use models::rules;
 
@@ -10,20 +13,18 @@ const OTHER_MODULE: u64 = 0x7777_0000_1111;
 /// Two addresses whose entries share a place: found by storing one and looking whether the other is gone.
 fn neighbours() -> (usize, usize) {
     let first = 0x40_1000;
-    let found = std::sync::OnceLock::new();
-    let kept = std::sync::Arc::new(found);
-    let out = kept.clone();
-    let mut builder = loom::model::Builder::new();
-    builder.max_branches = 1_000_000;
-    builder.check(move || {
-        rules::store(first, MODULE, 1);
-        let second = (first + 1..).find(|&second| {
+    let shares_place = |second: usize| {
+        let shares = Arc::new(AtomicBool::new(false));
+        let told = shares.clone();
+        // A table of its own for each: one that is full grows, and what it knew is gone then too.
+        loom::model(move || {
+            rules::store(first, MODULE, 1);
             rules::store(second, MODULE, 2);
-            rules::find(first, MODULE).is_none()
+            told.store(rules::find(first, MODULE).is_none(), Ordering::Relaxed);
         });
-        let _ = kept.set(second.expect("there are many"));
-    });
-    (first, *out.get().expect("the model has run"))
+        shares.load(Ordering::Relaxed)
+    };
+    (first, (first + 1..).find(|&second| shares_place(second)).expect("there are many"))
 }
 
 #[test]
@@ -35,6 +36,8 @@ fn no_rule_is_taken_for_another() {
         (first, OTHER_MODULE),
     ] {
         loom::model(move || {
+            // Twice: all that a store may touch has to be there before there are threads.
+            rules::store(first, MODULE, 1);
             rules::store(first, MODULE, 1);
             let writer = thread::spawn(move || rules::store(address, module, 2));
             rules::store(first, MODULE, 3);
@@ -48,6 +51,7 @@ fn no_rule_is_taken_for_another() {
 #[test]
 fn a_rule_that_is_stored_twice_stays() {
     loom::model(|| {
+        rules::store(0x40_1000, MODULE, 5);
         rules::store(0x40_1000, MODULE, 5);
         let writer = thread::spawn(|| rules::store(0x40_1000, MODULE, 5));
         assert_eq!(rules::find(0x40_1000, MODULE), Some(5));
