@@ -1,8 +1,9 @@
 //! Size classes: jemalloc's rule. 8; 16 to 128 by 16; then four classes per doubling.
 //!
 //! Classes are numbered from 1, so that 0 can mean "no class" in the page map. The first [`NBINS`] are cut from slabs,
-//! the next ones up to [`NHBINS`] are runs of whole pages, and so are those up to [`NCLASSES`], one for each number of
-//! pages: all of these can be in thread caches. Above, sizes are rounded up to whole pages and have no class.
+//! the next ones up to [`NHBINS`] are runs of whole pages, and so are those up to [`NCLASSES`], eight per doubling: all of
+//! these can be in thread caches. (With a class for each number of pages a block hardly ever fits the next request.) Above,
+//! sizes are rounded up to whole pages and have no class.
 
 use core::sync::atomic::{AtomicU16, Ordering};
 
@@ -19,7 +20,7 @@ pub const CACHED_MAX: usize = 32768;
 /// The largest size that has a class, in bytes.
 pub const CLASS_MAX: usize = 256 << 10;
 /// Classes in all.
-pub const NCLASSES: usize = NHBINS + (CLASS_MAX - CACHED_MAX) / PAGE;
+pub const NCLASSES: usize = NHBINS + 8 * (CLASS_MAX / CACHED_MAX).ilog2() as usize;
 /// The largest request that the table of the fast path covers, in bytes.
 pub const TABLE_MAX: usize = 4096;
 /// Large classes, by which large blocks are counted: those from 16 KiB up, four for each doubling.
@@ -35,7 +36,9 @@ const fn make_sizes() -> [u32; NCLASSES + 1] {
     let mut class = 2;
     while class <= NCLASSES {
         sizes[class] = if class > NHBINS {
-            (CACHED_MAX + (class - NHBINS) * PAGE) as u32
+            let step = class - NHBINS - 1;
+            let base = CACHED_MAX << (step / 8);
+            (base + (step % 8 + 1) * (base / 8)) as u32
         } else if class <= 9 {
             // 16 to 128 by 16.
             (class as u32 - 1) * 16
@@ -79,7 +82,10 @@ pub fn class_of(bytes: usize) -> usize {
     if bytes <= TABLE_MAX {
         TABLE[bytes] as usize
     } else if bytes > CACHED_MAX {
-        NHBINS + (bytes - CACHED_MAX).div_ceil(PAGE)
+        // `bytes` lies in (2^lg, 2^(lg+1)]; eight classes share that range.
+        let lg = (bytes - 1).ilog2();
+        let eighth = ((bytes - 1) >> (lg - 3)) & 7;
+        NHBINS + 1 + (lg as usize - CACHED_MAX.ilog2() as usize) * 8 + eighth
     } else {
         // `bytes` lies in (2^lg, 2^(lg+1)]; four classes share that range.
         let lg = (bytes - 1).ilog2();
@@ -197,6 +203,13 @@ pub fn page_ceil(bytes: usize) -> Option<usize> {
     if bytes > MAX_SIZE_CLASS { None } else { Some((bytes + PAGE - 1) & !(PAGE - 1)) }
 }
 
+/// The bytes of a large block for a request of `bytes`: those of its class, or whole pages; `None` when that passes
+/// [`MAX_SIZE_CLASS`].
+#[inline]
+fn large_ceil(bytes: usize) -> Option<usize> {
+    if bytes <= CLASS_MAX { Some(class_bytes(class_of(bytes))) } else { page_ceil(bytes) }
+}
+
 /// The size whose class is naturally aligned to `align` (a power of two up to a page) and holds `bytes`, if that is a
 /// slab class.
 #[inline]
@@ -219,7 +232,7 @@ pub fn usable_size_for(bytes: usize, align: usize) -> usize {
         return class_bytes(class_of(rounded));
     }
     // A large block of at least the smallest large class.
-    let Some(usable) = page_ceil(bytes.max(SMALL_MAX + 1)) else { return 0 };
+    let Some(usable) = large_ceil(bytes.max(SMALL_MAX + 1)) else { return 0 };
     if align > PAGE && usable.checked_add(align).is_none_or(|total| total > MAX_SIZE_CLASS) { 0 } else { usable }
 }
 
@@ -270,6 +283,15 @@ mod tests {
     }
 
     #[test]
+    fn classes_of_whole_pages() {
+        let kib = |class: usize| class_bytes(class) >> 10;
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|n| kib(NBINS + 1 + n)), [16, 20, 24, 28, 32, 36]);
+        assert_eq!([7, 8, 9, 10].map(|n| kib(NHBINS + n)), [60, 64, 72, 80]);
+        assert_eq!([2, 1, 0].map(|n| kib(NCLASSES - n)), [224, 240, 256]);
+        assert!((NBINS + 1..=NCLASSES).all(|class| class_bytes(class).is_multiple_of(PAGE)));
+    }
+
+    #[test]
     fn division_is_exact() {
         for class in 1..=NBINS {
             for offset in 0..slab_pages_of(class) * PAGE {
@@ -315,7 +337,8 @@ mod tests {
         assert_eq!(usable_size_for(1, 1), 8);
         assert_eq!(usable_size_for(14337, 1), 16384);
         assert_eq!(usable_size_for(16385, 1), 20480);
-        assert_eq!(usable_size_for(100_000, 1), 102_400);
+        assert_eq!(usable_size_for(100_000, 1), 104 << 10);
+        assert_eq!(usable_size_for(300_000, 1), 74 << 12);
         assert_eq!(usable_size_for(100, 2 << 20), 16384);
         assert_eq!(usable_size_for(MAX_SIZE_CLASS + 1, 1), 0);
     }

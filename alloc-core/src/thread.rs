@@ -402,6 +402,9 @@ impl Thread {
             return true;
         }
         let (bytes, capacity) = (size::class_bytes(class), self.capacity(class));
+        if class > NBINS && self.large_room + bytes > LARGE_CACHED_BYTES {
+            self.take_empty_slots(bytes);
+        }
         let (more, room, limit) = if class > NBINS {
             (1, &mut self.large_room, LARGE_CACHED_BYTES)
         } else {
@@ -418,6 +421,20 @@ impl Thread {
         // SAFETY: up to the cache's last slot.
         self.last[class] = unsafe { self.last[class].add(more) };
         true
+    }
+
+    /// Takes slots without a block from classes of whole pages, until there is room for `bytes` more or there are none.
+    fn take_empty_slots(&mut self, bytes: usize) {
+        for class in NBINS + 1..=NCLASSES {
+            while self.last[class] > self.top[class] {
+                // SAFETY: above the topmost block there is this slot.
+                self.last[class] = unsafe { self.last[class].sub(1) };
+                self.large_room -= size::class_bytes(class);
+            }
+            if self.large_room + bytes <= LARGE_CACHED_BYTES {
+                return;
+            }
+        }
     }
 
     /// Takes room back, as far as it is empty: all that a class of whole pages has, what a slab class has grown by.
