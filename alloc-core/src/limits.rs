@@ -60,7 +60,8 @@ impl Limits {
         if class > NBINS {
             return options.tcache_nslots_large as usize;
         }
-        let regions = size::regions(class);
+        // As many as jemalloc has, whose slabs are smaller.
+        let regions = size::regions_fewest(class);
         let mul = options.lg_tcache_nslots_mul;
         let wanted =
             if mul >= 0 { regions.checked_shl(mul as u32).unwrap_or(usize::MAX) } else { regions >> -mul.max(-16) };

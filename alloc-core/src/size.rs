@@ -118,8 +118,14 @@ const fn gcd(mut a: usize, mut b: usize) -> usize {
     a
 }
 
-/// Pages and regions of a slab by class: the fewest pages that regions fill without a rest, unless `slab_sizes` says
-/// otherwise.
+/// A slab has so many regions at least: one of fewer comes from the page layer, and goes back there, for every few blocks.
+const REGIONS_MIN: usize = 8;
+/// A slab of classes from [`PAGES_MIN_FROM`] bytes on has so many pages at least, for the same reason.
+const PAGES_MIN: usize = 4;
+const PAGES_MIN_FROM: usize = 128;
+
+/// Pages and regions of a slab by class: the fewest pages that regions fill without a rest, and a multiple of them where
+/// that is too little, unless `slab_sizes` says otherwise. (jemalloc takes the fewest.)
 struct Slabs {
     pages: [AtomicU16; NBINS + 1],
     regions: [AtomicU16; NBINS + 1],
@@ -131,7 +137,11 @@ const fn make_slabs() -> Slabs {
     let mut class = 1;
     while class <= NBINS {
         let size = SIZES_CONST[class] as usize;
-        let pages = size / gcd(size, PAGE);
+        let fewest = size / gcd(size, PAGE);
+        let mut pages = fewest;
+        while pages * PAGE / size < REGIONS_MIN || (size >= PAGES_MIN_FROM && pages < PAGES_MIN) {
+            pages += fewest;
+        }
         slabs.pages[class] = AtomicU16::new(pages as u16);
         slabs.regions[class] = AtomicU16::new((pages * PAGE / size) as u16);
         class += 1;
@@ -165,6 +175,12 @@ pub fn slab_pages_of(class: usize) -> usize {
 #[inline]
 pub fn regions(class: usize) -> usize {
     SLABS.regions[class].load(Ordering::Relaxed) as usize
+}
+
+/// Regions of the smallest slab that they fill without a rest.
+pub(crate) fn regions_fewest(class: usize) -> usize {
+    let size = class_bytes(class);
+    PAGE / gcd(size, PAGE)
 }
 
 /// Pages of a slab of the class at jemalloc's index `i` (from 0).
@@ -317,11 +333,15 @@ mod tests {
     }
 
     #[test]
-    fn slabs_match_jemalloc() {
+    fn slabs_are_filled_without_a_rest() {
         assert_eq!((slab_pages(0), slab_regions(0)), (1, 512));
         assert_eq!((slab_pages(3), slab_regions(3)), (3, 256));
-        assert_eq!((slab_pages(35), slab_regions(35)), (7, 2));
-        assert!((0..NBINS).all(|i| slab_regions(i) <= MAX_REGIONS && slab_pages(i) <= 7));
+        assert_eq!((class_size(8), slab_pages(8), slab_regions(8)), (128, 4, 128));
+        assert_eq!((slab_pages(35), slab_regions(35)), (28, 8));
+        for i in 0..NBINS {
+            assert!((REGIONS_MIN..=MAX_REGIONS).contains(&slab_regions(i)) && slab_pages(i) <= 28);
+            assert_eq!(slab_pages(i) * PAGE, slab_regions(i) * class_size(i));
+        }
     }
 
     #[test]

@@ -116,6 +116,8 @@ pub struct Thread {
     pub(crate) is_looking: bool,
     /// Bytes for which the caches of whole pages have slots.
     large_room: usize,
+    /// The class from which slots without a block were taken last.
+    slots_from: usize,
     /// Bytes for which the caches of slab classes have slots beyond their first capacity.
     grown_room: usize,
     /// What the next fill asks for: few at first and for classes that are rarely used.
@@ -208,6 +210,7 @@ const fn shared(kind: Kind) -> SharedThread {
         looked_through: 0,
         is_looking: false,
         large_room: 0,
+        slots_from: 0,
         grown_room: 0,
         fill_next: [0; CLASSES],
         slots: [0; CLASSES],
@@ -423,9 +426,13 @@ impl Thread {
         true
     }
 
-    /// Takes slots without a block from classes of whole pages, until there is room for `bytes` more or there are none.
+    /// Takes slots without a block from classes of whole pages until there is room for `bytes` more; looks at a few classes,
+    /// others each time.
     fn take_empty_slots(&mut self, bytes: usize) {
-        for class in NBINS + 1..=NCLASSES {
+        const LOOKED_AT: usize = 8;
+        for _ in 0..LOOKED_AT {
+            self.slots_from = if self.slots_from < NCLASSES { self.slots_from.max(NBINS) + 1 } else { NBINS + 1 };
+            let class = self.slots_from;
             while self.last[class] > self.top[class] {
                 // SAFETY: above the topmost block there is this slot.
                 self.last[class] = unsafe { self.last[class].sub(1) };

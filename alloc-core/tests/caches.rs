@@ -81,7 +81,7 @@ fn the_counters_of_a_thread_move_with_each_call() {
         (64, 64, Request::PLAIN),
         (5000, 5120, with_cache(cache)),
         (64, 64, Request { tcache: TcacheChoice::None, ..Request::PLAIN }),
-        (100_000, 102_400, Request::PLAIN),
+        (100_000, 106_496, Request::PLAIN),
         (3 << 20, 3 << 20, Request::PLAIN),
     ] {
         let before = look();
