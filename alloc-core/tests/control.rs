@@ -294,7 +294,7 @@ fn numbers_move_with_the_load() {
     assert_eq!((own("large.allocated"), own("large.nmalloc"), own("large.nrequests")), (1_064_960, 10, 10));
     // 112 KiB is the class of 100 KiB.
     assert_eq!((own("lextents.11.curlextents"), number("arenas.lextent.11.size")), (10, 114_688));
-    assert_eq!(own("pactive"), 4 * 7 + 10 * 25);
+    assert_eq!(own("pactive"), 4 * 7 + 10 * 26);
     assert!(number("stats.allocated") <= number("stats.active") && number("stats.active") <= number("stats.mapped"));
     assert!(own("bins.7.mutex.num_ops") >= 1000 && own("mutexes.extents_dirty.num_ops") >= 18);
     let pactive: *const usize =

@@ -23,9 +23,8 @@ fn holds(part: &str, conf: &str, directory: &Path) {
 #[test]
 fn guard_pages_stand_around_every_so_many_extents() {
     let scratch = Scratch::new("guards");
-    for conf in
-        ["san_guard_large:2,san_guard_small:3", "san_guard_large:2,san_guard_small:3,dirty_decay_ms:0,retain:false"]
-    {
+    let guards = "san_guard_large:2,san_guard_small:3,slab_sizes:4096-4096:1";
+    for conf in [guards, &format!("{guards},dirty_decay_ms:0,retain:false")] {
         holds("guards", conf, scratch.path());
     }
 }

@@ -101,7 +101,8 @@ fn an_arena_of_huge_pages() {
             let ended = Program::new(&program).arg("64").run().expect_success();
             let [_, held, reserved, advised, huge, after] = numbers(&ended)[..] else { panic!("{}", ended.text()) };
             assert!(held >= 64 && (64..80).contains(&(reserved + advised)), "{}", ended.text());
-            assert!(reserved > 0 || after <= huge / 2 || huge < 32, "{}", ended.text());
+            // One stays where a part of it is in no extent that was ever used.
+            assert!(reserved > 0 || after < huge || huge < 32, "{}", ended.text());
             huge >= 32 || huge * 2 >= huge_pages_of_the_kernel(64)
         });
         assert!(enough, "{}", program.display());

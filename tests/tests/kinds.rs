@@ -166,7 +166,8 @@ fn slack_is_blamed_on_those_who_hold_half_empty_slabs() {
         for site in ["slack_sparse", "slack_dense"] {
             let (estimate, error) = of_function(&dump, objects, space, site);
             let wanted = number(&truth, site);
-            assert!((estimate - wanted).abs() < 4.0 * error + 1e4, "{site}: {estimate} ± {error}, truly {wanted}");
+            // The last slab of each may be all but empty, without a sample.
+            assert!((estimate - wanted).abs() < 4.0 * error + 32768.0, "{site}: {estimate} ± {error}, truly {wanted}");
         }
         assert!(number(&truth, "slack_sparse") > 50.0 * number(&truth, "slack_dense"));
         // All of it together is exact.

@@ -57,7 +57,8 @@ fn threads_leave_nothing_behind() {
             line.trim().parse().expect("a number")
         };
         let (first, last) = (number("first"), number("last"));
-        assert!(last <= 1.1 * first, "{conf}: {first} KiB after the first 100 threads, {last} KiB at the end");
+        // Batches differ by a sixth.
+        assert!(last <= 1.25 * first, "{conf}: {first} KiB after the first 100 threads, {last} KiB at the end");
     }
 }
 
