@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::Column;
+use heapsift_tests::tools::Linkage;
 use heapsift_tests::{Dump, Ended, Program, Server, command, redis, tools};
 
 /// A process with its sockets in a directory of its own.
@@ -294,4 +295,24 @@ fn a_program_that_closes_everything_keeps_its_own_connections() {
         .text();
     assert_eq!(text, "all mine True\n");
     assert_eq!(fs::read_dir(scratch.join("heapsift")).expect("made").count(), 0);
+}
+
+#[test]
+fn what_was_switched_off_again_costs_nothing() {
+    let Some(valgrind) = tools::need("valgrind") else { return };
+    let program = Linkage::Shared.compile("c/on_off.c");
+    let instructions = |function: &str| -> f64 {
+        let ended = Program::new(&valgrind)
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", &format!("--toggle-collect={function}")])
+            .arg(&program)
+            .env("MALLOC_CONF", "prof_control:true")
+            .run()
+            .expect_success();
+        let line = ended.complaints().lines().find_map(|line| Some(line.split_once("Collected :")?.1.to_owned()));
+        line.and_then(|count| count.trim().parse().ok()).expect("callgrind's count")
+    };
+    let [before, during, after] = ["work_before", "work_during", "work_after"].map(instructions);
+    // Each round is dozens of instructions; a sample costs a thousand, every few hundred rounds.
+    assert!(before > 4e6 && during > before * 1.01, "{before} {during}");
+    assert!((after / before - 1.0).abs() < 0.001, "{before} {during} {after}");
 }
