@@ -307,11 +307,13 @@ impl Arena {
 #[derive(Debug)]
 pub(crate) struct ArenaTable {
     slots: AtomicPtr<[AtomicPtr<Arena>; ARENAS_MAX + 1]>,
+    /// All arenas but the library's own have indices below this.
+    bound: AtomicUsize,
 }
 
 impl ArenaTable {
     pub(crate) const fn new() -> Self {
-        ArenaTable { slots: AtomicPtr::new(null_mut()) }
+        ArenaTable { slots: AtomicPtr::new(null_mut()), bound: AtomicUsize::new(0) }
     }
 
     /// Maps the table. Without memory for it there is no arena; whoever wants one tries again.
@@ -356,8 +358,18 @@ impl ArenaTable {
         if arena.is_null() { None } else { Some(unsafe { &*arena }) }
     }
 
+    /// To be called before an arena is put in the slot of `index`.
+    pub(crate) fn expect(&self, index: usize) {
+        if index < ARENAS_MAX {
+            // Release: pairs with the Acquire in `iter`.
+            self.bound.fetch_max(index + 1, Ordering::Release);
+        }
+    }
+
     /// All arenas that there are.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &'static Arena> {
-        (0..self.slots().len()).filter_map(|index| self.get(index))
+        // Acquire: whoever knows of an arena finds it.
+        let bound = self.bound.load(Ordering::Acquire);
+        (0..bound).chain(core::iter::once(ARENAS_MAX)).filter_map(|index| self.get(index))
     }
 }

@@ -116,6 +116,7 @@ impl<O: Observer> Heap<O> {
             huge_pages: options.huge_arena_pac_thp && self.is_oversize_arena(index),
         };
         let made = Arena::create(&settings, &self.core.shared, options)?;
+        self.core.arenas.expect(index);
         // Release: pairs with the Acquire above. A loser's arena is unused metadata for good: rare and small.
         match slot.compare_exchange(null_mut(), (&raw const *made).cast_mut(), Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Some(made),

@@ -77,6 +77,7 @@ impl<O: Observer> Heap<O> {
         };
         arena.pages.set_hooks(hooks);
         let slot = self.core.arenas.slot(arena.index())?;
+        self.core.arenas.expect(arena.index());
         // Release: pairs with the Acquire of those who look the arena up.
         slot.store((&raw const *arena).cast_mut(), Ordering::Release);
         Some(arena.index() as u32)
