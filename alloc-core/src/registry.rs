@@ -252,6 +252,9 @@ impl<O: Observer> Heap<O> {
         // SAFETY: the calling thread's state; the other states in the list have no thread in this process.
         unsafe {
             let is_live = (*me).kind == Kind::Live;
+            if is_live {
+                (*me).after_fork();
+            }
             // Where the thread itself holds the lock (its signal handler forks), the list is about to change under its
             // hands: the others' states stay in it, as if their threads were asleep for ever.
             if let Some(mut threads) = core.threads.try_lock() {

@@ -365,6 +365,18 @@ impl Thread {
         slots > 0
     }
 
+    /// In the child of a fork by a signal handler that may have interrupted [`Thread::open`]: what is half open is opened.
+    /// The handler may return there, which then does the same once more.
+    pub(crate) fn after_fork(&mut self) {
+        for class in 1..=NCLASSES {
+            let closed = [self.bottom[class], self.top[class], self.last[class]].map(|at| core::ptr::eq(at, no_slot()));
+            if closed != [true; 3] && closed != [false; 3] {
+                self.close(class);
+                self.open(class);
+            }
+        }
+    }
+
     /// Switches the cache, which must be empty, on or off.
     pub(crate) fn set_caching(&mut self, on: bool) {
         self.caching = on;
@@ -637,3 +649,40 @@ pub(crate) unsafe fn read_counter(counter: *mut u64) -> u64 {
 }
 
 const _: () = assert!(core::mem::align_of::<Thread>() <= 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pagemap::{NO_MAP_SHIFT, no_map};
+
+    #[test]
+    fn what_was_half_open_at_a_fork_is_opened() {
+        extern crate std;
+        let options = &Options::DEFAULT;
+        let mut memory = std::vec![0u64; state_bytes(options) / 8 + 8];
+        let start = memory.as_mut_ptr();
+        // SAFETY: memory of that size, moved on to the alignment, which nobody else uses.
+        let thread = unsafe {
+            let aligned = start.byte_add(start.align_offset(64) * 8);
+            &mut *Thread::lay_out(aligned.cast(), options, (no_map(), NO_MAP_SHIFT))
+        };
+        let class = size::class_of(100);
+        assert!((1..=NCLASSES).all(|class| thread.capacity(class) == 0 && thread.cached(class) == 0));
+        assert!(thread.open(class) && thread.open(class));
+        let (capacity, last) = (thread.capacity(class), thread.last[class]);
+        for step in 0..3 {
+            thread.close(class);
+            let bottom = thread.start[class];
+            match step {
+                0 => thread.last[class] = last,
+                1 => thread.bottom[class] = bottom,
+                _ => thread.top[class] = bottom,
+            }
+            thread.after_fork();
+            assert_eq!((thread.capacity(class), thread.cached(class)), (capacity, 0), "{step}");
+            assert!(thread.pop(class).is_null());
+        }
+        // Closed ones stay so.
+        assert_eq!(thread.capacity(class + 1), 0);
+    }
+}
