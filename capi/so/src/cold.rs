@@ -1,5 +1,5 @@
 //! The parts of the library's file that are read once, or hardly ever: taken out of memory after that. They lie in pages
-//! of their own (`warm.ld`), which the kernel brings back from the file when somebody reads them after all.
+//! of their own (`cold.ld`), which the kernel brings back from the file when somebody reads them after all.
 
 unsafe extern "C" {
     // Where they begin and end, from the linker script; no variables.

@@ -37,6 +37,7 @@ core::arch::global_asm!(
     ".weak __cxa_end_catch",
 );
 
+#[cfg(cold_sections)]
 mod cold;
 #[path = "../../src/cxx.rs"]
 mod cxx;
@@ -71,5 +72,6 @@ pub(crate) fn own_module() -> Range<usize> {
 
 /// The constructor runs. The loader has been at work long before.
 pub(crate) fn loader_is_ready() {
+    #[cfg(cold_sections)]
     cold::let_go();
 }
