@@ -177,10 +177,22 @@ pub fn regions(class: usize) -> usize {
     SLABS.regions[class].load(Ordering::Relaxed) as usize
 }
 
+const fn make_regions_fewest() -> [u16; NBINS + 1] {
+    let mut regions = [0; NBINS + 1];
+    let mut class = 1;
+    while class <= NBINS {
+        regions[class] = (PAGE / gcd(SIZES_CONST[class] as usize, PAGE)) as u16;
+        class += 1;
+    }
+    regions
+}
+
+/// A table, since each thread that starts asks for all classes.
+static REGIONS_FEWEST: [u16; NBINS + 1] = make_regions_fewest();
+
 /// Regions of the smallest slab that they fill without a rest.
 pub(crate) fn regions_fewest(class: usize) -> usize {
-    let size = class_bytes(class);
-    PAGE / gcd(size, PAGE)
+    REGIONS_FEWEST[class].into()
 }
 
 /// Pages of a slab of the class at jemalloc's index `i` (from 0).

@@ -345,9 +345,13 @@ impl Thread {
         (self.bottom[class], self.top[class], self.last[class]) = (no_slot(), no_slot(), no_slot());
     }
 
+    fn is_closed(&self, class: usize) -> bool {
+        core::ptr::eq(self.bottom[class], no_slot())
+    }
+
     /// Gives a cache its slots, unless it has them. `false`: it is to have none.
     pub(crate) fn open(&mut self, class: usize) -> bool {
-        if !core::ptr::eq(self.bottom[class], no_slot()) {
+        if !self.is_closed(class) {
             return self.capacity(class) > 0;
         }
         // Those of whole pages grow with use.
@@ -413,7 +417,7 @@ impl Thread {
     /// Makes room in a full cache: for one more block of a class of whole pages, for half as many again of a slab
     /// class. `false`: the class or the thread has enough.
     pub(crate) fn grow(&mut self, class: usize) -> bool {
-        if core::ptr::eq(self.bottom[class], no_slot()) && self.open(class) {
+        if self.is_closed(class) && self.open(class) {
             return true;
         }
         let (bytes, capacity) = (size::class_bytes(class), self.capacity(class));

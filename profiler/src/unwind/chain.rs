@@ -7,7 +7,7 @@
 
 use super::bounds::Readable;
 use super::resolve;
-use super::rules::{self, Rule};
+use super::rules::Rule;
 
 /// Frames of one run without tables.
 const FRAMES_MAX: usize = 512;
@@ -37,11 +37,6 @@ pub(super) fn to_tables(memory: &mut Readable, mut sp: usize, mut bp: usize) -> 
 }
 
 fn has_rule(return_address: usize) -> bool {
-    let Some(module) = resolve::module(return_address) else { return false };
-    let rule = rules::find(return_address, module.identity).unwrap_or_else(|| {
-        let rule = resolve::rule(&module, return_address - 1);
-        rules::store(return_address, module.identity, rule);
-        rule
-    });
-    rule != Rule::UNKNOWN
+    resolve::module(return_address)
+        .is_some_and(|module| resolve::known_rule(&module, return_address, 1) != Rule::UNKNOWN)
 }

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use gimli::{BaseAddresses, CfaRule, EhFrame, EhFrameHdr, NativeEndian, Pointer, RegisterRule, UnwindSection};
 
-use super::rules::Rule;
+use super::rules::{self, Rule};
 
 /// `struct dl_find_object` of glibc on x86-64.
 #[repr(C)]
@@ -150,10 +150,21 @@ const RBP: gimli::Register = gimli::Register(6);
 const RSP: gimli::Register = gimli::Register(7);
 const RETURN_ADDRESS: gimli::Register = gimli::Register(16);
 
+/// The rule for code at `pc`, which is `past_call` bytes after the call that it belongs to: from the cache, where it is
+/// put when it wasn't there.
+#[inline]
+pub(super) fn known_rule(module: &Module, pc: usize, past_call: usize) -> Rule {
+    rules::find(pc, module.identity).unwrap_or_else(|| {
+        let rule = rule(module, pc - past_call);
+        rules::store(pc, module.identity, rule);
+        rule
+    })
+}
+
 /// Works out the rule for code at `address` (of the call, not after it).
 #[cold]
 #[inline(never)]
-pub(super) fn rule(module: &Module, address: usize) -> Rule {
+fn rule(module: &Module, address: usize) -> Rule {
     let rule = look_up(module, address).unwrap_or(Rule::UNKNOWN);
     let own = OWN_START.load(Ordering::Relaxed)..OWN_END.load(Ordering::Relaxed);
     if own.contains(&module.eh_frame_hdr) {

@@ -82,14 +82,7 @@ pub(super) fn own(
             }
             match &module {
                 None => Rule::UNKNOWN,
-                Some(m) => match rules::find(at.pc, m.identity) {
-                    Some(rule) => rule,
-                    None => {
-                        let rule = resolve::rule(m, at.pc - past_call);
-                        rules::store(at.pc, m.identity, rule);
-                        rule
-                    }
-                },
+                Some(module) => resolve::known_rule(module, at.pc, past_call),
             }
         };
         let cfa = match rule.kind() {
