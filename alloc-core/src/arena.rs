@@ -8,6 +8,8 @@ use crate::conf::Options;
 use crate::extent::{Extent, State};
 use crate::lock::{Mutex, Rank};
 use crate::pagemap::large_byte;
+use crate::pages::gather::Unbacked;
+use crate::pages::relocate::Relocated;
 use crate::pages::{Pages, Settings, Shared};
 use crate::size::{self, NBINS, NLEXTENTS};
 use crate::sparse::Sparse;
@@ -141,7 +143,7 @@ impl Arena {
             return unsafe { self.bin(class).fill(class, &self.pages, shared, out, want, visit) };
         }
         let bytes = size::class_bytes(class);
-        let extent = self.allocate_large(shared, bytes, PAGE, class, visit.requests);
+        let extent = self.allocate_large(shared, bytes, PAGE, class, visit.requests, false);
         self.large[size::large_index(bytes)].nfills.fetch_add(u64::from(visit.by_cache), Ordering::Relaxed);
         if extent.is_null() {
             return 0;
@@ -208,7 +210,7 @@ impl Arena {
     }
 
     /// A large extent of `bytes` (whole pages). `class`: a cached large class, or 0; `requests`: how many of that size
-    /// were served since the last one. Null: no memory.
+    /// were served since the last one; `zero`: it is to read as zero, if that costs nothing. Null: no memory.
     #[unsafe(link_section = "heapsift_text")]
     pub fn allocate_large(
         &self,
@@ -217,8 +219,9 @@ impl Arena {
         align: usize,
         class: usize,
         requests: u64,
+        zero: bool,
     ) -> *mut Extent {
-        let extent = self.pages.allocate(shared, bytes / PAGE, align.max(PAGE), class, false);
+        let extent = self.pages.allocate(shared, bytes / PAGE, align.max(PAGE), class, false, zero);
         if !extent.is_null() {
             self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
             let counts = &self.large[size::large_index(bytes)];
@@ -247,7 +250,7 @@ impl Arena {
     ///
     /// # Safety
     /// The extent is active, large, of this arena, and the caller's; when it shrinks, nobody uses its end any more.
-    pub unsafe fn resize_large(&self, shared: &Shared, extent: *mut Extent, bytes: usize) -> Option<bool> {
+    pub unsafe fn resize_large(&self, shared: &Shared, extent: *mut Extent, bytes: usize, zero: bool) -> Option<bool> {
         // SAFETY: the caller owns the extent.
         unsafe {
             let before = (*extent).bytes();
@@ -257,7 +260,7 @@ impl Arena {
                 }
                 false
             } else {
-                self.pages.expand(shared, extent, bytes / PAGE)?
+                self.pages.expand(shared, extent, bytes / PAGE, zero)?
             };
             self.large_bytes.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
             self.large[size::large_index(before)].ndalloc.fetch_add(1, Ordering::Relaxed);
@@ -269,6 +272,35 @@ impl Arena {
             let is_sampled = (*extent).samples.load(Ordering::Relaxed) > 0;
             shared.map.set_class((*extent).address(), 1, large_byte(class, is_sampled));
             Some(zeroed)
+        }
+    }
+
+    /// A large extent of `bytes` that begins with what is in `extent`, which stays until [`Arena::deallocate_hollow`].
+    /// `None`: not possible.
+    ///
+    /// # Safety
+    /// The extent is active, large, of any arena without hooks, shorter, and the caller's.
+    pub unsafe fn relocate_large(&self, shared: &Shared, extent: *mut Extent, bytes: usize) -> Option<Relocated> {
+        // SAFETY: the caller owns the extent.
+        let relocated = unsafe { self.pages.relocate(shared, extent, bytes / PAGE, size::large_class(bytes)) }?;
+        self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let counts = &self.large[size::large_index(bytes)];
+        counts.nmalloc.fetch_add(1, Ordering::Relaxed);
+        counts.nrequests.fetch_add(1, Ordering::Relaxed);
+        Some(relocated)
+    }
+
+    /// Takes back a large extent that was relocated.
+    ///
+    /// # Safety
+    /// As [`Arena::deallocate_large`]; `hollow` is what [`Arena::relocate_large`] said of the extent.
+    pub unsafe fn deallocate_hollow(&self, shared: &Shared, extent: *mut Extent, hollow: &Unbacked) {
+        // SAFETY: the caller gives up the extent.
+        unsafe {
+            let bytes = (*extent).bytes();
+            self.large_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.large[size::large_index(bytes)].ndalloc.fetch_add(1, Ordering::Relaxed);
+            self.pages.deallocate_hollow(shared, extent, hollow);
         }
     }
 

@@ -377,7 +377,7 @@ impl Bin {
 
     fn make_slab(class: usize, pages: &Pages, shared: &Shared) -> *mut Extent {
         let slab_pages = size::slab_pages_of(class);
-        let slab = pages.allocate(shared, slab_pages, crate::sys::PAGE, class, true);
+        let slab = pages.allocate(shared, slab_pages, crate::sys::PAGE, class, true, false);
         if !slab.is_null() {
             let regions = size::regions(class);
             // SAFETY: a fresh active extent that nobody else knows.

@@ -340,7 +340,8 @@ impl<O: Observer> Heap<O> {
         }
         let Some(arena) = self.arena_for_large(thread, usable, request.arena) else { return NOTHING };
         let class = size::large_class(usable);
-        let extent = arena.allocate_large(&self.core.shared, usable, request.align, class, 1);
+        let zero = request.zero || self.options().zero;
+        let extent = arena.allocate_large(&self.core.shared, usable, request.align, class, 1, zero);
         self.slow_operation(thread, arena);
         if extent.is_null() {
             return NOTHING;

@@ -3,9 +3,10 @@
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
-use crate::extent::Extent;
+use crate::extent::{Extent, LARGE};
 use crate::heap::{Heap, Request};
 use crate::observer::Observer;
+use crate::pages::relocate::RELOCATE_MIN;
 use crate::size::{self, NBINS, SMALL_MAX};
 use crate::sys::{self, Entry};
 use crate::thread::{Kind, Thread};
@@ -104,6 +105,10 @@ impl<O: Observer> Heap<O> {
             {
                 return ptr;
             }
+            let fresh = self.relocate_block(thread, extent, ptr, new_size, new_usable, request, entry);
+            if !fresh.is_null() {
+                return fresh;
+            }
             let plain = Request { zero: false, ..*request };
             let fresh = self.allocate_request(new_size, &plain, entry);
             if fresh.is_null() {
@@ -149,7 +154,7 @@ impl<O: Observer> Heap<O> {
                 return false;
             }
             let arena = self.arena_of(extent);
-            let resized = arena.resize_large(&self.core.shared, extent, new_usable);
+            let resized = arena.resize_large(&self.core.shared, extent, new_usable, zero || self.options().zero);
             let (done, zeroed) = (resized.is_some(), resized.unwrap_or(false));
             if done && new_usable > old_usable && (zero || self.options().zero) && !zeroed {
                 ptr.add(old_usable).write_bytes(0, new_usable - old_usable);
@@ -167,6 +172,56 @@ impl<O: Observer> Heap<O> {
             self.account(thread, ptr, new_size, new_usable, entry);
             self.slow_operation(thread, arena);
             true
+        }
+    }
+
+    /// Tries to give a large block `new_usable` bytes elsewhere, with the pages that it has; null: it stays as it is.
+    #[expect(clippy::too_many_arguments, reason = "inside of one file; a struct would only rename them")]
+    unsafe fn relocate_block(
+        &'static self,
+        thread: *mut Thread,
+        extent: *mut Extent,
+        ptr: *mut u8,
+        new_size: usize,
+        new_usable: usize,
+        request: &Request,
+        entry: &Entry,
+    ) -> *mut u8 {
+        // SAFETY: the caller passes the block's active extent.
+        unsafe {
+            let old_usable = (*extent).bytes();
+            if (*extent).class() != LARGE as usize
+                || (*extent).is_guarded_block()
+                || old_usable < RELOCATE_MIN
+                || new_usable <= old_usable
+                || request.align > sys::PAGE
+            {
+                return null_mut();
+            }
+            let options = self.options();
+            if request.zero || options.zero || options.junk_alloc || options.junk_free {
+                return null_mut();
+            }
+            let before = self.arena_of(extent);
+            // A program's own memory is not moved.
+            if before.pages.has_hooks() {
+                return null_mut();
+            }
+            let Some(arena) = self.arena_for_large(thread, new_usable, request.arena) else { return null_mut() };
+            let Some(relocated) = arena.relocate_large(&self.core.shared, extent, new_usable) else {
+                return null_mut();
+            };
+            self.forget(thread, extent, ptr);
+            if (*thread).kind == Kind::Live {
+                (*thread).count_freed(old_usable);
+            } else {
+                self.core.gone_deallocated.fetch_add(old_usable as u64, Ordering::Relaxed);
+            }
+            before.deallocate_hollow(&self.core.shared, extent, &relocated.hollow);
+            let fresh = core::ptr::with_exposed_provenance_mut((*relocated.extent).address());
+            self.account(thread, fresh, new_size, new_usable, entry);
+            self.slow_operation(thread, arena);
+            fresh
         }
     }
 

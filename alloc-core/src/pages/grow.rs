@@ -101,7 +101,6 @@ impl Pages {
             return (self.inner.lock(), null_mut());
         }
         inner.mapped_bytes += region.bytes;
-        shared.note_fresh(pages << LG_PAGE);
         let state = if region.pinned { State::Pinned } else { State::Retained };
         // SAFETY: a fresh descriptor for a fresh mapping.
         let taken = unsafe {

@@ -2,16 +2,20 @@
 //!
 //! Everything here lives under one lock by arena. The lock is dropped for system calls that take long and for a
 //! program's hooks where that can be; extents on their way are in [`State::Transit`] meanwhile, so that no neighbour
-//! merges with them. `space` has the free extents, `grow` the sources of memory, `purge` the giving back, `hooks` a
-//! program's own sources, `whole` what is done to an arena as a whole.
+//! merges with them. `space` has the free extents, `gather` and `relocate` move pages between them, `grow` has the sources
+//! of memory, `purge` the giving back, `hooks` a program's own sources, `whole` what is done to an arena as a whole.
 
 pub mod cache;
 mod descriptors;
 mod dss;
+pub mod gather;
 mod grow;
+mod guards;
 pub mod hooks;
+mod numbers;
 mod purge;
 mod regret;
+pub mod relocate;
 mod space;
 mod whole;
 
@@ -23,13 +27,15 @@ use crate::base::Base;
 use crate::conf::Options;
 use crate::decay::{Decay, Tier};
 use crate::extent::{Extent, LARGE, State, flag};
-use crate::lock::{Counts, Guard, Mutex, Rank};
+use crate::lock::{Guard, Mutex, Rank};
 use crate::pagemap::{PageMap, large_byte};
 use crate::size::MAX_SIZE_CLASS;
 use crate::sys::{self, LG_PAGE, PAGE};
-use cache::{Cache, NPAGE_CLASSES};
+use cache::Cache;
 use descriptors::Descriptors;
+use gather::{Gathered, Unbacked};
 use hooks::{ExtentHooks, Hooks};
+pub use numbers::{FreeByClass, FreeExtents, PageLocks, PageStats};
 use regret::Regret;
 
 /// The decay time that nobody has chosen: then unused pages have a bound as well.
@@ -179,60 +185,6 @@ pub struct Pages {
     lg_max_fit: u32,
 }
 
-/// A picture of the page layer's numbers.
-#[derive(Clone, Copy, Debug)]
-pub struct PageStats {
-    /// Pages in use by slabs and large blocks.
-    pub active: usize,
-    /// Unused pages, backed.
-    pub dirty: usize,
-    /// Unused pages, lazily given away.
-    pub muzzy: usize,
-    /// Address space without pages.
-    pub retained: usize,
-    /// Unused pages that stay backed for ever.
-    pub pinned: usize,
-    /// Bytes mapped, without the retained ones.
-    pub mapped_bytes: usize,
-    /// Descriptors in memory.
-    pub descriptors: usize,
-    /// Descriptors without a use.
-    pub unused_descriptors: usize,
-    /// Bytes of descriptors that were given back to the OS.
-    pub released_descriptor_bytes: usize,
-    /// Bytes that the child of a fork has lost sight of.
-    pub abandoned_bytes: usize,
-    /// Purge counters.
-    pub counts_dirty: PurgeCounts,
-    /// Purge counters.
-    pub counts_muzzy: PurgeCounts,
-}
-
-/// Free extents of one state and size class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FreeExtents {
-    /// How many.
-    pub count: usize,
-    /// Their bytes.
-    pub bytes: usize,
-}
-
-/// Free extents by class: dirty, muzzy, retained, pinned.
-pub type FreeByClass = [[FreeExtents; NPAGE_CLASSES]; 4];
-
-/// What the locks of an arena's pages have seen.
-#[derive(Clone, Copy, Debug)]
-pub struct PageLocks {
-    /// The lock of all extents.
-    pub extents: Counts,
-    /// Growing.
-    pub growing: Counts,
-    /// Giving dirty pages back.
-    pub decay_dirty: Counts,
-    /// Giving muzzy pages back.
-    pub decay_muzzy: Counts,
-}
-
 impl Pages {
     /// Makes a page layer with nothing mapped, in place. What is zero in it is not written: most of it is heaps of
     /// extents by size, of which an arena that is little used never touches more than a few.
@@ -293,9 +245,18 @@ impl Pages {
     }
 
     /// An active extent of `pages` pages aligned to `align` bytes, registered with class `class` (a slab class, a
-    /// cached large class, or [`LARGE`]). Null when there is no memory.
+    /// cached large class, or [`LARGE`]). `zero`: what reads as zero is worth more than what is backed. Null when there is no
+    /// memory.
     #[unsafe(link_section = "heapsift_text")]
-    pub fn allocate(&self, shared: &Shared, pages: usize, align: usize, class: usize, slab: bool) -> *mut Extent {
+    pub fn allocate(
+        &self,
+        shared: &Shared,
+        pages: usize,
+        align: usize,
+        class: usize,
+        slab: bool,
+        zero: bool,
+    ) -> *mut Extent {
         let align = align.max(PAGE);
         let which = usize::from(!slab);
         if self.guard_every[which] != 0
@@ -306,7 +267,7 @@ impl Pages {
         {
             return extent;
         }
-        let extent = self.obtain(shared, pages, align);
+        let extent = self.obtain(shared, pages, align, zero);
         if !extent.is_null() {
             // SAFETY: active now and known to this thread only.
             unsafe { self.register(shared, extent, class, slab) };
@@ -316,22 +277,30 @@ impl Pages {
 
     /// Finds an extent or grows for it, and makes it active.
     #[unsafe(link_section = "heapsift_text")]
-    fn obtain(&self, shared: &Shared, pages: usize, align: usize) -> *mut Extent {
+    fn obtain(&self, shared: &Shared, pages: usize, align: usize, zero: bool) -> *mut Extent {
+        let mut unbacked = Unbacked::NONE;
         let mut inner = self.inner.lock();
-        let mut extent = self.find(&mut inner, shared, pages, align);
+        let mut extent = self.find(&mut inner, shared, pages, align, zero, &mut unbacked);
         if extent.is_null() {
             drop(inner);
-            (inner, extent) = self.find_or_grow(shared, pages, align);
+            (inner, extent) = self.find_or_grow(shared, pages, align, zero, &mut unbacked);
             if extent.is_null() {
                 drop(inner);
                 // No more memory from the OS. Unused extents of different states may be long enough together.
                 self.purge(shared);
                 inner = self.inner.lock();
-                extent = self.find(&mut inner, shared, pages, align);
+                extent = self.find(&mut inner, shared, pages, align, zero, &mut unbacked);
             }
             if extent.is_null() {
                 return extent;
             }
+        }
+        let mut gathered = Gathered::NONE;
+        if unbacked.bytes() > 0 {
+            if !zero {
+                gathered = self.gather(&mut inner, shared, &unbacked);
+            }
+            shared.note_fresh(unbacked.bytes() - gathered.bytes);
         }
         inner.active_pages += pages;
         inner.tell(shared);
@@ -340,7 +309,13 @@ impl Pages {
             (*extent).set_state(State::Active);
             (*extent).set_sampled(false);
             let committed = (*extent).committed();
+            if !gathered.is_empty() {
+                (*extent).set_zeroed(false);
+            }
             drop(inner);
+            if !gathered.is_empty() {
+                self.move_in(shared, &gathered);
+            }
             if !committed {
                 return self.commit(shared, extent);
             }
@@ -348,12 +323,27 @@ impl Pages {
         extent
     }
 
-    fn find_or_grow(&self, shared: &Shared, pages: usize, align: usize) -> (Guard<'_, Inner>, *mut Extent) {
+    fn find_or_grow(
+        &self,
+        shared: &Shared,
+        pages: usize,
+        align: usize,
+        zero: bool,
+        unbacked: &mut Unbacked,
+    ) -> (Guard<'_, Inner>, *mut Extent) {
         let _growing = self.growing.lock();
         let mut inner = self.inner.lock();
         // Another thread may have grown the arena meanwhile.
-        let extent = self.find(&mut inner, shared, pages, align);
-        if extent.is_null() { self.grow(inner, shared, pages, align) } else { (inner, extent) }
+        let extent = self.find(&mut inner, shared, pages, align, zero, unbacked);
+        if !extent.is_null() {
+            return (inner, extent);
+        }
+        let (inner, extent) = self.grow(inner, shared, pages, align);
+        if !extent.is_null() {
+            // SAFETY: this thread's.
+            *unbacked = unsafe { Unbacked::whole(extent) };
+        }
+        (inner, extent)
     }
 
     /// Asks the program's hook for pages behind an active extent; null: there are none, and the extent is free again.
@@ -393,68 +383,6 @@ impl Pages {
         }
     }
 
-    /// Every so many extents: one with an inaccessible page before and one behind. `None`: it is to be an ordinary one.
-    #[cold]
-    fn allocate_guarded(
-        &self,
-        shared: &Shared,
-        pages: usize,
-        class: usize,
-        slab: bool,
-        which: usize,
-    ) -> Option<*mut Extent> {
-        let until = &self.until_guard[which];
-        if until.fetch_sub(1, Ordering::Relaxed) != 1 {
-            return None;
-        }
-        until.store(self.guard_every[which], Ordering::Relaxed);
-        let extent = self.obtain(shared, pages + 2, PAGE);
-        if extent.is_null() {
-            return None;
-        }
-        // SAFETY: an active extent of this thread alone; its outer pages are never handed out.
-        unsafe {
-            let (address, end) = ((*extent).address(), (*extent).end());
-            // Too many mappings, most likely, where that fails.
-            let first = sys::protect(address, PAGE, false).is_ok();
-            if !first || sys::protect(end - PAGE, PAGE, false).is_err() {
-                if first && sys::protect(address, PAGE, true).is_err() {
-                    // The page can't be used again, by anybody.
-                    shared.map.set_extent(address, null_mut());
-                    (*extent).set_range(address + PAGE, (pages + 1) << LG_PAGE);
-                    self.set_boundaries(shared, extent);
-                    self.inner.lock().active_pages -= 1;
-                }
-                self.deallocate(shared, extent, false);
-                return None;
-            }
-            shared.map.set_extent(address, null_mut());
-            shared.map.set_extent(end - PAGE, null_mut());
-            (*extent).set_range(address + PAGE, pages << LG_PAGE);
-            (*extent).set(flag::GUARDED, true);
-            self.set_boundaries(shared, extent);
-            self.inner.lock().active_pages -= 2;
-            self.register(shared, extent, class, slab);
-        }
-        Some(extent)
-    }
-
-    /// Makes the guard pages of a free extent part of it again. One that can't be made accessible is lost.
-    #[cold]
-    unsafe fn take_guards_back(&self, shared: &Shared, extent: *mut Extent) {
-        // SAFETY: the caller owns the extent; the guard pages are its own.
-        unsafe {
-            let (address, end) = ((*extent).address(), (*extent).end());
-            shared.map.set_extent(address, null_mut());
-            shared.map.set_extent(end - PAGE, null_mut());
-            (*extent).set(flag::GUARDED, false);
-            let start = if sys::protect(address - PAGE, PAGE, true).is_ok() { address - PAGE } else { address };
-            let end = if sys::protect(end, PAGE, true).is_ok() { end + PAGE } else { end };
-            (*extent).set_range(start, end - start);
-            self.set_boundaries(shared, extent);
-        }
-    }
-
     /// Takes back an active extent.
     ///
     /// # Safety
@@ -485,6 +413,12 @@ impl Pages {
             self.give(&mut inner, shared, extent, state);
             inner.tell(shared);
         }
+        self.after_free(shared);
+    }
+
+    /// What is due when pages have become unused.
+    #[inline]
+    fn after_free(&self, shared: &Shared) {
         match self.dirty_ms.load(Ordering::Relaxed) {
             0 => self.decay(shared, sys::clock_coarse_ns()),
             DIRTY_MS_DEFAULT => self.keep_bound(shared),
@@ -519,11 +453,11 @@ impl Pages {
     }
 
     /// Lets an active large extent grow in place to `pages`, if the neighbour behind it is free and long enough.
-    /// Returns whether it did, and whether the new pages read as zero.
+    /// Returns whether it did, and whether the new pages read as zero, which is worth more where `zero`.
     ///
     /// # Safety
     /// The extent is the caller's, active, no slab, shorter than `pages`.
-    pub unsafe fn expand(&self, shared: &Shared, extent: *mut Extent, pages: usize) -> Option<bool> {
+    pub unsafe fn expand(&self, shared: &Shared, extent: *mut Extent, pages: usize, zero: bool) -> Option<bool> {
         let mut inner = self.inner.lock();
         // SAFETY: the caller owns the extent; the neighbour is checked before it is touched.
         unsafe {
@@ -548,10 +482,22 @@ impl Pages {
                 self.give(&mut inner, shared, rest, state);
             }
             let zeroed = (*after).zeroed();
+            let mut gathered = Gathered::NONE;
+            if state == State::Retained {
+                let unbacked = Unbacked::whole(after);
+                if !zero {
+                    gathered = self.gather(&mut inner, shared, &unbacked);
+                }
+                shared.note_fresh(unbacked.bytes() - gathered.bytes);
+            }
             self.merge(&mut inner, shared, extent, after);
             inner.active_pages += more;
             inner.tell(shared);
-            Some(zeroed)
+            drop(inner);
+            if !gathered.is_empty() {
+                self.move_in(shared, &gathered);
+            }
+            Some(zeroed && gathered.is_empty())
         }
     }
 
@@ -573,63 +519,6 @@ impl Pages {
     /// By how many bytes the arena grows at most beyond what is needed; and a new number.
     pub fn grow_limit(&self, new: Option<usize>) -> usize {
         exchange(&self.grow_limit, new)
-    }
-
-    /// The numbers as they are now.
-    pub fn stats(&self) -> PageStats {
-        let inner = self.inner.lock();
-        let retained = inner.retained.pages();
-        PageStats {
-            active: inner.active_pages,
-            dirty: inner.dirty.pages(),
-            muzzy: inner.muzzy.pages(),
-            retained,
-            pinned: inner.pinned.pages(),
-            mapped_bytes: inner.mapped_bytes.saturating_sub(retained << LG_PAGE),
-            descriptors: inner.descriptors.made(),
-            unused_descriptors: inner.descriptors.unused(),
-            released_descriptor_bytes: inner.descriptors.released_bytes(),
-            abandoned_bytes: inner.abandoned_bytes,
-            counts_dirty: inner.counts_dirty,
-            counts_muzzy: inner.counts_muzzy,
-        }
-    }
-
-    /// Active pages, of a moment.
-    pub fn active_pages(&self) -> usize {
-        self.inner.lock().active_pages
-    }
-
-    /// Where that number is; it changes under the lock.
-    pub fn active_pages_counter(&self) -> *const usize {
-        let inner = self.inner.lock();
-        &raw const inner.active_pages
-    }
-
-    /// Free extents by class.
-    pub fn free_extents(&self, out: &mut FreeByClass) {
-        let inner = self.inner.lock();
-        for (cache, out) in [&inner.dirty, &inner.muzzy, &inner.retained, &inner.pinned].into_iter().zip(out) {
-            *out = *cache.by_class();
-        }
-    }
-
-    /// What the locks have seen.
-    pub fn lock_counts(&self) -> PageLocks {
-        PageLocks {
-            extents: self.inner.counts(),
-            growing: self.growing.counts(),
-            decay_dirty: self.decaying_dirty.counts(),
-            decay_muzzy: self.decaying_muzzy.counts(),
-        }
-    }
-
-    /// Has the locks count afresh.
-    pub fn reset_lock_counts(&self) {
-        self.inner.reset_counts();
-        self.growing.reset_counts();
-        self.decaying_dirty.reset_counts();
-        self.decaying_muzzy.reset_counts();
     }
 
     /// In the child of a fork.

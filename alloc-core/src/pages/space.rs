@@ -3,6 +3,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
+use super::gather::Unbacked;
 use super::{Inner, Pages, Shared};
 use crate::extent::{Extent, State};
 use crate::sys::{LG_PAGE, PAGE};
@@ -14,9 +15,17 @@ const EXTEND_TRIES: usize = 8;
 
 impl Pages {
     /// Finds an extent of at least `pages` pages at an aligned address, cuts it to size, and takes it out of its cache.
-    /// Null: there is none.
+    /// Null: there is none. `unbacked`: the part of it, if any, that has no pages yet.
     #[unsafe(link_section = "heapsift_text")]
-    pub(super) fn find(&self, inner: &mut Inner, shared: &Shared, pages: usize, align: usize) -> *mut Extent {
+    pub(super) fn find(
+        &self,
+        inner: &mut Inner,
+        shared: &Shared,
+        pages: usize,
+        align: usize,
+        zero: bool,
+        unbacked: &mut Unbacked,
+    ) -> *mut Extent {
         // An aligned start is within `align - PAGE` bytes of any page-aligned one.
         let Some(wanted) = pages.checked_add((align - PAGE) >> LG_PAGE) else { return null_mut() };
         if wanted > 1 << 35 {
@@ -41,8 +50,8 @@ impl Pages {
         let near = [State::Pinned, State::Dirty, State::Muzzy].map(|state| (state, self.lg_max_fit));
         let any = [State::Pinned, State::Dirty, State::Muzzy, State::Retained].map(|state| (state, u32::MAX));
         for (state, lg_max_fit) in near.into_iter().chain(any) {
-            if state == State::Retained && align == PAGE && pages >= EXTEND_PAGES {
-                let found = self.extend_dirty(inner, shared, pages);
+            if state == State::Retained && align == PAGE && pages >= EXTEND_PAGES && !zero {
+                let found = self.extend_dirty(inner, shared, pages, unbacked);
                 if !found.is_null() {
                     return found;
                 }
@@ -52,13 +61,14 @@ impl Pages {
             }
             let found = inner.cache(state).first_fit(wanted, lg_max_fit);
             if !found.is_null() {
-                if state == State::Retained {
-                    shared.note_fresh(pages << LG_PAGE);
-                }
                 // SAFETY: the extent is in that cache.
                 unsafe {
                     inner.cache(state).remove(found);
-                    return self.carve(inner, shared, found, pages, align, state, Self::put_back);
+                    let taken = self.carve(inner, shared, found, pages, align, state, Self::put_back);
+                    if state == State::Retained && !taken.is_null() {
+                        *unbacked = Unbacked::whole(taken);
+                    }
+                    return taken;
                 }
             }
         }
@@ -68,7 +78,7 @@ impl Pages {
     /// A dirty extent, none of which is long enough, together with as much of the unbacked extent beside it as is missing:
     /// less memory is touched for the first time than by an extent without any, and dirty ones that are too short for
     /// large requests don't stay as they are while memory grows. Null: there is no such pair.
-    fn extend_dirty(&self, inner: &mut Inner, shared: &Shared, pages: usize) -> *mut Extent {
+    fn extend_dirty(&self, inner: &mut Inner, shared: &Shared, pages: usize, unbacked: &mut Unbacked) -> *mut Extent {
         let candidates = inner.dirty.largest().take(EXTEND_TRIES);
         let neighbours = candidates.map(|dirty| {
             // SAFETY: a live extent in the cache.
@@ -95,7 +105,13 @@ impl Pages {
                     inner.cache(State::Retained).remove(neighbour);
                     let extent = self.join_part(inner, shared, dirty, neighbour, missing, is_after);
                     if !extent.is_null() {
-                        shared.note_fresh(missing << LG_PAGE);
+                        let whole = Unbacked::whole(extent);
+                        let backed = (pages - missing) << LG_PAGE;
+                        *unbacked = if is_after {
+                            Unbacked { start: whole.start + backed, ..whole }
+                        } else {
+                            Unbacked { end: whole.end - backed, ..whole }
+                        };
                     }
                     return extent;
                 }

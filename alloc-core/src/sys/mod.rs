@@ -198,15 +198,15 @@ pub unsafe fn protect(address: usize, bytes: usize, accessible: bool) -> Result<
     unsafe { memory_call(SYS_MPROTECT, [address, bytes, if accessible { 3 } else { 0 }, 0, 0, 0]) }.map(|_| ())
 }
 
-/// Moves the pages of `[from, from + bytes)` to `to`, which must be mapped and owned by the caller; `from` becomes
-/// unmapped.
+/// Moves the pages behind `[from, from + bytes)` to `to`, where they replace what is mapped; `from` stays mapped, without
+/// pages. Fails with `EFAULT` where the range is no single mapping of private memory.
 ///
 /// # Safety
-/// The caller owns both ranges; they don't overlap; nothing uses `from` afterwards.
-pub unsafe fn move_pages(from: usize, bytes: usize, to: usize) -> Result<(), Errno> {
-    const MREMAP_MAYMOVE_FIXED: usize = 3;
+/// The caller owns both ranges; they don't overlap; nothing uses what was in them.
+pub unsafe fn take_pages(from: usize, bytes: usize, to: usize) -> Result<(), Errno> {
+    const MREMAP_MAYMOVE_FIXED_DONTUNMAP: usize = 7;
     // SAFETY: the caller owns both ranges.
-    unsafe { memory_call(SYS_MREMAP, [from, bytes, bytes, MREMAP_MAYMOVE_FIXED, to, 0]) }.map(|_| ())
+    unsafe { memory_call(SYS_MREMAP, [from, bytes, bytes, MREMAP_MAYMOVE_FIXED_DONTUNMAP, to, 0]) }.map(|_| ())
 }
 
 /// Lets another thread run.

@@ -1,0 +1,202 @@
+//! Pages of free extents that are too short for a large request, moved to where it is to lie.
+//!
+//! Blocks of many megabytes that come and go leave dirty extents of all lengths behind, none of which is long enough for
+//! the next one. Touching fresh memory beside them costs a page fault and a cleared page each, and the dirty ones stay as
+//! they are. To move page tables costs about a hundredth of that: so the next block lies at unbacked addresses, and gets the
+//! pages of dirty extents, which become unbacked instead.
+//!
+//! Each move leaves the kernel with one more mapping of its own, which never joins its neighbours again. So pages are moved
+//! in chunks of a grid, where a chunk never lies in two mappings; the grid is the wider, the more an arena has mapped.
+
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use super::grow::Thp;
+use super::{Inner, Pages, Shared};
+use crate::extent::{Extent, State};
+use crate::sys::{self, LG_PAGE, PAGE};
+
+/// Missing memory for which pages are moved, at least: for less, the kernel's lock of all mappings costs what is saved.
+const MISSING_MIN: usize = 256 << 10;
+/// The least distance of the grid.
+const GRID_MIN: usize = 128 << 10;
+/// The grid where the kernel may back memory with huge pages, which a move by less would take apart.
+const GRID_HUGE: usize = 2 << 20;
+/// Chunks that an arena's mappings have at most.
+const CHUNKS_MAX: usize = 2048;
+/// Chunks that are missing, at least: what lies around those that are moved stays behind, and is hard to use.
+const CHUNKS_MIN: usize = 4;
+/// Extents that are taken apart for one request, at most.
+const SOURCES: usize = 8;
+
+/// What is known of the kernel: nothing, that it moves pages (with and without huge pages of its own accord), that it doesn't.
+static KERNEL: AtomicU8 = AtomicU8::new(0);
+const MOVES: u8 = 1;
+const MOVES_HUGE: u8 = 2;
+const REFUSES: u8 = 3;
+
+/// The part of an extent that no page lies behind yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Unbacked {
+    /// Its first byte.
+    pub start: usize,
+    /// The byte after it.
+    pub end: usize,
+}
+
+impl Unbacked {
+    /// No part of it.
+    pub const NONE: Unbacked = Unbacked { start: 0, end: 0 };
+
+    /// Of an extent of the caller's.
+    pub(super) unsafe fn whole(extent: *const Extent) -> Self {
+        // SAFETY: the caller's extent.
+        unsafe { Unbacked { start: (*extent).address(), end: (*extent).end() } }
+    }
+
+    /// Its length.
+    pub fn bytes(&self) -> usize {
+        self.end - self.start
+    }
+}
+
+/// A run of chunks of a dirty extent that is in transit, and where its pages are to go.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    extent: *mut Extent,
+    to: usize,
+}
+
+/// What is to be moved once the lock is released.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    sources: [Source; SOURCES],
+    count: usize,
+    chunk: usize,
+    pub(super) bytes: usize,
+}
+
+pub(super) fn up(address: usize, grid: usize) -> usize {
+    (address + grid - 1) & !(grid - 1)
+}
+
+pub(super) fn down(address: usize, grid: usize) -> usize {
+    address & !(grid - 1)
+}
+
+impl Gathered {
+    pub(super) const NONE: Gathered =
+        Gathered { sources: [Source { extent: null_mut(), to: 0 }; SOURCES], count: 0, chunk: 0, bytes: 0 };
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Pages {
+    /// The grid of this arena's moves; `None`: pages aren't moved here.
+    pub(super) fn grid(&self, inner: &Inner) -> Option<usize> {
+        // A program's own memory is the program's; without address space that is kept there is nowhere to move to.
+        if !self.retain || self.has_hooks() {
+            return None;
+        }
+        let kernel = match KERNEL.load(Ordering::Relaxed) {
+            0 => {
+                let kernel = if sys::extra::thp_mode() == "always" { MOVES_HUGE } else { MOVES };
+                KERNEL.store(kernel, Ordering::Relaxed);
+                kernel
+            }
+            REFUSES => return None,
+            known => known,
+        };
+        let least = if kernel == MOVES_HUGE || self.thp == Thp::Always { GRID_HUGE } else { GRID_MIN };
+        Some(least.max((inner.mapped_bytes / CHUNKS_MAX).next_power_of_two()))
+    }
+
+    /// Takes dirty extents for the unbacked part of an extent out of their cache.
+    pub(super) fn gather(&self, inner: &mut Inner, shared: &Shared, unbacked: &Unbacked) -> Gathered {
+        let mut gathered = Gathered::NONE;
+        if unbacked.bytes() < MISSING_MIN || inner.dirty.pages() << LG_PAGE < MISSING_MIN {
+            return gathered;
+        }
+        let Some(grid) = self.grid(inner).filter(|grid| unbacked.bytes() >= grid * CHUNKS_MIN) else { return gathered };
+        gathered.chunk = grid;
+        let (mut to, end) = (up(unbacked.start, grid), down(unbacked.end, grid));
+        while to < end && gathered.count < SOURCES {
+            let usable = |extent: *mut Extent| {
+                // SAFETY: an extent in the cache, whose lock is held.
+                let (start, end) = unsafe { ((*extent).address(), (*extent).end()) };
+                down(end, grid).saturating_sub(up(start, grid))
+            };
+            let Some(extent) = inner.dirty.largest().take(SOURCES).find(|&extent| usable(extent) > 0) else { break };
+            let bytes = usable(extent).min(end - to);
+            // SAFETY: the extent is in the cache; what is cut off it goes back there.
+            let extent = unsafe {
+                inner.dirty.remove(extent);
+                self.carve(inner, shared, extent, bytes >> LG_PAGE, grid, State::Dirty, Self::put_back)
+            };
+            if extent.is_null() {
+                break;
+            }
+            gathered.sources[gathered.count] = Source { extent, to };
+            gathered.count += 1;
+            gathered.bytes += bytes;
+            to += bytes;
+        }
+        gathered
+    }
+
+    /// Moves the pages. The lock is not held.
+    #[cold]
+    pub(super) fn move_in(&self, shared: &Shared, gathered: &Gathered) {
+        for source in &gathered.sources[..gathered.count] {
+            let extent = source.extent;
+            // SAFETY: the extent is in transit, and this thread's; its pages are no one's. Where they go, nothing lies yet, in an
+            // extent that is this thread's as well.
+            unsafe {
+                let moved = move_chunks((*extent).address(), (*extent).bytes(), source.to, gathered.chunk, None);
+                let mut inner = self.inner.lock();
+                (*extent).set_zeroed(moved);
+                self.give(&mut inner, shared, extent, if moved { State::Retained } else { State::Dirty });
+                inner.tell(shared);
+            }
+        }
+    }
+}
+
+/// Moves pages, in halves where they lie in several mappings, down to single chunks. What can't be moved is given to
+/// `otherwise`. Returns whether all were moved.
+///
+/// # Safety
+/// The caller owns both ranges, whole chunks; unless there is an `otherwise`, their contents are given up.
+pub(super) unsafe fn move_chunks(
+    from: usize,
+    bytes: usize,
+    to: usize,
+    chunk: usize,
+    otherwise: Option<unsafe fn(usize, usize, usize)>,
+) -> bool {
+    const EFAULT: sys::Errno = sys::Errno(14);
+    const ENOMEM: sys::Errno = sys::Errno(12);
+    // SAFETY: the caller's ranges.
+    let Err(error) = (unsafe { sys::take_pages(from, bytes, to) }) else { return true };
+    if error == EFAULT && bytes > chunk {
+        let half = down(bytes / 2 + chunk - 1, chunk);
+        // SAFETY: parts of the caller's ranges.
+        return unsafe {
+            let first = move_chunks(from, half, to, chunk, otherwise);
+            move_chunks(from + half, bytes - half, to + half, chunk, otherwise) && first
+        };
+    }
+    // Too many mappings, or memory that is of another kind: that is no reason to give up moving.
+    if error != EFAULT && error != ENOMEM {
+        KERNEL.store(REFUSES, Ordering::Relaxed);
+    }
+    if let Some(otherwise) = otherwise {
+        // SAFETY: the caller's ranges.
+        unsafe { otherwise(from, bytes, to) };
+    }
+    false
+}
+
+const _: () = assert!(GRID_MIN.is_multiple_of(PAGE));
