@@ -151,15 +151,20 @@ impl Inner {
             let free = &mut (*slab).body.free;
             for (word, bits) in free.iter_mut().take(words).enumerate() {
                 while *bits != 0 && taken < want {
-                    let region = word * 64 + bits.trailing_zeros() as usize;
-                    *bits &= *bits - 1;
-                    let block = base.add(region * region_bytes);
-                    *out.add(taken) = block;
-                    // The program will write to the first ones in a moment.
-                    if taken < AHEAD {
-                        sys::prefetch_for_write(block);
+                    // Free regions that lie side by side, as in a slab that is new or was given back in one go.
+                    let first = bits.trailing_zeros();
+                    let run = ((*bits >> first).trailing_ones() as usize).min(want - taken);
+                    *bits &= !(u64::MAX >> (64 - run) << first);
+                    let mut block = base.add((word * 64 + first as usize) * region_bytes);
+                    for place in taken..taken + run {
+                        *out.add(place) = block;
+                        // The program will write to the first ones in a moment.
+                        if place < AHEAD {
+                            sys::prefetch_for_write(block);
+                        }
+                        block = block.wrapping_add(region_bytes);
                     }
-                    taken += 1;
+                    taken += run;
                 }
                 if taken == want {
                     break;
@@ -200,42 +205,33 @@ impl Inner {
         self.counts.nonfull_slabs += 1;
     }
 
-    /// Puts one region back; an error where `address` is none, or one that is free.
+    /// Ends a run: what it has found is written to its slab.
     ///
     /// # Safety
-    /// `address` lies in `slab`, an active one of this bin and its generation, which has slabs of `shape`; nobody uses it
-    /// any more.
+    /// The run is of an active slab of this bin and its generation, which has slabs of `shape`, or of none.
     #[inline]
-    unsafe fn put(
-        &mut self,
-        shape: &Shape,
-        slab: *mut Extent,
-        address: usize,
-        empty: &mut EmptySlabs,
-    ) -> Result<(), Wrong> {
-        // SAFETY: the bin's lock protects the slab.
+    unsafe fn finish(&mut self, shape: &Shape, run: &Run, empty: &mut EmptySlabs) {
+        if run.count == 0 {
+            return;
+        }
+        // SAFETY: the bin's lock protects the slab; the run's word is one of its bitmap.
         unsafe {
-            let region = match shape.region_of(slab, address) {
-                Ok(region) => region,
-                Err(kind) => return Err(Wrong::new(address, kind)),
-            };
-            // The bitmap has a bit for each of MAX_REGIONS, and the region is one of them.
-            let free = &mut (*slab).body.free;
-            *free.get_unchecked_mut(region / 64) |= 1 << (region % 64);
-            let free = (*slab).free_regions + 1;
-            (*slab).free_regions = free;
+            let slab = run.slab;
+            *(*slab).body.free.get_unchecked_mut(run.word) = run.bits;
+            let before = (*slab).free_regions;
+            let after = before + run.count;
+            (*slab).free_regions = after;
             // All others are in the heap: a slab is, unless it is the current one or has no free region.
-            if (free == 1 || usize::from(free) == shape.regions) && slab != self.current {
+            if (before == 0 || usize::from(after) == shape.regions) && slab != self.current {
                 self.put_first_or_last(shape, slab, empty);
             }
         }
-        Ok(())
     }
 
     /// After a slab's first region has come back, or its last.
     ///
     /// # Safety
-    /// As [`Inner::put`], of which this is a part.
+    /// As [`Inner::finish`], of which this is a part.
     unsafe fn put_first_or_last(&mut self, shape: &Shape, slab: *mut Extent, empty: &mut EmptySlabs) {
         // SAFETY: the bin's lock protects the slab.
         unsafe {
@@ -260,35 +256,78 @@ struct Shape {
     class: usize,
     bytes: usize,
     regions: usize,
+    reciprocal: u64,
 }
 
 impl Shape {
     fn of(class: usize) -> Self {
         // What looks for a region's bit relies on it.
         let regions = size::regions(class).min(size::MAX_REGIONS);
-        Shape { class, bytes: size::class_bytes(class), regions }
+        Shape { class, bytes: size::class_bytes(class), regions, reciprocal: size::reciprocal(class) }
+    }
+}
+
+/// Blocks of one slab that come back one after the other, as those that were allocated together often do. What is written by
+/// each of them is kept here until another slab's turn comes: a processor would wait for its own last store each time.
+struct Run {
+    slab: *mut Extent,
+    start: usize,
+    bytes: usize,
+    /// A word of the slab's bitmap, and its bits so far.
+    word: usize,
+    bits: u64,
+    /// Regions that have come back.
+    count: u16,
+}
+
+impl Run {
+    const NONE: Run = Run { slab: null_mut(), start: 0, bytes: 0, word: 0, bits: 0, count: 0 };
+
+    /// # Safety
+    /// `slab` is an active slab, and the lock of its bin is held as long as there is the run.
+    unsafe fn of(slab: *mut Extent) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            Run { slab, start: (*slab).address(), bytes: (*slab).bytes(), bits: (*slab).body.free[0], ..Run::NONE }
+        }
     }
 
-    /// The region in use that begins at an address of a slab: below the shape's number of regions.
+    #[inline]
+    fn has(&self, address: usize) -> bool {
+        address.wrapping_sub(self.start) < self.bytes
+    }
+
+    /// Puts one region back; an error where `address` is none, or one that is free.
     ///
     /// # Safety
-    /// `slab` is an active slab of this shape, and the lock of its bin is held.
+    /// `address` lies in the run's slab, which is of `shape`; nobody uses it any more.
     #[inline]
-    unsafe fn region_of(&self, slab: *const Extent, address: usize) -> Result<usize, Kind> {
-        // SAFETY: the caller says so.
-        let (start, free) = unsafe { ((*slab).address(), &(*slab).body.free) };
-        let region = size::region_index(self.class, address - start);
-        let block = start + region * self.bytes;
+    unsafe fn put(&mut self, shape: &Shape, address: usize) -> Result<(), Kind> {
+        let region = size::index_by(shape.reciprocal, address - self.start);
+        let block = self.start + region * shape.bytes;
         // A slab may have a rest behind its last region.
-        if region >= self.regions {
+        if region >= shape.regions {
             return Err(Kind::Foreign);
         }
         if block != address {
-            return Err(Kind::Inside(block, self.bytes));
+            return Err(Kind::Inside(block, shape.bytes));
         }
-        // SAFETY: the bitmap has a bit for each of MAX_REGIONS.
-        let word = unsafe { free.get_unchecked(region / 64) };
-        if word >> (region % 64) & 1 != 0 { Err(Kind::Free(self.bytes)) } else { Ok(region) }
+        if region / 64 != self.word {
+            // SAFETY: the bitmap has a bit for each of MAX_REGIONS, and both regions are of them.
+            unsafe {
+                let free = &mut (*self.slab).body.free;
+                *free.get_unchecked_mut(self.word) = self.bits;
+                self.word = region / 64;
+                self.bits = *free.get_unchecked(self.word);
+            }
+        }
+        let bit = 1 << (region % 64);
+        if self.bits & bit != 0 {
+            return Err(Kind::Free(shape.bytes));
+        }
+        self.bits |= bit;
+        self.count += 1;
+        Ok(())
     }
 }
 
@@ -428,19 +467,18 @@ impl Bin {
         };
         slabs.iter_mut().zip(blocks.iter()).for_each(|(slab, &block)| *slab = slab_of(block));
         let mut inner = self.inner.lock();
-        // The slab of the last block that came from this arena: blocks that were allocated together are often freed together.
-        let (mut slab, mut start, mut bytes) = (null_mut::<Extent>(), 0, 0);
+        let mut run = Run::NONE;
         for i in 0..count {
             let block = blocks[i];
             let mut found = slabs[i % AHEAD];
             slabs[i % AHEAD] = match blocks.get(i + AHEAD) {
-                Some(&ahead) if ahead.addr().wrapping_sub(start) >= bytes => slab_of(ahead),
+                Some(&ahead) if !run.has(ahead.addr()) => slab_of(ahead),
                 _ => null_mut(),
             };
             // SAFETY: slabs are registered by page; that this is one is asked before it is believed. Descriptors are never
             // unmapped, and these fields are atomic.
             unsafe {
-                if block.addr().wrapping_sub(start) >= bytes {
+                if !run.has(block.addr()) {
                     if found.is_null() {
                         found = extents.of(block.addr());
                     }
@@ -454,17 +492,21 @@ impl Bin {
                         left += 1;
                         continue;
                     }
-                    (slab, start, bytes) = (found, (*found).address(), (*found).bytes());
-                    if (*slab).generation != inner.generation {
-                        inner.adopt(slab);
+                    inner.finish(&shape, &run, empty);
+                    back += usize::from(run.count);
+                    if (*found).generation != inner.generation {
+                        inner.adopt(found);
                     }
+                    run = Run::of(found);
                 }
-                match inner.put(&shape, slab, block.addr(), empty) {
-                    Ok(()) => back += 1,
-                    Err(found) => wrong = Some(found),
+                if let Err(kind) = run.put(&shape, block.addr()) {
+                    wrong = Some(Wrong::new(block.addr(), kind));
                 }
             }
         }
+        // SAFETY: as above.
+        unsafe { inner.finish(&shape, &run, empty) };
+        back += usize::from(run.count);
         inner.counts.ndalloc += back as u64;
         inner.counts.curregs = inner.counts.curregs.wrapping_sub(back);
         inner.counts.nflushes += u64::from(visit.by_cache);
@@ -513,8 +555,8 @@ impl Bin {
     /// `slab` is an active slab of this bin, and `address` lies in it.
     pub(crate) unsafe fn check(&self, class: usize, slab: *const Extent, address: usize) -> Result<(), Kind> {
         let _inner = self.inner.lock();
-        // SAFETY: the caller says so; the lock protects the bitmap.
-        unsafe { Shape::of(class).region_of(slab, address) }.map(drop)
+        // SAFETY: the caller says so; the lock protects the bitmap, which a run that isn't finished leaves as it was.
+        unsafe { Run::of(slab.cast_mut()).put(&Shape::of(class), address) }
     }
 
     /// Counts requests that a cache has served.

@@ -222,7 +222,19 @@ static RECIPROCALS: [u32; NBINS + 1] = make_reciprocals();
 /// `offset / class_bytes(class)` for an offset inside of a slab, by multiplication.
 #[inline]
 pub fn region_index(class: usize, offset: usize) -> usize {
-    ((offset as u64 * RECIPROCALS[class] as u64) >> 32) as usize
+    index_by(reciprocal(class), offset)
+}
+
+/// What [`index_by`] multiplies with, for many offsets of one class.
+#[inline]
+pub fn reciprocal(class: usize) -> u64 {
+    RECIPROCALS[class].into()
+}
+
+/// As [`region_index`], by a class's [`reciprocal`].
+#[inline]
+pub fn index_by(reciprocal: u64, offset: usize) -> usize {
+    ((offset as u64 * reciprocal) >> 32) as usize
 }
 
 /// Rounds up to whole pages; `None` when that passes [`MAX_SIZE_CLASS`].

@@ -46,7 +46,7 @@ extern "C" fn malloc_failed(_bytes: usize) -> *mut u8 {
 
 /// `malloc(3)`.
 #[unsafe(no_mangle)]
-#[unsafe(link_section = "heapsift_text")]
+#[unsafe(link_section = "heapsift_text.malloc")]
 pub extern "C" fn malloc(bytes: usize) -> *mut c_void {
     HEAP.allocate_or(bytes, malloc_failed).cast()
 }
@@ -56,7 +56,7 @@ pub extern "C" fn malloc(bytes: usize) -> *mut c_void {
 /// # Safety
 /// `ptr` is null or a block that nobody uses any more.
 #[unsafe(no_mangle)]
-#[unsafe(link_section = "heapsift_text")]
+#[unsafe(link_section = "heapsift_text.free")]
 pub unsafe extern "C" fn free(ptr: *mut c_void) {
     // SAFETY: the caller's promise.
     unsafe { HEAP.deallocate(ptr.cast()) }

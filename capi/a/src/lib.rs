@@ -26,7 +26,7 @@ macro_rules! export {
     ($($symbol:literal fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? $body:block)*) => {
         $(
             /// A C++ operator; the symbol says which.
-            #[unsafe(link_section = "heapsift_text")]
+            #[unsafe(link_section = concat!("heapsift_text.", $symbol))]
             unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? $body
             export!(@ $symbol $name);
         )*

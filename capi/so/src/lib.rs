@@ -16,7 +16,7 @@ macro_rules! export {
         $(
             /// A C++ operator; the symbol says which.
             #[unsafe(export_name = $symbol)]
-            #[unsafe(link_section = "heapsift_text")]
+            #[unsafe(link_section = concat!("heapsift_text.", $symbol))]
             unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? $body
         )*
     };
