@@ -36,13 +36,17 @@ fn age_class(age_ns: u64) -> usize {
 }
 
 /// The counters, backed by memory as they are touched: for each class of age and thread those of all buckets side by side,
-/// since the blocks of most programs are freed in few classes, and the memory of the others is never touched.
+/// since the blocks of most programs are freed in few classes, and the memory of the others is never touched. Those of the
+/// first buckets lie together, in a page before all others, which is enough for many a small program.
 #[derive(Debug)]
 pub struct Lifetimes {
     counters: AtomicPtr<AtomicU32>,
 }
 
-const BYTES: usize = BUCKETS_MAX * COUNTERS * 4;
+/// Buckets whose counters fill the first page.
+const FIRST: usize = PAGE_COUNTERS / COUNTERS;
+const PAGE_COUNTERS: usize = sys::PAGE / 4;
+const BYTES: usize = (PAGE_COUNTERS + BUCKETS_MAX * COUNTERS) * 4;
 
 impl Lifetimes {
     /// Without memory.
@@ -67,29 +71,30 @@ impl Lifetimes {
         }
     }
 
-    /// The counters of one class of all buckets.
-    fn class(&self, class: usize) -> Option<&[AtomicU32; BUCKETS_MAX]> {
+    /// The counter of one class and bucket.
+    fn counter(&self, class: usize, bucket: usize) -> Option<&AtomicU32> {
         // Acquire: pairs with the Release in `prepare`.
         let start = self.counters.load(Ordering::Acquire);
-        if start.is_null() || class >= COUNTERS {
+        if start.is_null() || class >= COUNTERS || bucket >= BUCKETS_MAX {
             return None;
         }
+        let at = if bucket < FIRST { bucket * COUNTERS + class } else { PAGE_COUNTERS + class * BUCKETS_MAX + bucket };
         // SAFETY: inside of the mapping, which is never given back; zeros are values.
-        Some(unsafe { &*start.add(class * BUCKETS_MAX).cast() })
+        Some(unsafe { &*start.add(at) })
     }
 
     /// Counts a block of `bucket` that was freed at that age.
     pub fn freed(&self, bucket: BucketId, age_ns: u64, same_thread: bool) {
-        let class = self.class(age_class(age_ns) * 2 + usize::from(same_thread));
-        if let Some(counter) = class.and_then(|counters| counters.get(bucket.0 as usize)) {
+        let class = age_class(age_ns) * 2 + usize::from(same_thread);
+        if let Some(counter) = self.counter(class, bucket.0 as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Forgets the counts of buckets up to number `end`.
     pub fn clear(&self, end: u32) {
-        for counters in (0..COUNTERS).filter_map(|class| self.class(class)) {
-            for counter in counters.iter().take(end as usize) {
+        for class in 0..COUNTERS {
+            for counter in (0..end as usize).map_while(|bucket| self.counter(class, bucket)) {
                 // Not written where it is 0 already: that would only touch memory.
                 if counter.load(Ordering::Relaxed) != 0 {
                     counter.store(0, Ordering::Relaxed);
@@ -126,8 +131,8 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     let mut found: Vec<Row> = Vec::new();
     let origins = profiler.buckets.origins();
     for class in 0..COUNTERS {
-        let counters = profiler.lifetimes.class(class).into_iter().flatten();
-        for (bucket, count) in (0..origins.count()).zip(counters).skip(1) {
+        for bucket in 1..origins.count() {
+            let Some(count) = profiler.lifetimes.counter(class, bucket as usize) else { break };
             let count = count.load(Ordering::Relaxed);
             if count > 0 {
                 push(&mut found, Row { stack: 0, bucket: BucketId(bucket), counter: class as u8, count })?;
@@ -175,7 +180,7 @@ mod tests {
     fn counts_and_forgets() {
         static LIFETIMES: Lifetimes = Lifetimes::new();
         LIFETIMES.freed(BucketId(1), 5, true);
-        assert!(LIFETIMES.class(0).is_none());
+        assert!(LIFETIMES.counter(0, 1).is_none());
         LIFETIMES.prepare();
         for _ in 0..3 {
             LIFETIMES.freed(BucketId(7), 5, true);
@@ -183,12 +188,14 @@ mod tests {
         LIFETIMES.freed(BucketId(7), u64::MAX, false);
         LIFETIMES.freed(BucketId(BUCKETS_MAX as u32), 5, true);
         let all = |bucket: usize| {
-            let count = |class| LIFETIMES.class(class).unwrap()[bucket].load(Ordering::Relaxed);
+            let count = |class| LIFETIMES.counter(class, bucket).unwrap().load(Ordering::Relaxed);
             std::array::from_fn::<u32, COUNTERS, _>(count)
         };
         let counts = all(7);
         assert_eq!((counts[1], counts[COUNTERS - 2], counts.iter().sum::<u32>()), (3, 1, 4));
         assert_eq!([0, 6, 8, BUCKETS_MAX - 1].map(all), [[0; COUNTERS]; 4]);
+        LIFETIMES.freed(BucketId(FIRST as u32), 5, true);
+        assert_eq!([FIRST - 1, FIRST, FIRST + 1].map(|bucket| all(bucket)[1]), [0, 1, 0]);
         LIFETIMES.clear(8);
         assert_eq!(all(7), [0; COUNTERS]);
     }

@@ -7,6 +7,7 @@
 //! costs five instructions a frame instead of a hundred.
 
 use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use alloc_core::sys::{self, Entry};
 
@@ -15,9 +16,12 @@ use crate::busy::Busy;
 
 /// Most words of a walk that is kept.
 const WORDS: usize = 80;
-/// Sets of places, and places in each: walks that start at one stack pointer share a set.
+/// Sets of places at most and at first, and places in each: walks that start at one stack pointer share a set.
 const LG_SETS: u32 = 4;
+const LG_SETS_FIRST: u32 = 1;
 const WAYS: usize = 4;
+/// So often something that would have been of use must be missing before there are twice as many sets.
+const MISSED: u32 = 8;
 
 /// A walk that was taken.
 struct Walk {
@@ -29,6 +33,8 @@ struct Walk {
     used: usize,
     /// Whether the frame pointer at the start says where a frame is.
     needs_bp: bool,
+    /// Whether it was taken again.
+    was_recalled: bool,
     /// What was read: where, in bytes from the stack pointer at the start, and what was there.
     offsets: [u32; WORDS],
     values: [usize; WORDS],
@@ -54,6 +60,7 @@ const NO_WALK: Walk = Walk {
     number: 0,
     used: 0,
     needs_bp: false,
+    was_recalled: false,
     offsets: [0; WORDS],
     values: [0; WORDS],
 };
@@ -61,6 +68,21 @@ const NO_WALK: Walk = Walk {
 static SETS: [Set; 1 << LG_SETS] =
     [const { Set { busy: Busy::new(), walks: UnsafeCell::new([const { NO_WALK }; WAYS]), next: UnsafeCell::new(0) } };
         1 << LG_SETS];
+
+/// How many sets are used. A program whose walks are seldom the same, as one that recurses, is well served by few.
+static LG_SETS_USED: AtomicU32 = AtomicU32::new(LG_SETS_FIRST);
+static MISSES: AtomicU32 = AtomicU32::new(0);
+
+/// A walk that was recalled before had to give way, or its set was in use.
+#[cold]
+fn note_miss() {
+    let used = LG_SETS_USED.load(Ordering::Relaxed);
+    if used < LG_SETS && MISSES.fetch_add(1, Ordering::Relaxed) >= MISSED {
+        MISSES.store(0, Ordering::Relaxed);
+        // Relaxed, and no exchange: of two threads that do this at once, one goes without.
+        LG_SETS_USED.store(used + 1, Ordering::Relaxed);
+    }
+}
 
 /// How a walk is about to be taken.
 #[derive(Clone, Copy, Debug)]
@@ -106,20 +128,26 @@ impl core::fmt::Debug for Set {
 #[inline]
 pub fn recall(start: &Start) -> Recalled {
     const SPREAD: usize = 0x9e37_79b9_7f4a_7c15;
-    let set = &SETS[(start.entry.sp >> 3).wrapping_mul(SPREAD) >> (usize::BITS - LG_SETS)];
+    let used = LG_SETS_USED.load(Ordering::Relaxed).min(LG_SETS);
+    let set = &SETS[(start.entry.sp >> 3).wrapping_mul(SPREAD) >> (usize::BITS - used)];
     if !set.busy.take() {
+        note_miss();
         return Recalled::New(None);
     }
     // SAFETY: the flag is this thread's now.
-    let (walks, next) = unsafe { (&*set.walks.get(), &mut *set.next.get()) };
+    let (walks, next) = unsafe { (&mut *set.walks.get(), &mut *set.next.get()) };
     // SAFETY: the thread that calls runs on this stack.
-    let known = walks.iter().find(|walk| unsafe { walk.is_taken_from(start) });
+    let known = walks.iter_mut().find(|walk| unsafe { walk.is_taken_from(start) });
     if let Some(walk) = known {
         let number = walk.number;
+        walk.was_recalled = true;
         set.busy.give();
         return Recalled::Known(number);
     }
     *next = (*next + 1) % WAYS;
+    if core::mem::take(&mut walks[*next].was_recalled) {
+        note_miss();
+    }
     Recalled::New(Some(Place { set, way: *next }))
 }
 
@@ -256,6 +284,21 @@ mod tests {
     use core::mem::MaybeUninit;
     use std::sync::Mutex;
     use std::vec::Vec;
+
+    #[test]
+    fn sets_are_added_when_walks_are_missed() {
+        let used = || LG_SETS_USED.load(Ordering::Relaxed);
+        let first = used();
+        for _ in 0..=MISSED {
+            assert_eq!(used(), first);
+            note_miss();
+        }
+        assert_eq!(used(), first + 1);
+        for _ in 0..1000 {
+            note_miss();
+        }
+        assert_eq!(used(), LG_SETS);
+    }
 
     /// Stacks by number, from 1.
     static KNOWN: Mutex<Vec<Vec<usize>>> = Mutex::new(Vec::new());
