@@ -135,6 +135,8 @@ pub struct Thread {
     mark: [u16; CLASSES],
     /// That block.
     marked: [*mut u8; CLASSES],
+    /// Classes of which the thread has freed a block while it had no cache for it.
+    freed: [bool; CLASSES],
     /// Blocks by class that fills brought less those that flushes took, less the requests that a bin has been told of:
     /// with `frees`, and less what is cached, these are the requests that no bin has been told of yet.
     pub(crate) inflow: [u64; CLASSES],
@@ -218,6 +220,7 @@ const fn shared(kind: Kind) -> SharedThread {
         own_limits: null_mut(),
         has_own_limits: false,
         mark: [0; CLASSES],
+        freed: [false; CLASSES],
         marked: [null_mut(); CLASSES],
         inflow: [0; CLASSES],
         shows_frees: false,
@@ -336,6 +339,7 @@ impl Thread {
         for class in 1..=NCLASSES {
             self.close(class);
             self.mark[class] = 0;
+            self.freed[class] = false;
             self.fill_next[class] = self.fill_least(class);
         }
     }
@@ -417,8 +421,15 @@ impl Thread {
     /// Makes room in a full cache: for one more block of a class of whole pages, for half as many again of a slab
     /// class. `false`: the class or the thread has enough.
     pub(crate) fn grow(&mut self, class: usize) -> bool {
-        if self.is_closed(class) && self.open(class) {
-            return true;
+        if self.is_closed(class) {
+            // A thread's first free of a class, before it has allocated any, is often that of a block which another thread
+            // has given it, beside those of others: kept, it would be this thread's next one, in a cache line of two threads.
+            if class <= NBINS && !core::mem::replace(&mut self.freed[class], true) {
+                return false;
+            }
+            if self.open(class) {
+                return true;
+            }
         }
         let (bytes, capacity) = (size::class_bytes(class), self.capacity(class));
         if class > NBINS && self.large_room + bytes > LARGE_CACHED_BYTES {
