@@ -132,6 +132,28 @@ fn a_block_that_moves_takes_its_pages_along() {
 }
 
 #[test]
+fn blocks_grow_beside_ones_that_widen_the_grid() {
+    let request = own_arena();
+    // Nothing of it is touched.
+    let vast = HEAP.allocate_with(48 << 30, request);
+    assert!(!vast.is_null(), "no address space");
+    let mut block = Block::new(9 * MIB, 3, request);
+    let wall = Block::new(MIB, 4, request);
+    for bytes in [15 * MIB, 70 * MIB, 300 * MIB] {
+        // SAFETY: the block is ours.
+        let start = unsafe { HEAP.reallocate_with(block.start, bytes, request) };
+        let pages = block.bytes / PAGE;
+        block = Block { start, bytes, seed: 3 };
+        block.fill(pages);
+        block.check();
+    }
+    wall.free(request);
+    block.free(request);
+    // SAFETY: the block is ours.
+    unsafe { HEAP.deallocate_with(vast, request) };
+}
+
+#[test]
 fn many_blocks_that_come_and_go() {
     let request = own_arena();
     let mut state = 1u64;

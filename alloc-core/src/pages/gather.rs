@@ -24,8 +24,8 @@ const GRID_MIN: usize = 128 << 10;
 const GRID_HUGE: usize = 2 << 20;
 /// Chunks that an arena's mappings have at most.
 const CHUNKS_MAX: usize = 2048;
-/// Chunks that are missing, at least: what lies around those that are moved stays behind, and is hard to use.
-const CHUNKS_MIN: usize = 4;
+/// Chunks that are missing or to be moved, at least: what lies around those that are moved stays behind, and is hard to use.
+pub(super) const CHUNKS_MIN: usize = 4;
 /// Extents that are taken apart for one request, at most.
 const SOURCES: usize = 8;
 

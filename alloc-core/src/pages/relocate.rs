@@ -2,7 +2,7 @@
 
 use core::ptr::null_mut;
 
-use super::gather::{Unbacked, down, move_chunks, up};
+use super::gather::{CHUNKS_MIN, Unbacked, down, move_chunks, up};
 use super::{Inner, Pages, Shared};
 use crate::extent::{Extent, LARGE, State};
 use crate::lock::Guard;
@@ -40,7 +40,7 @@ impl Pages {
             if (*extent).guarded() || (*extent).pinned() {
                 return None;
             }
-            let (mut inner, fresh, grid) = self.room(shared, from, pages)?;
+            let (mut inner, fresh, grid) = self.room(shared, from, bytes, pages)?;
             let to = (*fresh).address();
             let rest = Unbacked { start: to + bytes, end: (*fresh).end() };
             let gathered = self.gather(&mut inner, shared, &rest);
@@ -62,10 +62,17 @@ impl Pages {
         }
     }
 
-    /// An extent of `pages` pages without memory, in transit, that lies to the grid of moves as address `like` does.
-    fn room(&self, shared: &Shared, like: usize, pages: usize) -> Option<(Guard<'_, Inner>, *mut Extent, usize)> {
+    /// An extent of `pages` pages without memory, in transit, that lies to the grid of moves as address `like` does; and the
+    /// grid. `None`: there is none, or the grid is too wide for so many `bytes` to be moved by it.
+    fn room(
+        &self,
+        shared: &Shared,
+        like: usize,
+        bytes: usize,
+        pages: usize,
+    ) -> Option<(Guard<'_, Inner>, *mut Extent, usize)> {
         let mut inner = self.inner.lock();
-        let grid = self.grid(&inner)?;
+        let grid = self.grid(&inner).filter(|grid| bytes / CHUNKS_MIN >= *grid)?;
         let wanted = pages.checked_add(grid >> LG_PAGE)?;
         let mut found = take_retained(&mut inner, wanted);
         if found.is_null() {
