@@ -23,6 +23,8 @@ fn compiled_functions_have_their_names() {
         .arg("--perf-basic-prof")
         // Compiled at the first call: otherwise when a thread of V8's gets to it, and it may all have run interpreted.
         .arg("--always-sparkplug")
+        // And once only: when code that has been compiled better takes over is up to another thread of V8's.
+        .arg("--no-opt")
         .arg(&script)
         .directory(scratch.path())
         .under(final_dump(scratch.path(), "prof_sample:16KiB,prof_seed:3"))

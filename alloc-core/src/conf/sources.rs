@@ -134,13 +134,15 @@ pub(super) fn variable(name: &[u8]) -> *const c_char {
 
 #[unsafe(link_section = "heapsift_text")]
 pub(super) fn is_privileged() -> bool {
-    // The auxiliary vector, from the kernel: `getauxval` may not be set up yet in a static program.
-    const AT_SECURE: usize = 23;
-    let Ok(fd) = sys::open_read(c"/proc/self/auxv") else {
-        // No /proc: ask the C library.
-        // SAFETY: no preconditions.
-        return unsafe { libc::getauxval(libc::AT_SECURE) } != 0;
-    };
+    const AT_SECURE: usize = libc::AT_SECURE as usize;
+    // SAFETY: no preconditions.
+    let known = |what| unsafe { libc::getauxval(what) };
+    // In a static program the C library may not have its auxiliary vector yet: then not even the page size is known, and the
+    // kernel is asked.
+    if known(libc::AT_PAGESZ) != 0 {
+        return known(libc::AT_SECURE) != 0;
+    }
+    let Ok(fd) = sys::open_read(c"/proc/self/auxv") else { return known(libc::AT_SECURE) != 0 };
     let mut buffer = [0u8; 1024];
     let length = sys::read(fd, &mut buffer).unwrap_or(0);
     sys::close(fd);
