@@ -268,9 +268,7 @@ impl<O: Observer> Heap<O> {
         stats.allocated = stats.allocated.min(stats.active);
         stats.metadata += self.core.shared.base.allocated().saturating_sub(released) + stats.metadata_rtree;
         stats.metadata_thp = self.core.shared.base.huge();
-        let resident = (stats.active + stats.dirty + stats.pinned + stats.metadata).saturating_sub(absent);
-        // See `ArenaStats::resident`.
-        stats.resident = resident.max(stats.active);
+        stats.resident = (stats.active + stats.dirty + stats.pinned + stats.metadata).saturating_sub(absent);
         stats.zero_reallocs = self.core.zero_reallocs.load(Ordering::Relaxed);
         stats
     }

@@ -237,12 +237,10 @@ impl ArenaStats {
         unsafe { core::ptr::copy_nonoverlapping(&raw const NOTHING, self, 1) };
     }
 
-    /// An upper bound of the arena's resident bytes. Not less than what is active, as readers of jemalloc's numbers expect:
-    /// it can be, where pages inside of slabs were given back and there are few dirty ones.
+    /// An upper bound of the arena's resident bytes.
     pub fn resident(&self) -> usize {
         let absent: usize = self.bins.iter().map(|bin| bin.counts.absent_pages).sum();
-        let data = (self.pactive + self.pdirty).saturating_sub(absent) * crate::sys::PAGE;
-        (data + self.pinned + self.base + self.internal).max(self.pactive * crate::sys::PAGE)
+        (self.pactive + self.pdirty).saturating_sub(absent) * crate::sys::PAGE + self.pinned + self.base + self.internal
     }
 
     /// All bins together.
