@@ -237,7 +237,7 @@ impl ArenaStats {
         unsafe { core::ptr::copy_nonoverlapping(&raw const NOTHING, self, 1) };
     }
 
-    /// An upper bound of the arena's resident bytes.
+    /// An upper bound of the arena's resident bytes. It can be less than what is active: pages inside of slabs are given back.
     pub fn resident(&self) -> usize {
         let absent: usize = self.bins.iter().map(|bin| bin.counts.absent_pages).sum();
         (self.pactive + self.pdirty).saturating_sub(absent) * crate::sys::PAGE + self.pinned + self.base + self.internal

@@ -112,7 +112,8 @@ def check_arena(number, arena, general, whole):
     slabs = sum(b["curslabs"] * made["slab_size"] for b, made in zip(arena["bins"], general["bin"]))
     check(len(arena["lextents"]) == len(general["lextent"]), where, "lextents")
     check(arena["pactive"] * PAGE <= arena["mapped"], where, "mapped", arena["pactive"] * PAGE, arena["mapped"])
-    check(arena["pactive"] * PAGE <= arena["resident"], where, "resident")
+    # Not what is active: pages inside of slabs may have been given back.
+    check(0 < arena["resident"] <= arena["mapped"] + arena["base"] + arena["internal"], where, "resident", arena["resident"])
     check(len(arena["extents"]) == 199, where, "extents")
     if whole:
         check(slabs + arena["large"]["allocated"] == arena["pactive"] * PAGE, where, "slabs", slabs, arena["large"], arena["pactive"])
@@ -144,13 +145,14 @@ def check_json(text, part, told, peer):
             total = sum(arena[key] for arena in each)
             check(merged[key] == total, f"merged {key} is {merged[key]}, the arenas have {total}")
         check(stats["allocated"] <= stats["active"] <= stats["mapped"], stats)
-        check(stats["active"] <= stats["resident"], stats)
+        check(0 < stats["resident"] <= stats["mapped"] + stats["metadata"], stats)
         check(stats["active"] == merged["pactive"] * PAGE and stats["mapped"] == merged["mapped"], stats)
         check(stats["metadata_edata"] + stats["metadata_rtree"] <= stats["metadata"], stats)
         if part == "rest":
             own = arenas[str(told["arena"])]
             check(own["small"]["allocated"] + own["large"]["allocated"] == told["held"], own["small"], own["large"], told)
             check(stats["allocated"] >= told["held"], stats["allocated"], told)
+            check(stats["allocated"] <= stats["resident"], stats)
             caches = merged["small"]["allocated"] + merged["large"]["allocated"] - merged["tcache_bytes"]
             check(stats["allocated"] == caches, "allocated", stats["allocated"], "without caches", caches)
             check(stats["zero_reallocs"] == 1, "zero_reallocs", stats["zero_reallocs"])
@@ -213,7 +215,7 @@ def check_text(text, part, told, peer):
         summaries = [m for m in map(SUMMARY.match, lines) if m]
         check(len(summaries) == 1, "summary lines:", len(summaries))
         allocated, active, resident, mapped = map(int, summaries[0].groups())
-        check(allocated <= active <= mapped and active <= resident, summaries[0].group(0))
+        check(allocated <= active <= mapped and 0 < resident, summaries[0].group(0))
         bins = list(tables(lines, "bins:"))
         check(bins, "no bins")
         for row in (row for table in bins for row in table):
