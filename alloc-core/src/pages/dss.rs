@@ -30,6 +30,11 @@ pub(super) fn has(address: usize) -> bool {
     (LOW.load(Ordering::Relaxed)..HIGH.load(Ordering::Relaxed)).contains(&address)
 }
 
+/// Whether there is any such memory.
+pub(super) fn is_used() -> bool {
+    HIGH.load(Ordering::Relaxed) != 0
+}
+
 /// In the child of a fork.
 pub(super) fn after_fork() {
     MOVING.after_fork(|()| {});

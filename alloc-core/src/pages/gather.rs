@@ -12,7 +12,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::grow::Thp;
-use super::{Inner, Pages, Shared};
+use super::{Inner, Pages, Shared, dss};
 use crate::extent::{Extent, State};
 use crate::sys::{self, LG_PAGE, PAGE};
 
@@ -96,8 +96,9 @@ impl Gathered {
 impl Pages {
     /// The grid of this arena's moves; `None`: pages aren't moved here.
     pub(super) fn grid(&self, inner: &Inner) -> Option<usize> {
-        // A program's own memory is the program's; without address space that is kept there is nowhere to move to.
-        if !self.retain || self.has_hooks() {
+        // A program's own memory is the program's, and the data segment is to stay one mapping; without address space that is
+        // kept there is nowhere to move to.
+        if !self.retain || self.has_hooks() || dss::is_used() {
             return None;
         }
         let kernel = match KERNEL.load(Ordering::Relaxed) {
