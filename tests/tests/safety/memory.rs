@@ -119,6 +119,12 @@ fn o4_protection_is_refused() {
 }
 
 #[test]
+fn o4_moving_is_refused() {
+    // One that there are too many mappings, ones that the pages can't be moved, and one that no pages can.
+    none_is_fatal("O4", "mremap", "prof:false", "mremap", &["ENOMEM", "EFAULT", "EINVAL"]);
+}
+
+#[test]
 fn o3_a_limit_on_address_space() {
     let limits = [20, 30, 40, 60, 80, 120, 200, 300, 400, 600];
     for who in Who::looked_at() {
