@@ -209,6 +209,22 @@ impl Arena {
         }
     }
 
+    /// Counts a large block in, and the requests of its size that were served since the last one.
+    #[inline]
+    fn large_came(&self, bytes: usize, requests: u64) {
+        self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let counts = &self.large[size::large_index(bytes)];
+        counts.nmalloc.fetch_add(1, Ordering::Relaxed);
+        counts.nrequests.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// Counts one out.
+    #[inline]
+    fn large_went(&self, bytes: usize) {
+        self.large_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.large[size::large_index(bytes)].ndalloc.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A large extent of `bytes` (whole pages). `class`: a cached large class, or 0; `requests`: how many of that size
     /// were served since the last one; `zero`: it is to read as zero, if that costs nothing. Null: no memory.
     #[unsafe(link_section = "heapsift_text")]
@@ -223,10 +239,7 @@ impl Arena {
     ) -> *mut Extent {
         let extent = self.pages.allocate(shared, bytes / PAGE, align.max(PAGE), class, false, zero);
         if !extent.is_null() {
-            self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
-            let counts = &self.large[size::large_index(bytes)];
-            counts.nmalloc.fetch_add(1, Ordering::Relaxed);
-            counts.nrequests.fetch_add(requests, Ordering::Relaxed);
+            self.large_came(bytes, requests);
         }
         extent
     }
@@ -238,9 +251,7 @@ impl Arena {
     pub unsafe fn deallocate_large(&self, shared: &Shared, extent: *mut Extent) {
         // SAFETY: the caller gives up the extent.
         unsafe {
-            let bytes = (*extent).bytes();
-            self.large_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.large[size::large_index(bytes)].ndalloc.fetch_add(1, Ordering::Relaxed);
+            self.large_went((*extent).bytes());
             self.pages.deallocate(shared, extent, false);
         }
     }
@@ -262,11 +273,8 @@ impl Arena {
             } else {
                 self.pages.expand(shared, extent, bytes / PAGE, zero)?
             };
-            self.large_bytes.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
-            self.large[size::large_index(before)].ndalloc.fetch_add(1, Ordering::Relaxed);
-            let counts = &self.large[size::large_index(bytes)];
-            counts.nmalloc.fetch_add(1, Ordering::Relaxed);
-            counts.nrequests.fetch_add(1, Ordering::Relaxed);
+            self.large_came(bytes, 1);
+            self.large_went(before);
             let class = size::large_class(bytes);
             (*extent).set_class(class);
             let is_sampled = (*extent).samples.load(Ordering::Relaxed) > 0;
@@ -283,10 +291,7 @@ impl Arena {
     pub unsafe fn relocate_large(&self, shared: &Shared, extent: *mut Extent, bytes: usize) -> Option<Relocated> {
         // SAFETY: the caller owns the extent.
         let relocated = unsafe { self.pages.relocate(shared, extent, bytes / PAGE, size::large_class(bytes)) }?;
-        self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let counts = &self.large[size::large_index(bytes)];
-        counts.nmalloc.fetch_add(1, Ordering::Relaxed);
-        counts.nrequests.fetch_add(1, Ordering::Relaxed);
+        self.large_came(bytes, 1);
         Some(relocated)
     }
 
@@ -297,9 +302,7 @@ impl Arena {
     pub unsafe fn deallocate_hollow(&self, shared: &Shared, extent: *mut Extent, hollow: &Unbacked) {
         // SAFETY: the caller gives up the extent.
         unsafe {
-            let bytes = (*extent).bytes();
-            self.large_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.large[size::large_index(bytes)].ndalloc.fetch_add(1, Ordering::Relaxed);
+            self.large_went((*extent).bytes());
             self.pages.deallocate_hollow(shared, extent, hollow);
         }
     }

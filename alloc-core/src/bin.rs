@@ -205,14 +205,14 @@ impl Inner {
         self.counts.nonfull_slabs += 1;
     }
 
-    /// Ends a run: what it has found is written to its slab.
+    /// Ends a run: what it has found is written to its slab. Returns the regions that have come back.
     ///
     /// # Safety
     /// The run is of an active slab of this bin and its generation, which has slabs of `shape`, or of none.
     #[inline]
-    unsafe fn finish(&mut self, shape: &Shape, run: &Run, empty: &mut EmptySlabs) {
+    unsafe fn finish(&mut self, shape: &Shape, run: &Run, empty: &mut EmptySlabs) -> usize {
         if run.count == 0 {
-            return;
+            return 0;
         }
         // SAFETY: the bin's lock protects the slab; the run's word is one of its bitmap.
         unsafe {
@@ -226,6 +226,7 @@ impl Inner {
                 self.put_first_or_last(shape, slab, empty);
             }
         }
+        run.count.into()
     }
 
     /// After a slab's first region has come back, or its last.
@@ -492,8 +493,7 @@ impl Bin {
                         left += 1;
                         continue;
                     }
-                    inner.finish(&shape, &run, empty);
-                    back += usize::from(run.count);
+                    back += inner.finish(&shape, &run, empty);
                     if (*found).generation != inner.generation {
                         inner.adopt(found);
                     }
@@ -505,8 +505,7 @@ impl Bin {
             }
         }
         // SAFETY: as above.
-        unsafe { inner.finish(&shape, &run, empty) };
-        back += usize::from(run.count);
+        back += unsafe { inner.finish(&shape, &run, empty) };
         inner.counts.ndalloc += back as u64;
         inner.counts.curregs = inner.counts.curregs.wrapping_sub(back);
         inner.counts.nflushes += u64::from(visit.by_cache);

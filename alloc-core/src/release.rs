@@ -245,11 +245,7 @@ impl<O: Observer> Heap<O> {
                 }
                 return;
             }
-            if is_live {
-                (*thread).count_freed(usable);
-            } else {
-                self.core.gone_deallocated.fetch_add(usable as u64, Ordering::Relaxed);
-            }
+            self.count_freed(thread, usable);
             let arena = self.arena_of(extent);
             if class > 0 {
                 let mut block = ptr;
@@ -258,6 +254,22 @@ impl<O: Observer> Heap<O> {
                 arena.deallocate_large(&self.core.shared, extent);
             }
             self.slow_operation(thread, arena);
+        }
+    }
+
+    /// Counts freed bytes in the thread, or where those of threads without a state are counted.
+    ///
+    /// # Safety
+    /// `thread` is the calling thread's state.
+    #[inline]
+    pub(crate) unsafe fn count_freed(&'static self, thread: *mut Thread, usable: usize) {
+        // SAFETY: a live state is the calling thread's own.
+        unsafe {
+            if (*thread).kind == Kind::Live {
+                (*thread).count_freed(usable);
+            } else {
+                self.core.gone_deallocated.fetch_add(usable as u64, Ordering::Relaxed);
+            }
         }
     }
 

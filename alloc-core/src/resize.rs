@@ -9,7 +9,7 @@ use crate::observer::Observer;
 use crate::pages::relocate::RELOCATE_MIN;
 use crate::size::{self, NBINS, SMALL_MAX};
 use crate::sys::{self, Entry};
-use crate::thread::{Kind, Thread};
+use crate::thread::Thread;
 use crate::tls;
 use crate::wrong::is_checked;
 
@@ -164,11 +164,7 @@ impl<O: Observer> Heap<O> {
             }
             // A resized block is a new one to the observer.
             self.forget(thread, extent, ptr);
-            if (*thread).kind == Kind::Live {
-                (*thread).count_freed(old_usable);
-            } else {
-                self.core.gone_deallocated.fetch_add(old_usable as u64, Ordering::Relaxed);
-            }
+            self.count_freed(thread, old_usable);
             self.account(thread, ptr, new_size, new_usable, entry);
             self.slow_operation(thread, arena);
             true
@@ -212,11 +208,7 @@ impl<O: Observer> Heap<O> {
                 return null_mut();
             };
             self.forget(thread, extent, ptr);
-            if (*thread).kind == Kind::Live {
-                (*thread).count_freed(old_usable);
-            } else {
-                self.core.gone_deallocated.fetch_add(old_usable as u64, Ordering::Relaxed);
-            }
+            self.count_freed(thread, old_usable);
             before.deallocate_hollow(&self.core.shared, extent, &relocated.hollow);
             let fresh = core::ptr::with_exposed_provenance_mut((*relocated.extent).address());
             self.account(thread, fresh, new_size, new_usable, entry);

@@ -8,6 +8,8 @@ use crate::pairing::PairingHeap;
 
 /// Classes of free runs: four per doubling, up to 2^36 pages.
 pub const NPAGE_CLASSES: usize = 140;
+/// Pages of an extent, at most.
+pub(super) const PAGES_MAX: usize = 1 << 35;
 const WORDS: usize = NPAGE_CLASSES.div_ceil(64);
 
 /// Requests of so many pages take the extent that fits best.
@@ -230,6 +232,6 @@ mod tests {
             let floor = class_floor(pages);
             assert!(class_pages(floor) <= pages && class_pages(floor + 1) > pages, "{pages}");
         }
-        assert!(class_pages(NPAGE_CLASSES - 1) >= 1 << 35);
+        assert!(class_pages(NPAGE_CLASSES - 1) >= PAGES_MAX);
     }
 }

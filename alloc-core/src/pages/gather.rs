@@ -114,8 +114,15 @@ impl Pages {
         Some(least.max((inner.mapped_bytes / CHUNKS_MAX).next_power_of_two()))
     }
 
-    /// Takes dirty extents for the unbacked part of an extent out of their cache.
-    pub(super) fn gather(&self, inner: &mut Inner, shared: &Shared, unbacked: &Unbacked) -> Gathered {
+    /// Takes dirty extents for the unbacked part of an extent out of their cache; none where that part is to read as `zero`.
+    /// What is left will be touched for the first time, and is noted as such.
+    pub(super) fn gather(&self, inner: &mut Inner, shared: &Shared, unbacked: &Unbacked, zero: bool) -> Gathered {
+        let gathered = if zero { Gathered::NONE } else { self.take_sources(inner, shared, unbacked) };
+        shared.note_fresh(unbacked.bytes() - gathered.bytes);
+        gathered
+    }
+
+    fn take_sources(&self, inner: &mut Inner, shared: &Shared, unbacked: &Unbacked) -> Gathered {
         let mut gathered = Gathered::NONE;
         if unbacked.bytes() < MISSING_MIN || inner.dirty.pages() << LG_PAGE < MISSING_MIN {
             return gathered;
@@ -147,9 +154,16 @@ impl Pages {
         gathered
     }
 
-    /// Moves the pages. The lock is not held.
-    #[cold]
+    /// Moves the pages, if there are any. The lock is not held.
+    #[inline]
     pub(super) fn move_in(&self, shared: &Shared, gathered: &Gathered) {
+        if !gathered.is_empty() {
+            self.move_sources(shared, gathered);
+        }
+    }
+
+    #[cold]
+    fn move_sources(&self, shared: &Shared, gathered: &Gathered) {
         for source in &gathered.sources[..gathered.count] {
             let extent = source.extent;
             // SAFETY: the extent is in transit, and this thread's; its pages are no one's. Where they go, nothing lies yet, in an

@@ -3,6 +3,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
+use super::cache::PAGES_MAX;
 use super::hooks::Region;
 use super::{Inner, Pages, Shared, dss};
 use crate::conf::Options;
@@ -49,7 +50,7 @@ impl Pages {
     ) -> (Guard<'a, Inner>, *mut Extent) {
         let step = ((inner.mapped_bytes / 8) & !(GROW_BYTES_MIN - 1)).clamp(GROW_BYTES_MIN, GROW_BYTES_MAX);
         let step = step.min(self.grow_limit(None) & !(PAGE - 1));
-        let Some(wanted) = pages.checked_add((align - PAGE) >> LG_PAGE).filter(|&wanted| wanted <= 1 << 35) else {
+        let Some(wanted) = pages.checked_add((align - PAGE) >> LG_PAGE).filter(|&wanted| wanted <= PAGES_MAX) else {
             return (inner, null_mut());
         };
         drop(inner);

@@ -295,13 +295,8 @@ impl Pages {
                 return extent;
             }
         }
-        let mut gathered = Gathered::NONE;
-        if unbacked.bytes() > 0 {
-            if !zero {
-                gathered = self.gather(&mut inner, shared, &unbacked);
-            }
-            shared.note_fresh(unbacked.bytes() - gathered.bytes);
-        }
+        let gathered =
+            if unbacked.bytes() > 0 { self.gather(&mut inner, shared, &unbacked, zero) } else { Gathered::NONE };
         inner.active_pages += pages;
         inner.tell(shared);
         // SAFETY: a live descriptor that is in no cache, of this thread alone.
@@ -313,9 +308,7 @@ impl Pages {
                 (*extent).set_zeroed(false);
             }
             drop(inner);
-            if !gathered.is_empty() {
-                self.move_in(shared, &gathered);
-            }
+            self.move_in(shared, &gathered);
             if !committed {
                 return self.commit(shared, extent);
             }
@@ -482,21 +475,16 @@ impl Pages {
                 self.give(&mut inner, shared, rest, state);
             }
             let zeroed = (*after).zeroed();
-            let mut gathered = Gathered::NONE;
-            if state == State::Retained {
-                let unbacked = Unbacked::whole(after);
-                if !zero {
-                    gathered = self.gather(&mut inner, shared, &unbacked);
-                }
-                shared.note_fresh(unbacked.bytes() - gathered.bytes);
-            }
+            let gathered = if state == State::Retained {
+                self.gather(&mut inner, shared, &Unbacked::whole(after), zero)
+            } else {
+                Gathered::NONE
+            };
             self.merge(&mut inner, shared, extent, after);
             inner.active_pages += more;
             inner.tell(shared);
             drop(inner);
-            if !gathered.is_empty() {
-                self.move_in(shared, &gathered);
-            }
+            self.move_in(shared, &gathered);
             Some(zeroed && gathered.is_empty())
         }
     }

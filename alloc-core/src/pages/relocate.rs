@@ -2,6 +2,7 @@
 
 use core::ptr::null_mut;
 
+use super::cache::PAGES_MAX;
 use super::gather::{CHUNKS_MIN, Unbacked, down, move_chunks, up};
 use super::{Inner, Pages, Shared};
 use crate::extent::{Extent, LARGE, State};
@@ -43,8 +44,7 @@ impl Pages {
             let (mut inner, fresh, grid) = self.room(shared, from, bytes, pages)?;
             let to = (*fresh).address();
             let rest = Unbacked { start: to + bytes, end: (*fresh).end() };
-            let gathered = self.gather(&mut inner, shared, &rest);
-            shared.note_fresh(rest.bytes() - gathered.bytes);
+            let gathered = self.gather(&mut inner, shared, &rest, false);
             inner.active_pages += pages;
             inner.tell(shared);
             (*fresh).set_state(State::Active);
@@ -89,26 +89,11 @@ impl Pages {
             return None;
         }
         // SAFETY: the extent is in transit, and this thread's; so are the parts that it is cut into.
-        unsafe {
-            let before = like.wrapping_sub((*found).address()) & (grid - 1);
-            let mut taken = found;
-            if before > 0 {
-                taken = self.split(&mut inner, shared, found, before >> LG_PAGE);
-                self.give(&mut inner, shared, found, State::Retained);
-            }
-            if taken.is_null() {
-                return None;
-            }
-            if (*taken).pages() > pages {
-                let rest = self.split(&mut inner, shared, taken, pages);
-                if rest.is_null() {
-                    self.give(&mut inner, shared, taken, State::Retained);
-                    return None;
-                }
-                self.give(&mut inner, shared, rest, State::Retained);
-            }
-            Some((inner, taken, grid))
-        }
+        let taken = unsafe {
+            let before = (like.wrapping_sub((*found).address()) & (grid - 1)) >> LG_PAGE;
+            self.cut(&mut inner, shared, found, before, pages, State::Retained, Self::give)
+        };
+        (!taken.is_null()).then_some((inner, taken, grid))
     }
 
     /// Takes back an active large extent, of which a part has no pages.
@@ -152,7 +137,7 @@ impl Pages {
 }
 
 fn take_retained(inner: &mut Inner, pages: usize) -> *mut Extent {
-    let found = if pages > 1 << 35 { null_mut() } else { inner.retained.first_fit(pages, u32::MAX) };
+    let found = if pages > PAGES_MAX { null_mut() } else { inner.retained.first_fit(pages, u32::MAX) };
     if !found.is_null() {
         // SAFETY: the extent is in that cache.
         unsafe { inner.retained.remove(found) };

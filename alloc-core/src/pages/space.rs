@@ -3,6 +3,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
+use super::cache::PAGES_MAX;
 use super::gather::Unbacked;
 use super::{Inner, Pages, Shared};
 use crate::extent::{Extent, State};
@@ -28,7 +29,7 @@ impl Pages {
     ) -> *mut Extent {
         // An aligned start is within `align - PAGE` bytes of any page-aligned one.
         let Some(wanted) = pages.checked_add((align - PAGE) >> LG_PAGE) else { return null_mut() };
-        if wanted > 1 << 35 {
+        if wanted > PAGES_MAX {
             return null_mut();
         }
         let can_split = self.hooks().is_none_or(|hooks| hooks.can_split());
@@ -173,11 +174,32 @@ impl Pages {
     ) -> *mut Extent {
         // SAFETY: the caller hands over the extent.
         unsafe {
-            let start = (*extent).address();
-            let aligned = (start + align - 1) & !(align - 1);
+            let before = (*extent).address().wrapping_neg() & (align - 1);
+            self.cut(inner, shared, extent, before >> LG_PAGE, pages, state, keep)
+        }
+    }
+
+    /// Cuts `pages` pages out of a free extent, `before` pages from its start; what is left goes the same way as in
+    /// [`Pages::carve`].
+    ///
+    /// # Safety
+    /// As [`Pages::carve`]; the extent has so many pages.
+    #[expect(clippy::too_many_arguments, reason = "inside of one module; a struct would only rename them")]
+    pub(super) unsafe fn cut(
+        &self,
+        inner: &mut Inner,
+        shared: &Shared,
+        extent: *mut Extent,
+        before: usize,
+        pages: usize,
+        state: State,
+        keep: unsafe fn(&Self, &mut Inner, &Shared, *mut Extent, State),
+    ) -> *mut Extent {
+        // SAFETY: the caller hands over the extent.
+        unsafe {
             let mut taken = extent;
-            if aligned > start {
-                taken = self.split(inner, shared, extent, (aligned - start) >> LG_PAGE);
+            if before > 0 {
+                taken = self.split(inner, shared, extent, before);
                 keep(self, inner, shared, extent, state);
                 if taken.is_null() {
                     return null_mut();
