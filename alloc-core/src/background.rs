@@ -263,8 +263,12 @@ impl<O: Observer> Heap<O> {
         }
         // Before the thread runs: it takes its share of the arenas by this.
         background.running.store(i as u32 + 1, Ordering::Release);
-        // SAFETY: the place of this thread, which doesn't run yet.
-        let errno = unsafe { spawn(&raw mut (*workers.add(i)).thread, run::<O>, i) };
+        let errno = {
+            // What the C library allocates for the thread is no work of the program's.
+            let _suppressed = self.suppress();
+            // SAFETY: the place of this thread, which doesn't run yet.
+            unsafe { spawn(&raw mut (*workers.add(i)).thread, run::<O>, i) }
+        };
         if errno != 0 {
             background.running.store(i as u32, Ordering::Release);
             let number = Decimal::new(errno.unsigned_abs().into());

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use heapsift_tests::artifacts::Scratch;
-use heapsift_tests::dump::Column;
+use heapsift_tests::dump::{Column, dumps, final_dump};
 use heapsift_tests::{Dump, Program, tools};
 
 /// Runs a part of `c/arenas.c` under these options.
@@ -84,4 +84,21 @@ fn background_threads_start_and_stop_among_forks() {
     let scratch = Scratch::new("toggled");
     holds("background-toggled", "prof:false", scratch.path());
     holds("background-toggled", "max_background_threads:2,narenas:8", scratch.path());
+}
+
+#[test]
+fn the_starting_of_the_librarys_threads_is_in_no_profile() {
+    let scratch = Scratch::new("own-threads");
+    // A sample of every block: among them would be what the C library allocates for each thread.
+    let conf = final_dump(scratch.path(), "prof_sample:1,background_thread:true");
+    holds("background", &conf, scratch.path());
+    let dumps = dumps(scratch.path(), 'f');
+    assert!(!dumps.is_empty());
+    for path in dumps {
+        let dump = Dump::read(&path);
+        assert!(!dump.profile.sample.is_empty());
+        for sample in &dump.profile.sample {
+            assert!(dump.frames(sample).all(|frame| !dump.file(frame).contains("libheapsift")), "an allocator frame");
+        }
+    }
 }
