@@ -57,6 +57,14 @@ impl<O: Observer> Heap<O> {
         Suppressed { _not_send: core::marker::PhantomData }
     }
 
+    /// The number of the arena that has the memory at `address`; 0: it isn't the heap's.
+    #[inline]
+    pub fn arena_at(&'static self, address: usize) -> usize {
+        let extent = self.core.shared.map.extent(address);
+        // SAFETY: descriptors are never unmapped, and the arena's number is atomic.
+        unsafe { extent.as_ref() }.map_or(0, Extent::arena)
+    }
+
     pub(crate) fn arenas(&'static self) -> impl Iterator<Item = &'static Arena> {
         self.core.arenas.iter()
     }

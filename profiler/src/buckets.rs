@@ -1,7 +1,10 @@
 //! Counts of all samples there ever were, by stack, size and sample interval; what they were at the peak, too.
+//!
+//! A bucket that was found lately is counted in without the lock: threads that sample at the same time meet only where
+//! they do so in the same bucket.
 
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use alloc_core::lock::{Counts, Mutex, Rank};
 
@@ -27,24 +30,44 @@ pub struct Origin {
 }
 
 /// How often blocks of one origin were sampled.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 #[repr(C)]
 struct Bucket {
+    /// Not written any more once the bucket has its number.
     origin: Origin,
-    /// The peak that `at_peak` is for.
-    peak: u32,
+    /// The peak that `at_peak` is for. Written under the lock, as `at_peak` is.
+    peak: AtomicU32,
     /// Samples since the profile was last reset.
-    count: u64,
+    count: AtomicU64,
     /// What `count` was at that peak.
-    at_peak: u64,
+    at_peak: AtomicU64,
 }
 // SAFETY: integers.
 unsafe impl Zeroed for Bucket {}
 
 impl Bucket {
-    /// Samples until peak number `peak`.
+    /// Samples until peak number `peak`. The lock is held.
     fn until(&self, peak: u32) -> u64 {
-        if self.peak == peak { self.at_peak } else { self.count }
+        let count = if self.peak.load(Ordering::Relaxed) == peak { &self.at_peak } else { &self.count };
+        count.load(Ordering::Relaxed)
+    }
+
+    /// Counts a sample taken after peak number `peak`. The lock is held.
+    fn add(&self, peak: u32) {
+        if peak > self.peak.load(Ordering::Relaxed) {
+            self.at_peak.store(self.count.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.peak.store(peak, Ordering::Relaxed);
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The same without the lock, where that is enough.
+    fn add_unlocked(&self, origin: &Origin, peak: u32) -> bool {
+        let known = self.origin == *origin && peak <= self.peak.load(Ordering::Relaxed);
+        if known {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+        known
     }
 }
 
@@ -52,6 +75,8 @@ impl Bucket {
 pub const BUCKETS_MAX: usize = 1 << 18;
 /// Of them, those kept back for stack 0, which takes what finds no bucket of its own.
 const BUCKETS_BACK: usize = 1 << 12;
+/// Buckets that are found without the lock.
+const RECENT: usize = 128;
 
 #[derive(Debug)]
 struct Inner {
@@ -66,6 +91,12 @@ struct Inner {
 #[derive(Debug)]
 pub struct Buckets {
     inner: Mutex<Inner>,
+    /// Where the buckets are, once there is one.
+    start: AtomicPtr<Bucket>,
+    /// Numbers of buckets that were found lately, by the upper bits of their hash; 0: none.
+    recent: [AtomicU32; RECENT],
+    /// Samples that were forgotten.
+    forgotten: AtomicU64,
     dropped: AtomicU64,
 }
 
@@ -113,6 +144,9 @@ impl Buckets {
     pub const fn new() -> Self {
         Buckets {
             inner: Mutex::new(Rank::Stacks, Inner { slots: Array::new(), index: Index::new(), next: 0 }),
+            start: AtomicPtr::new(null_mut()),
+            recent: [const { AtomicU32::new(0) }; RECENT],
+            forgotten: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
         }
     }
@@ -120,10 +154,23 @@ impl Buckets {
     /// Counts a sample, taken after peak number `peak`. Returns the bucket under which it is counted, which is one of
     /// stack 0 when the table is full; `None` when not even that has room.
     pub fn add(&self, origin: Origin, peak: u32) -> Option<BucketId> {
+        let recent = &self.recent[(hash_of(&origin) >> (u64::BITS - RECENT.ilog2())) as usize];
+        // Acquire: pairs with the Release below.
+        let id = recent.load(Ordering::Acquire);
+        if id != 0 {
+            // SAFETY: a bucket that has its number. It was complete, and `start` was set, before the number was stored.
+            let bucket = unsafe { &*self.start.load(Ordering::Relaxed).add(id as usize) };
+            if bucket.add_unlocked(&origin, peak) {
+                return Some(BucketId(id));
+            }
+        }
         let mut inner = self.inner.lock();
-        let id = inner.add(&origin, peak, BUCKETS_MAX - BUCKETS_BACK);
-        if id.is_some() {
-            return id;
+        if let Some(id) = inner.add(&origin, peak, BUCKETS_MAX - BUCKETS_BACK) {
+            self.start.store(inner.slots.as_mut_ptr(), Ordering::Relaxed);
+            drop(inner);
+            // Release: whoever finds the number finds the bucket.
+            recent.store(id.0, Ordering::Release);
+            return Some(id);
         }
         let id = inner.add(&Origin { stack: StackId(0), ..origin }, peak, BUCKETS_MAX);
         drop(inner);
@@ -136,11 +183,21 @@ impl Buckets {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// Samples ever counted.
+    pub fn taken(&self) -> u64 {
+        let mut sum = self.forgotten.load(Ordering::Relaxed);
+        let add = |_, count| {
+            sum += count;
+            Ok(())
+        };
+        self.snapshot(None, add).map_or(0, |()| sum)
+    }
+
     /// The origins of all buckets so far.
     pub fn origins(&'static self) -> Origins {
         let mut inner = self.inner.lock();
         let length = inner.next;
-        let start = inner.slots.as_mut_slice().first_mut().map_or(NonNull::dangling(), NonNull::from);
+        let start = NonNull::new(inner.slots.as_mut_ptr()).unwrap_or(NonNull::dangling());
         Origins { start, length }
     }
 
@@ -171,7 +228,7 @@ impl Buckets {
                 let n = inner.next.saturating_sub(at).min(PIECE);
                 if n > 0 {
                     for (count, bucket) in piece.iter_mut().zip(&inner.slots.as_slice()[at..at + n]) {
-                        *count = peak.map_or(bucket.count, |peak| bucket.until(peak));
+                        *count = peak.map_or_else(|| bucket.count.load(Ordering::Relaxed), |peak| bucket.until(peak));
                     }
                 }
                 n
@@ -193,13 +250,15 @@ impl Buckets {
         const PIECE: usize = 1024;
         let mut at = 1;
         loop {
-            let mut inner = self.inner.lock();
+            let inner = self.inner.lock();
             let end = inner.next.min(at + PIECE);
             if at >= end {
                 return;
             }
-            for bucket in &mut inner.slots.as_mut_slice()[at..end] {
-                (bucket.count, bucket.at_peak, bucket.peak) = (0, 0, 0);
+            for bucket in &inner.slots.as_slice()[at..end] {
+                self.forgotten.fetch_add(bucket.count.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+                bucket.at_peak.store(0, Ordering::Relaxed);
+                bucket.peak.store(0, Ordering::Relaxed);
             }
             at = end;
         }
@@ -233,13 +292,17 @@ impl Inner {
             }
             self.next = 1;
         }
-        let slots = self.slots.as_mut_slice();
+        let slots = self.slots.as_slice();
         let known = self.index.find(hash_of(origin), |id| slots[id as usize].origin == *origin);
         let id = match known {
             Some(id) => id,
             None if self.next >= limit => return None,
             None => {
-                slots[self.next] = Bucket { origin: *origin, ..Bucket::default() };
+                // SAFETY: `limit` is at most the length. Nobody looks at a bucket without a number.
+                unsafe {
+                    self.slots.as_mut_ptr().add(self.next).write(Bucket { origin: *origin, ..Bucket::default() })
+                };
+                let slots = self.slots.as_slice();
                 if !self.index.insert(self.next as u32, |id| hash_of(&slots[id as usize].origin)) {
                     return None;
                 }
@@ -247,11 +310,7 @@ impl Inner {
                 (self.next - 1) as u32
             }
         };
-        let bucket = &mut slots[id as usize];
-        if peak > bucket.peak {
-            (bucket.at_peak, bucket.peak) = (bucket.count, peak);
-        }
-        bucket.count += 1;
+        self.slots.as_slice()[id as usize].add(peak);
         Some(BucketId(id))
     }
 }
@@ -293,10 +352,41 @@ mod tests {
         assert_eq!(counts.len(), 1000);
         assert_eq!(origins.get(BucketId(0)), Origin::default());
         assert_eq!(origins.get(BucketId(1001)), Origin::default());
+        assert_eq!(BUCKETS.taken(), 10_000);
         BUCKETS.clear();
         assert!(all(&BUCKETS, None).is_empty());
         // Numbers stay.
         assert_eq!(BUCKETS.add(origin(7), 0), Some(BucketId(8)));
+        assert_eq!(BUCKETS.taken(), 10_001);
+    }
+
+    #[test]
+    fn threads_count_every_sample() {
+        static BUCKETS: Buckets = Buckets::new();
+        const THREADS: u32 = 4;
+        const SAMPLES: u32 = 20_000;
+        let work = |thread: u32| {
+            for i in 0..SAMPLES {
+                // Buckets that all threads have, and others; peaks come meanwhile.
+                let stack = if i % 3 == 0 { i % 100 } else { i % 50 + 1000 * (thread + 1) };
+                assert!(BUCKETS.add(origin(stack), i / 1000).is_some());
+            }
+        };
+        let threads: Vec<_> = (0..THREADS).map(|thread| std::thread::spawn(move || work(thread))).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(BUCKETS.taken(), u64::from(THREADS * SAMPLES));
+        let origins = BUCKETS.origins();
+        for (id, count) in all(&BUCKETS, None) {
+            let stack = origins.get(BucketId(id)).stack.0;
+            let expected = |all: u32, own: u32| {
+                if stack < 1000 {
+                    (0..SAMPLES).filter(|i| i % 3 == 0 && i % 100 == stack).count() * all as usize
+                } else {
+                    (0..SAMPLES).filter(|i| i % 3 != 0 && i % 50 == stack % 1000).count() * own as usize
+                }
+            };
+            assert_eq!(count, expected(THREADS, 1) as u64, "{stack}");
+        }
     }
 
     #[test]

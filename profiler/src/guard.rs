@@ -63,7 +63,7 @@ pub fn tell_history(profiler: &'static Profiler, address: usize) {
         return;
     }
     let mut bucket = None;
-    profiler.records.change(address, |record| bucket = Some(record.bucket));
+    profiler.records.change(address, HEAP.arena_at(address), |record| bucket = Some(record.bucket));
     if let Some(bucket) = bucket {
         message::warn(&[b"  allocated at"]);
         let frames = profiler.stacks.get(profiler.buckets.origin(bucket).stack).frames;

@@ -39,7 +39,7 @@ fn profiler_families(out: &mut dyn Write) -> fmt::Result {
     let interval = settings.interval.load(Ordering::Relaxed);
     let help = "Mean bytes between two samples.";
     single(out, "heapsift_sample_interval_bytes", Gauge, "bytes", help, interval)?;
-    let samples = profiler.samples.load(Ordering::Relaxed);
+    let samples = profiler.buckets.taken();
     single(out, "heapsift_samples", Counter, "", "Samples taken.", samples)?;
     let incomplete = profiler.incomplete.load(Ordering::Relaxed);
     let help = "Samples whose stack doesn't reach the start of its thread.";

@@ -52,8 +52,7 @@ pub struct Profiler {
     pub(crate) clock: Clock,
     /// The number of the dump interval, from 1; moved on by each dump.
     pub(crate) epoch: AtomicU32,
-    /// Samples ever taken, and those whose stack doesn't reach the start of its thread.
-    pub(crate) samples: AtomicU64,
+    /// Samples whose stack doesn't reach the start of its thread.
     pub(crate) incomplete: AtomicU64,
     /// Held while samples are being forgotten.
     resetting: Mutex<()>,
@@ -87,7 +86,6 @@ impl Profiler {
             hooks: Hooks::new(),
             clock: Clock::new(),
             epoch: AtomicU32::new(1),
-            samples: AtomicU64::new(0),
             incomplete: AtomicU64::new(0),
             resetting: Mutex::new(Rank::Dump, ()),
             // Not 0, which a new thread's slot holds.
@@ -409,7 +407,6 @@ impl Observer for Profiler {
             return false;
         }
         let stack = self.interned_stack(slot, block.entry);
-        self.samples.fetch_add(1, Ordering::Relaxed);
         let birth = sys::ticks();
         self.refresh(slot, birth);
         let period = self.settings.interval.load(Ordering::Relaxed);
@@ -418,7 +415,7 @@ impl Observer for Profiler {
         let peak = self.peak.number();
         let Some(bucket) = self.buckets.add(Origin { usable, period, stack }, peak) else { return false };
         self.count_towards_dump(usable, period);
-        let kept = self.records.insert(&Record {
+        let record = Record {
             address: block.address as u64,
             birth,
             bucket,
@@ -428,7 +425,8 @@ impl Observer for Profiler {
             thread: slot.uid as u32,
             name: Names::current(slot),
             labels: Labels::current(slot),
-        });
+        };
+        let kept = self.records.insert(&record, HEAP.arena_at(block.address));
         self.class_stats.sampled(block.usable_bytes, block.requested_bytes);
         if self.recent.is_on() {
             let time_ns = sys::clock_realtime_ns();
@@ -449,7 +447,7 @@ impl Observer for Profiler {
     fn freed(&'static self, slot: &mut ThreadSlot, address: usize) -> bool {
         // Before the block is gone: the heap hasn't counted its free yet.
         self.peak.account(slot);
-        let Some(record) = self.records.remove(address, self.peak.kept()) else { return false };
+        let Some(record) = self.records.remove(address, HEAP.arena_at(address), self.peak.kept()) else { return false };
         probes::freed(address);
         if !record.is_forgotten() {
             self.ended(slot, &record);
@@ -458,7 +456,7 @@ impl Observer for Profiler {
     }
 
     fn resized(&'static self, address: usize, requested_bytes: usize) {
-        self.records.change(address, |record| {
+        self.records.change(address, HEAP.arena_at(address), |record| {
             let usable = self.buckets.origin(record.bucket).usable as usize;
             record.unasked = unasked(usable, requested_bytes);
         });

@@ -43,7 +43,11 @@ unsafe impl Zeroed for Record {}
 /// The dump interval of samples that were forgotten.
 const FORGOTTEN: u32 = u32::MAX;
 
-const SHARDS: usize = 16;
+/// Records are spread by the arena of their block, and then by its address: threads of different arenas seldom meet, and
+/// no table is long.
+const ARENAS: usize = 4;
+const SHARDS_OF_ARENA: usize = 16;
+const SHARDS: usize = ARENAS * SHARDS_OF_ARENA;
 /// What each shard begins with. All of that lies together: a page for each shard would be most of the memory that a small
 /// program is profiled with.
 const SHARD_LEN_FIRST: usize = 16;
@@ -62,10 +66,23 @@ struct Shard {
 
 const EMPTY: Shard = Shard { slots: Array::new(), used: 0, gone: Array::new(), gone_used: 0, gone_peak: 0 };
 
-/// Live samples by address.
+/// A shard and its lock, in cache lines of their own.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Apart(Mutex<Shard>);
+
+impl core::ops::Deref for Apart {
+    type Target = Mutex<Shard>;
+    #[inline]
+    fn deref(&self) -> &Mutex<Shard> {
+        &self.0
+    }
+}
+
+/// Live samples by address. Each method that looks for one wants the number of its block's arena, always the same one.
 #[derive(Debug)]
 pub struct Records {
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Apart; SHARDS],
     /// What the shards begin with; null until there is a sample.
     first: AtomicPtr<Record>,
     dropped: AtomicU64,
@@ -219,18 +236,19 @@ impl Records {
     /// None.
     pub const fn new() -> Self {
         Records {
-            shards: [const { Mutex::new(Rank::Records, EMPTY) }; SHARDS],
+            shards: [const { Apart(Mutex::new(Rank::Records, EMPTY)) }; SHARDS],
             first: AtomicPtr::new(null_mut()),
             dropped: AtomicU64::new(0),
         }
     }
 
-    fn shard_of(address: usize) -> usize {
-        (hash(address as u64) >> 58) as usize % SHARDS
+    fn shard_of(address: usize, arena: usize) -> usize {
+        let of_arena = (hash(address as u64) >> (u64::BITS - SHARDS_OF_ARENA.ilog2())) as usize;
+        arena % ARENAS * SHARDS_OF_ARENA + of_arena
     }
 
-    fn shard(&self, address: usize) -> &Mutex<Shard> {
-        &self.shards[Self::shard_of(address)]
+    fn shard(&self, address: usize, arena: usize) -> &Mutex<Shard> {
+        &self.shards[Self::shard_of(address, arena)]
     }
 
     /// What shard number `shard`, which the caller has locked and which has no slots yet, begins with. Empty: no memory.
@@ -257,8 +275,8 @@ impl Records {
     }
 
     /// Adds a live sample. `false`: no memory; it is counted as dropped.
-    pub fn insert(&self, record: &Record) -> bool {
-        let number = Self::shard_of(record.address as usize);
+    pub fn insert(&self, record: &Record, arena: usize) -> bool {
+        let number = Self::shard_of(record.address as usize, arena);
         let kept = {
             let mut shard = self.shards[number].lock();
             if shard.slots.as_slice().is_empty() {
@@ -274,8 +292,8 @@ impl Records {
 
     /// Takes the sample of a block out, if it has one. When its block lived at peak number `peak` (0: there was none),
     /// it is kept beside the table.
-    pub fn remove(&self, address: usize, peak: u32) -> Option<Record> {
-        let mut shard = self.shard(address).lock();
+    pub fn remove(&self, address: usize, arena: usize, peak: u32) -> Option<Record> {
+        let mut shard = self.shard(address, arena).lock();
         let removed = shard.remove(address as u64)?;
         if removed.peak < peak && removed.epoch != FORGOTTEN && !shard.keep(&removed, peak) {
             drop(shard);
@@ -285,8 +303,8 @@ impl Records {
     }
 
     /// The record of a live block, changed by `change`. Returns whether there is one.
-    pub fn change(&self, address: usize, change: impl FnOnce(&mut Record)) -> bool {
-        let mut shard = self.shard(address).lock();
+    pub fn change(&self, address: usize, arena: usize, change: impl FnOnce(&mut Record)) -> bool {
+        let mut shard = self.shard(address, arena).lock();
         if shard.used == 0 {
             return false;
         }
@@ -359,7 +377,7 @@ impl Records {
 
     /// Has them count afresh.
     pub fn reset_lock_counts(&self) {
-        self.shards.iter().for_each(Mutex::reset_counts);
+        self.shards.iter().for_each(|shard| shard.reset_counts());
     }
 
     /// Gives back what is kept for a peak.
@@ -408,16 +426,17 @@ mod tests {
         let mut model: HashMap<u64, Record> = HashMap::new();
         // What lived at the last peak.
         let (mut peak, mut at_peak) = (0, Vec::new());
+        let arena = |address: u64| (address >> 9) as usize;
         let mut state = 1u64;
         for i in 0..300_000u64 {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let address = (state >> 40 & 0x3fff) * 16 + 0x7f00_0000_0000;
             let record = Record { address, birth: i, peak, bucket: BucketId(1), ..Record::default() };
             if state >> 33 & 1 == 0 && !model.contains_key(&address) {
-                assert!(records.insert(&record));
+                assert!(records.insert(&record, arena(address)));
                 model.insert(address, record);
             } else {
-                assert_eq!(records.remove(address as usize, peak), model.remove(&address));
+                assert_eq!(records.remove(address as usize, arena(address), peak), model.remove(&address));
             }
             if i % 50_000 == 25_000 {
                 peak += 1;
@@ -439,7 +458,7 @@ mod tests {
         let mut state = 7u64;
         for count in 1..200_000u64 {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            records.insert(&Record { address: state >> 20 | 1 << 45, ..Record::default() });
+            records.insert(&Record { address: state >> 20 | 1 << 45, ..Record::default() }, 0);
             if count % 20_000 == 0 {
                 let slots: usize = records.shards.iter().map(|shard| shard.lock().slots.as_slice().len()).sum();
                 let bytes = slots * core::mem::size_of::<Record>() / count as usize;
@@ -451,10 +470,10 @@ mod tests {
     #[test]
     fn a_record_can_be_changed() {
         let records = Records::new();
-        assert!(!records.change(4096, |_| {}));
-        records.insert(&Record { address: 4096, unasked: 3, ..Record::default() });
-        assert!(records.change(4096, |record| record.unasked = 9));
-        assert_eq!(records.remove(4096, 0).map(|record| record.unasked), Some(9));
+        assert!(!records.change(4096, 7, |_| {}));
+        records.insert(&Record { address: 4096, unasked: 3, ..Record::default() }, 7);
+        assert!(records.change(4096, 7, |record| record.unasked = 9));
+        assert_eq!(records.remove(4096, 7, 0).map(|record| record.unasked), Some(9));
         assert!(all(&records, Moment::Now).is_empty());
     }
 
@@ -463,17 +482,17 @@ mod tests {
         let records = Records::new();
         let record = |address, peak| Record { address, peak, bucket: BucketId(1), ..Record::default() };
         for address in [4096, 8192, 12288] {
-            records.insert(&record(address, 0));
+            records.insert(&record(address, 0), 1);
         }
-        records.remove(4096, 1);
+        records.remove(4096, 1, 1);
         assert_eq!(all(&records, Moment::Peak(1)).len(), 3);
         records.clear();
         assert!(all(&records, Moment::Now).is_empty() && all(&records, Moment::Peak(1)).is_empty());
         // The free takes the slab's flag away, and keeps nothing for the peak.
-        assert!(records.remove(8192, 1).is_some() && records.remove(8192, 1).is_none());
+        assert!(records.remove(8192, 1, 1).is_some() && records.remove(8192, 1, 1).is_none());
         assert!(all(&records, Moment::Peak(1)).is_empty());
         // A block of the same address is a sample as any other.
-        records.insert(&record(12288, 1));
+        records.insert(&record(12288, 1), 1);
         assert_eq!(all(&records, Moment::Now), [record(12288, 1)]);
     }
 }

@@ -20,7 +20,7 @@ pub fn begin<S: Sink>(sink: S, header: &Header<'_>, profiler: &Profiler) -> Resu
     maps::executable(|mapping| writer.mapping(mapping))?;
     writer.comment(concat!("heapsift ", env!("CARGO_PKG_VERSION")).as_bytes())?;
     comment(&mut writer, b"mean bytes between samples: ", header.period as u64)?;
-    comment(&mut writer, b"samples taken: ", profiler.samples.load(Ordering::Relaxed))?;
+    comment(&mut writer, b"samples taken: ", profiler.buckets.taken())?;
     for (text, number) in [
         (&b"samples with a stack cut short: "[..], profiler.incomplete.load(Ordering::Relaxed)),
         (b"samples with a stack for which there was no room: ", profiler.stacks.dropped() + profiler.buckets.dropped()),

@@ -237,7 +237,7 @@ mod tests {
         {
             let bucket = PROFILER.buckets.add(Origin { usable, period: 4096, stack }, 0).unwrap();
             let record = Record { address, bucket, epoch, ..Record::default() };
-            assert!(PROFILER.records.insert(&record));
+            assert!(PROFILER.records.insert(&record, 0));
         }
         let snapshot = Snapshot::take(&PROFILER, Moment::Now, 2).unwrap();
         let usable = |row: &Row| snapshot.origins.get(row.bucket).usable;

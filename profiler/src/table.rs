@@ -32,7 +32,7 @@ unsafe impl<T: Sync> Sync for Array<T> {}
 ///
 /// # Safety
 /// Zero bytes are a valid value, and dropping does nothing.
-pub unsafe trait Zeroed: Copy {}
+pub unsafe trait Zeroed {}
 // SAFETY: integers.
 unsafe impl Zeroed for u32 {}
 // SAFETY: integers.
@@ -112,7 +112,10 @@ impl<T: Zeroed> Array<T> {
     }
 
     /// Writes elements from number `at` on. Nothing else is touched, so that finished elements may be read meanwhile.
-    pub fn place(&mut self, at: usize, items: &[T]) {
+    pub fn place(&mut self, at: usize, items: &[T])
+    where
+        T: Copy,
+    {
         assert!(at <= self.length && items.len() <= self.length - at);
         // SAFETY: inside of the array; `items` is borrowed, and the array's owner isn't.
         unsafe { self.start.add(at).copy_from_nonoverlapping(items.as_ptr(), items.len()) };
