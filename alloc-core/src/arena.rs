@@ -6,42 +6,19 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use crate::bin::{Bin, EmptySlabs, Visit};
 use crate::conf::Options;
 use crate::extent::{Extent, State};
+use crate::large::LargeBlocks;
 use crate::lock::{Mutex, Rank};
 use crate::pagemap::large_byte;
 use crate::pages::gather::Unbacked;
 use crate::pages::relocate::Relocated;
 use crate::pages::{Pages, Settings, Shared};
-use crate::size::{self, NBINS, NLEXTENTS};
+use crate::size::{self, NBINS};
 use crate::sparse::Sparse;
 use crate::sys::{self, PAGE};
 use crate::wrong::{Kind, Wrong};
 
 /// Largest index of an arena, exclusive (jemalloc's limit).
 pub const ARENAS_MAX: usize = 4095;
-
-/// Counters of a large class.
-#[derive(Debug)]
-pub struct LargeCounts {
-    /// Blocks handed to thread caches or callers.
-    pub nmalloc: AtomicU64,
-    /// Blocks that came back.
-    pub ndalloc: AtomicU64,
-    /// Requests that were served, by thread caches too.
-    pub nrequests: AtomicU64,
-    /// Fills of thread caches.
-    pub nfills: AtomicU64,
-    /// Flushes of thread caches.
-    pub nflushes: AtomicU64,
-}
-
-impl LargeCounts {
-    /// Blocks that are out, those in thread caches included.
-    pub fn current(&self) -> usize {
-        // Frees first, so that the difference is never negative.
-        let freed = self.ndalloc.load(Ordering::Relaxed);
-        self.nmalloc.load(Ordering::Relaxed).saturating_sub(freed) as usize
-    }
-}
 
 /// An arena.
 #[derive(Debug)]
@@ -52,10 +29,8 @@ pub struct Arena {
     pub pages: Pages,
     /// Threads bound to the arena.
     pub threads: AtomicU32,
-    /// Large blocks (not from slabs): bytes out.
-    pub large_bytes: AtomicUsize,
-    /// Large blocks by class.
-    pub large: [LargeCounts; NLEXTENTS],
+    /// Large blocks.
+    pub large: LargeBlocks,
     /// When the arena was made.
     pub created_ns: AtomicU64,
     name: Mutex<[u8; NAME_BYTES]>,
@@ -99,11 +74,7 @@ impl Arena {
             bin.restart();
         }
         self.pages.restart(settings);
-        for counts in &self.large {
-            for counter in [&counts.nmalloc, &counts.ndalloc, &counts.nrequests, &counts.nfills, &counts.nflushes] {
-                counter.store(0, Ordering::Relaxed);
-            }
-        }
+        self.large.clear();
         self.created_ns.store(sys::clock_coarse_ns(), Ordering::Relaxed);
         *self.name.lock() = [0; NAME_BYTES];
     }
@@ -143,8 +114,7 @@ impl Arena {
             return unsafe { self.bin(class).fill(class, &self.pages, shared, out, want, visit) };
         }
         let bytes = size::class_bytes(class);
-        let extent = self.allocate_large(shared, bytes, PAGE, class, visit.requests, false);
-        self.large[size::large_index(bytes)].nfills.fetch_add(u64::from(visit.by_cache), Ordering::Relaxed);
+        let extent = self.allocate_large(shared, bytes, PAGE, class, visit, false);
         if extent.is_null() {
             return 0;
         }
@@ -172,10 +142,9 @@ impl Arena {
             empty.release(&self.pages, shared);
             return left;
         }
-        let counts = &self.large[size::large_index(size::class_bytes(class))];
-        counts.nflushes.fetch_add(u64::from(visit.by_cache), Ordering::Relaxed);
-        counts.nrequests.fetch_add(visit.requests, Ordering::Relaxed);
-        let mut left = 0;
+        let bytes = size::class_bytes(class);
+        // What the cache has to tell is told with the first block.
+        let (mut visit, mut left) = (visit, 0);
         for i in 0..count {
             // SAFETY: the caller passes `count` live blocks, each the start of an extent; what a wrong free has put among
             // them is found here. Descriptors are never unmapped, and these fields are atomic.
@@ -187,14 +156,18 @@ impl Arena {
                     && (*extent).class() == class
                     && (*extent).address() == block.addr();
                 if !is_whole {
-                    Wrong::new(block.addr(), Kind::Free(size::class_bytes(class))).tell(b"free");
+                    Wrong::new(block.addr(), Kind::Free(bytes)).tell(b"free");
                 } else if (*extent).arena() == self.index {
-                    self.deallocate_large(shared, extent);
+                    self.pages.deallocate(shared, extent, Some(&self.large.of(bytes, visit)));
+                    visit = Visit::FREE;
                 } else {
                     *blocks.add(left) = block;
                     left += 1;
                 }
             }
+        }
+        if visit.by_cache {
+            self.pages.locked(|| self.large.of(bytes, visit).flushed());
         }
         left
     }
@@ -204,29 +177,13 @@ impl Arena {
         if class <= NBINS {
             self.bin(class).count_requests(requests);
         } else {
-            let counts = &self.large[size::large_index(size::class_bytes(class))];
-            counts.nrequests.fetch_add(requests, Ordering::Relaxed);
+            let visit = Visit { requests, by_cache: false };
+            self.pages.locked(|| self.large.of(size::class_bytes(class), visit).flushed());
         }
     }
 
-    /// Counts a large block in, and the requests of its size that were served since the last one.
-    #[inline]
-    fn large_came(&self, bytes: usize, requests: u64) {
-        self.large_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let counts = &self.large[size::large_index(bytes)];
-        counts.nmalloc.fetch_add(1, Ordering::Relaxed);
-        counts.nrequests.fetch_add(requests, Ordering::Relaxed);
-    }
-
-    /// Counts one out.
-    #[inline]
-    fn large_went(&self, bytes: usize) {
-        self.large_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.large[size::large_index(bytes)].ndalloc.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A large extent of `bytes` (whole pages). `class`: a cached large class, or 0; `requests`: how many of that size
-    /// were served since the last one; `zero`: it is to read as zero, if that costs nothing. Null: no memory.
+    /// A large extent of `bytes` (whole pages). `class`: a cached large class, or 0; `zero`: it is to read as zero, if that
+    /// costs nothing. Null: no memory.
     #[unsafe(link_section = "heapsift_text")]
     pub fn allocate_large(
         &self,
@@ -234,14 +191,10 @@ impl Arena {
         bytes: usize,
         align: usize,
         class: usize,
-        requests: u64,
+        visit: Visit,
         zero: bool,
     ) -> *mut Extent {
-        let extent = self.pages.allocate(shared, bytes / PAGE, align.max(PAGE), class, false, zero);
-        if !extent.is_null() {
-            self.large_came(bytes, requests);
-        }
-        extent
+        self.pages.allocate(shared, bytes / PAGE, align, class, Some(&self.large.of(bytes, visit)), zero)
     }
 
     /// Takes back a large extent.
@@ -251,8 +204,7 @@ impl Arena {
     pub unsafe fn deallocate_large(&self, shared: &Shared, extent: *mut Extent) {
         // SAFETY: the caller gives up the extent.
         unsafe {
-            self.large_went((*extent).bytes());
-            self.pages.deallocate(shared, extent, false);
+            self.pages.deallocate(shared, extent, Some(&self.large.of((*extent).bytes(), Visit::FREE)));
         }
     }
 
@@ -273,8 +225,10 @@ impl Arena {
             } else {
                 self.pages.expand(shared, extent, bytes / PAGE, zero)?
             };
-            self.large_came(bytes, 1);
-            self.large_went(before);
+            self.pages.locked(|| {
+                self.large.of(bytes, Visit::REQUEST).came();
+                self.large.of(before, Visit::FREE).went();
+            });
             let class = size::large_class(bytes);
             (*extent).set_class(class);
             let is_sampled = (*extent).samples.load(Ordering::Relaxed) > 0;
@@ -291,7 +245,7 @@ impl Arena {
     pub unsafe fn relocate_large(&self, shared: &Shared, extent: *mut Extent, bytes: usize) -> Option<Relocated> {
         // SAFETY: the caller owns the extent.
         let relocated = unsafe { self.pages.relocate(shared, extent, bytes / PAGE, size::large_class(bytes)) }?;
-        self.large_came(bytes, 1);
+        self.pages.locked(|| self.large.of(bytes, Visit::REQUEST).came());
         Some(relocated)
     }
 
@@ -302,8 +256,7 @@ impl Arena {
     pub unsafe fn deallocate_hollow(&self, shared: &Shared, extent: *mut Extent, hollow: &Unbacked) {
         // SAFETY: the caller gives up the extent.
         unsafe {
-            self.large_went((*extent).bytes());
-            self.pages.deallocate_hollow(shared, extent, hollow);
+            self.pages.deallocate_hollow(shared, extent, hollow, &self.large.of((*extent).bytes(), Visit::FREE));
         }
     }
 

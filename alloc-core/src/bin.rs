@@ -121,7 +121,7 @@ impl EmptySlabs {
             // SAFETY: the list holds slabs without regions in use that no bin knows any more.
             unsafe {
                 let next = (*slab).links.child;
-                pages.deallocate(shared, slab, true);
+                pages.deallocate(shared, slab, None);
                 slab = next;
             }
         }
@@ -410,14 +410,14 @@ impl Bin {
         if !fresh.is_null() {
             // Another thread brought regions meanwhile.
             // SAFETY: the slab was never used.
-            unsafe { pages.deallocate(shared, fresh, true) };
+            unsafe { pages.deallocate(shared, fresh, None) };
         }
         taken
     }
 
     fn make_slab(class: usize, pages: &Pages, shared: &Shared) -> *mut Extent {
         let slab_pages = size::slab_pages_of(class);
-        let slab = pages.allocate(shared, slab_pages, crate::sys::PAGE, class, true, false);
+        let slab = pages.allocate(shared, slab_pages, crate::sys::PAGE, class, None, false);
         if !slab.is_null() {
             let regions = size::regions(class);
             // SAFETY: a fresh active extent that nobody else knows.

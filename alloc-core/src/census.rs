@@ -82,8 +82,8 @@ impl<O: Observer> Heap<O> {
                 total.blocks += counts.curregs;
                 total.active += counts.curslabs * (size::slab_pages(i) << LG_PAGE);
             }
-            large.blocks += arena.large.iter().map(crate::arena::LargeCounts::current).sum::<usize>();
-            large.active += arena.large_bytes.load(Ordering::Relaxed);
+            large.blocks += arena.large.classes.iter().map(crate::large::LargeCounts::current).sum::<usize>();
+            large.active += arena.large.bytes.load(Ordering::Relaxed);
         }
         for (i, total) in small.iter_mut().enumerate() {
             let size = size::class_size(i);

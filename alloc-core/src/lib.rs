@@ -33,6 +33,7 @@ pub mod heap;
 mod introspect;
 #[cfg(debug_assertions)]
 pub mod invariants;
+pub mod large;
 mod limits;
 pub mod lock;
 pub mod made;

@@ -107,7 +107,7 @@ impl<O: Observer> Heap<O> {
                     let live = size::regions(class) - (*extent).free_regions as usize;
                     let bytes = live * size::class_bytes(class);
                     self.core.gone_deallocated.fetch_add(bytes as u64, Ordering::Relaxed);
-                    arena.pages.deallocate(shared, extent, true);
+                    arena.pages.deallocate(shared, extent, None);
                 } else {
                     self.core.gone_deallocated.fetch_add((*extent).bytes() as u64, Ordering::Relaxed);
                     arena.deallocate_large(shared, extent);

@@ -22,7 +22,7 @@ impl<O: Observer> Heap<O> {
     pub(crate) unsafe extern "C" fn deallocate_slow(&'static self, ptr: *mut u8) {
         // SAFETY: the caller's promise.
         unsafe {
-            if !Self::put_large_in_cache(ptr) {
+            if !self.put_large_in_cache(ptr) {
                 self.deallocate_other(ptr);
             }
         }
@@ -35,7 +35,7 @@ impl<O: Observer> Heap<O> {
     pub(crate) unsafe extern "C" fn deallocate_slow_sized(&'static self, ptr: *mut u8, size: usize, align: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            if Self::put_large_in_cache(ptr) {
+            if self.put_large_in_cache(ptr) {
                 return;
             }
             if wrong::is_checked() && !ptr.is_null() {
@@ -48,7 +48,7 @@ impl<O: Observer> Heap<O> {
     /// The fast path of freeing for large blocks of a cached class: into the thread's cache, the byte of the page map
     /// cleared, by which a second free is found. `false`: ask on.
     #[inline(always)]
-    unsafe fn put_large_in_cache(ptr: *mut u8) -> bool {
+    unsafe fn put_large_in_cache(&'static self, ptr: *mut u8) -> bool {
         let thread = tls::thread();
         // SAFETY: as in `deallocate`. A byte that isn't 0 is one of the array, and the thread's own copy of its place is right;
         // the block's byte is the caller's to change.
@@ -63,7 +63,8 @@ impl<O: Observer> Heap<O> {
             let top_slot = (&raw mut (*thread).top).cast::<*mut *mut u8>().add(class);
             let top = *top_slot;
             if top == *(&raw const (*thread).last).cast::<*mut *mut u8>().add(class) {
-                return false;
+                self.put_large_in_full_cache(ptr, class);
+                return true;
             }
             (*map.add(index)).store(0, Ordering::Relaxed);
             let top = top.add(1);
@@ -72,6 +73,52 @@ impl<O: Observer> Heap<O> {
             let frees = (&raw mut (*thread).frees).cast::<u64>().add(class);
             *frees = (*frees).wrapping_add(1);
             true
+        }
+    }
+
+    /// A large block of a cached class, in use and without a sample, of whose class the cache is full.
+    ///
+    /// # Safety
+    /// The calling thread has a live state; nobody uses the block any more.
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
+    unsafe extern "C" fn put_large_in_full_cache(&'static self, ptr: *mut u8, class: usize) {
+        let thread = tls::thread();
+        // SAFETY: the caller's promise; a block in use has an extent.
+        unsafe {
+            if !self.put_in_cache(thread, thread, class, ptr) {
+                let extent = self.core.shared.map.extent(ptr.addr());
+                self.put_back(thread, extent, ptr, class, size::class_bytes(class));
+            }
+        }
+    }
+
+    /// Gives a block back to its arena, past the caches.
+    ///
+    /// # Safety
+    /// `extent` is the active extent of the block, which is of `class` (0: none that is cached) and `usable` bytes, and which
+    /// nobody uses any more. `thread` is the calling thread's state.
+    #[inline]
+    unsafe fn put_back(
+        &'static self,
+        thread: *mut Thread,
+        extent: *mut Extent,
+        ptr: *mut u8,
+        class: usize,
+        usable: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.count_freed(thread, usable);
+            let arena = self.arena_of(extent);
+            if class > 0 {
+                let mut block = ptr;
+                arena.flush(class, &self.core.shared, &raw mut block, 1, Visit::FREE);
+            } else {
+                arena.deallocate_large(&self.core.shared, extent);
+            }
+            self.slow_operation(thread, arena);
         }
     }
 
@@ -245,15 +292,7 @@ impl<O: Observer> Heap<O> {
                 }
                 return;
             }
-            self.count_freed(thread, usable);
-            let arena = self.arena_of(extent);
-            if class > 0 {
-                let mut block = ptr;
-                arena.flush(class, &self.core.shared, &raw mut block, 1, Visit::FREE);
-            } else {
-                arena.deallocate_large(&self.core.shared, extent);
-            }
-            self.slow_operation(thread, arena);
+            self.put_back(thread, extent, ptr, class, usable);
         }
     }
 

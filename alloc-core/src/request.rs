@@ -263,7 +263,7 @@ impl<O: Observer> Heap<O> {
         } else if size <= CLASS_MAX && align <= PAGE {
             size::class_of(size.max(SMALL_MAX + 1))
         } else {
-            return self.obtain_large(thread, size, request);
+            return self.obtain_large(thread, size::usable_size_for(size, align), request);
         };
         let usable = size::class_bytes(class);
         let cache = self.cache_of(thread, request.tcache);
@@ -333,15 +333,14 @@ impl<O: Observer> Heap<O> {
     }
 
     #[unsafe(link_section = "heapsift_text")]
-    fn obtain_large(&'static self, thread: *mut Thread, size: usize, request: &Request) -> Obtained {
-        let usable = size::usable_size_for(size, request.align);
+    fn obtain_large(&'static self, thread: *mut Thread, usable: usize, request: &Request) -> Obtained {
         if usable == 0 {
             return NOTHING;
         }
         let Some(arena) = self.arena_for_large(thread, usable, request.arena) else { return NOTHING };
         let class = size::large_class(usable);
         let zero = request.zero || self.options().zero;
-        let extent = arena.allocate_large(&self.core.shared, usable, request.align, class, 1, zero);
+        let extent = arena.allocate_large(&self.core.shared, usable, request.align, class, Visit::REQUEST, zero);
         self.slow_operation(thread, arena);
         if extent.is_null() {
             return NOTHING;

@@ -314,8 +314,8 @@ impl<O: Observer> Heap<O> {
         for (i, bin) in out.bins.iter_mut().enumerate() {
             (bin.counts, bin.lock) = arena.bin(i + 1).counts();
         }
-        out.large_allocated = arena.large_bytes.load(Ordering::Relaxed);
-        for (out, counts) in out.large.iter_mut().zip(&arena.large) {
+        out.large_allocated = arena.large.bytes.load(Ordering::Relaxed);
+        for (out, counts) in out.large.iter_mut().zip(&arena.large.classes) {
             out.curlextents = counts.current();
             out.ndalloc = counts.ndalloc.load(Ordering::Relaxed);
             out.nmalloc = counts.nmalloc.load(Ordering::Relaxed);

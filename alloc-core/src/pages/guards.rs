@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use super::{Pages, Shared};
 use crate::extent::{Extent, flag};
+use crate::large::LargeBlock;
 use crate::sys::{self, LG_PAGE, PAGE};
 
 impl Pages {
@@ -15,7 +16,7 @@ impl Pages {
         shared: &Shared,
         pages: usize,
         class: usize,
-        slab: bool,
+        large: Option<&LargeBlock<'_>>,
         which: usize,
     ) -> Option<*mut Extent> {
         let until = &self.until_guard[which];
@@ -23,7 +24,7 @@ impl Pages {
             return None;
         }
         until.store(self.guard_every[which], Ordering::Relaxed);
-        let extent = self.obtain(shared, pages + 2, PAGE, false);
+        let extent = self.obtain(shared, pages + 2, PAGE, None, false);
         if extent.is_null() {
             return None;
         }
@@ -40,7 +41,7 @@ impl Pages {
                     self.set_boundaries(shared, extent);
                     self.inner.lock().active_pages -= 1;
                 }
-                self.deallocate(shared, extent, false);
+                self.give_up(shared, extent, None);
                 return None;
             }
             shared.map.set_extent(address, null_mut());
@@ -48,8 +49,13 @@ impl Pages {
             (*extent).set_range(address + PAGE, pages << LG_PAGE);
             (*extent).set(flag::GUARDED, true);
             self.set_boundaries(shared, extent);
-            self.inner.lock().active_pages -= 2;
-            self.register(shared, extent, class, slab);
+            let mut inner = self.inner.lock();
+            inner.active_pages -= 2;
+            if let Some(block) = large {
+                block.came();
+            }
+            drop(inner);
+            self.register(shared, extent, class, large.is_none());
         }
         Some(extent)
     }

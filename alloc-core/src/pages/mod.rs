@@ -27,6 +27,7 @@ use crate::base::Base;
 use crate::conf::Options;
 use crate::decay::{Decay, Tier};
 use crate::extent::{Extent, LARGE, State, flag};
+use crate::large::LargeBlock;
 use crate::lock::{Guard, Mutex, Rank};
 use crate::pagemap::{PageMap, large_byte};
 use crate::size::MAX_SIZE_CLASS;
@@ -244,9 +245,9 @@ impl Pages {
         self.hooks.store(if is_default { null_mut() } else { table }, Ordering::Release);
     }
 
-    /// An active extent of `pages` pages aligned to `align` bytes, registered with class `class` (a slab class, a
-    /// cached large class, or [`LARGE`]). `zero`: what reads as zero is worth more than what is backed. Null when there is no
-    /// memory.
+    /// An active extent of `pages` pages aligned to `align` bytes, registered with class `class`: a slab class, or for a
+    /// `large` block, which is counted in, a cached large class or [`LARGE`]. `zero`: what reads as zero is worth more than what
+    /// is backed. Null when there is no memory.
     #[unsafe(link_section = "heapsift_text")]
     pub fn allocate(
         &self,
@@ -254,30 +255,37 @@ impl Pages {
         pages: usize,
         align: usize,
         class: usize,
-        slab: bool,
+        large: Option<&LargeBlock<'_>>,
         zero: bool,
     ) -> *mut Extent {
         let align = align.max(PAGE);
-        let which = usize::from(!slab);
+        let which = usize::from(large.is_some());
         if self.guard_every[which] != 0
             && align == PAGE
             // A program's own memory may be anything; its protection is the program's.
             && !self.has_hooks()
-            && let Some(extent) = self.allocate_guarded(shared, pages, class, slab, which)
+            && let Some(extent) = self.allocate_guarded(shared, pages, class, large, which)
         {
             return extent;
         }
-        let extent = self.obtain(shared, pages, align, zero);
+        let extent = self.obtain(shared, pages, align, large, zero);
         if !extent.is_null() {
             // SAFETY: active now and known to this thread only.
-            unsafe { self.register(shared, extent, class, slab) };
+            unsafe { self.register(shared, extent, class, large.is_none()) };
         }
         extent
     }
 
     /// Finds an extent or grows for it, and makes it active.
     #[unsafe(link_section = "heapsift_text")]
-    fn obtain(&self, shared: &Shared, pages: usize, align: usize, zero: bool) -> *mut Extent {
+    fn obtain(
+        &self,
+        shared: &Shared,
+        pages: usize,
+        align: usize,
+        large: Option<&LargeBlock<'_>>,
+        zero: bool,
+    ) -> *mut Extent {
         let mut unbacked = Unbacked::NONE;
         let mut inner = self.inner.lock();
         let mut extent = self.find(&mut inner, shared, pages, align, zero, &mut unbacked);
@@ -299,6 +307,9 @@ impl Pages {
             if unbacked.bytes() > 0 { self.gather(&mut inner, shared, &unbacked, zero) } else { Gathered::NONE };
         inner.active_pages += pages;
         inner.tell(shared);
+        if let Some(block) = large {
+            block.came();
+        }
         // SAFETY: a live descriptor that is in no cache, of this thread alone.
         unsafe {
             (*extent).set_state(State::Active);
@@ -310,7 +321,7 @@ impl Pages {
             drop(inner);
             self.move_in(shared, &gathered);
             if !committed {
-                return self.commit(shared, extent);
+                return self.commit(shared, extent, large);
             }
         }
         extent
@@ -341,7 +352,7 @@ impl Pages {
 
     /// Asks the program's hook for pages behind an active extent; null: there are none, and the extent is free again.
     #[cold]
-    unsafe fn commit(&self, shared: &Shared, extent: *mut Extent) -> *mut Extent {
+    unsafe fn commit(&self, shared: &Shared, extent: *mut Extent, large: Option<&LargeBlock<'_>>) -> *mut Extent {
         // SAFETY: the caller's extent.
         unsafe {
             if self.hooks().is_some_and(|hooks| hooks.commit(extent)) {
@@ -351,6 +362,9 @@ impl Pages {
             let pages = (*extent).pages();
             let mut inner = self.inner.lock();
             inner.active_pages -= pages;
+            if let Some(block) = large {
+                block.went();
+            }
             self.give(&mut inner, shared, extent, State::Retained);
         }
         null_mut()
@@ -376,15 +390,15 @@ impl Pages {
         }
     }
 
-    /// Takes back an active extent.
+    /// Takes back an active extent: a slab, or a `large` block, which is counted out.
     ///
     /// # Safety
     /// The extent is active, of this arena, and nobody uses its memory any more.
-    pub unsafe fn deallocate(&self, shared: &Shared, extent: *mut Extent, slab: bool) {
+    pub unsafe fn deallocate(&self, shared: &Shared, extent: *mut Extent, large: Option<&LargeBlock<'_>>) {
         // SAFETY: the caller gives up the extent.
         unsafe {
             let (address, pages) = ((*extent).address(), (*extent).pages());
-            if slab {
+            if large.is_none() {
                 for page in 1..pages.saturating_sub(1) {
                     shared.map.set_extent(address + page * PAGE, null_mut());
                 }
@@ -392,21 +406,42 @@ impl Pages {
             } else if (*extent).class() != LARGE as usize || (*extent).samples.load(Ordering::Relaxed) > 0 {
                 shared.map.set_class(address, 1, 0);
             }
+            self.give_up(shared, extent, large);
+        }
+    }
+
+    /// Takes back an active extent that has no class in the page map.
+    ///
+    /// # Safety
+    /// As [`Pages::deallocate`].
+    unsafe fn give_up(&self, shared: &Shared, extent: *mut Extent, large: Option<&LargeBlock<'_>>) {
+        // SAFETY: the caller gives up the extent.
+        unsafe {
+            let pages = (*extent).pages();
             (*extent).set_zeroed(false);
             (*extent).set_class(LARGE as usize);
             if (*extent).guarded() {
                 self.take_guards_back(shared, extent);
             }
             if (*extent).bytes() >= self.purge_from_bytes.load(Ordering::Relaxed) && !(*extent).pinned() {
-                return self.deallocate_to_os(shared, extent, pages);
+                return self.deallocate_to_os(shared, extent, pages, large);
             }
             let state = if (*extent).pinned() { State::Pinned } else { State::Dirty };
             let mut inner = self.inner.lock();
             inner.active_pages -= pages;
+            if let Some(block) = large {
+                block.went();
+            }
             self.give(&mut inner, shared, extent, state);
             inner.tell(shared);
         }
         self.after_free(shared);
+    }
+
+    /// Counts something under the lock.
+    pub(crate) fn locked(&self, count: impl FnOnce()) {
+        let _inner = self.inner.lock();
+        count();
     }
 
     /// What is due when pages have become unused.

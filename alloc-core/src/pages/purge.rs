@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use super::{DIRTY_MS_DEFAULT, Inner, Pages, Shared, descriptors, dss, tier_state};
 use crate::decay::Tier;
 use crate::extent::{Extent, State, flag};
+use crate::large::LargeBlock;
 use crate::lock::{Guard, Mutex};
 use crate::sys::{self, Advice, LG_PAGE, PAGE};
 
@@ -239,7 +240,13 @@ impl Pages {
     /// # Safety
     /// The extent is active no more, registered by its boundaries only, and the caller's; `pages` of it were active.
     #[cold]
-    pub(super) unsafe fn deallocate_to_os(&self, shared: &Shared, extent: *mut Extent, pages: usize) {
+    pub(super) unsafe fn deallocate_to_os(
+        &self,
+        shared: &Shared,
+        extent: *mut Extent,
+        pages: usize,
+        large: Option<&LargeBlock<'_>>,
+    ) {
         // SAFETY: the caller gives up the extent.
         unsafe {
             (*extent).set_state(State::Transit);
@@ -247,6 +254,9 @@ impl Pages {
             let gone = self.let_go(shared, extent, false);
             let mut inner = self.inner.lock();
             inner.active_pages -= pages;
+            if let Some(block) = large {
+                block.went();
+            }
             inner.tell(shared);
             inner.counts_dirty.nmadvise += 1;
             inner.counts_dirty.purged += (bytes >> LG_PAGE) as u64;

@@ -6,6 +6,7 @@ use super::cache::PAGES_MAX;
 use super::gather::{CHUNKS_MIN, Unbacked, down, move_chunks, up};
 use super::{Inner, Pages, Shared};
 use crate::extent::{Extent, LARGE, State};
+use crate::large::LargeBlock;
 use crate::lock::Guard;
 use crate::sys::{LG_PAGE, PAGE};
 
@@ -100,10 +101,16 @@ impl Pages {
     ///
     /// # Safety
     /// As [`Pages::deallocate`]; `hollow` is what [`Pages::relocate`] said of the extent.
-    pub unsafe fn deallocate_hollow(&self, shared: &Shared, extent: *mut Extent, hollow: &Unbacked) {
+    pub unsafe fn deallocate_hollow(
+        &self,
+        shared: &Shared,
+        extent: *mut Extent,
+        hollow: &Unbacked,
+        block: &LargeBlock<'_>,
+    ) {
         if hollow.bytes() == 0 {
             // SAFETY: the caller's promise.
-            return unsafe { self.deallocate(shared, extent, false) };
+            return unsafe { self.deallocate(shared, extent, Some(block)) };
         }
         // SAFETY: the caller gives up the extent; the parts that it is cut into are nobody else's.
         unsafe {
@@ -112,6 +119,7 @@ impl Pages {
             (*extent).set_zeroed(false);
             (*extent).set_class(LARGE as usize);
             inner.active_pages -= (*extent).pages();
+            block.went();
             let mut middle = extent;
             if hollow.start > (*extent).address() {
                 middle = self.split(&mut inner, shared, extent, (hollow.start - (*extent).address()) >> LG_PAGE);
