@@ -17,6 +17,8 @@ pub const HOOKS_MAX: usize = 4;
 pub(crate) const NEVER: u64 = u64::MAX;
 /// Bytes between two looks at a thread's peak.
 const PEAK_STEP: u64 = 64 << 10;
+/// Alarms of a thread between two looks through its caches.
+const ALARMS_BEFORE_LOOK: u32 = 8;
 /// Most bytes that a thread counts by itself towards `stats_interval`.
 const STATS_STEP_MAX: u64 = 4 << 20;
 
@@ -40,6 +42,8 @@ pub(crate) struct Events {
     hook_deallocated_at: [u64; HOOKS_MAX],
     /// The first of the last.
     pub(crate) deallocated_at: u64,
+    /// Times that the countdown ran out.
+    alarms: u32,
 }
 
 impl Events {
@@ -53,6 +57,7 @@ impl Events {
         hook_allocated_at: [NEVER; HOOKS_MAX],
         hook_deallocated_at: [NEVER; HOOKS_MAX],
         deallocated_at: NEVER,
+        alarms: 0,
     };
 
     /// The countdown runs out when more bytes than this have been allocated: what is due at a number of bytes is one
@@ -179,7 +184,11 @@ impl<O: Observer> Heap<O> {
             }
             self.other_events(thread);
             Self::arm(thread);
-            self.look_after(thread);
+            // For threads that find all they need in their caches; the clock is read for it.
+            (*thread).events.alarms = (*thread).events.alarms.wrapping_add(1);
+            if (*thread).events.alarms.is_multiple_of(ALARMS_BEFORE_LOOK) {
+                self.look_after(thread);
+            }
         }
     }
 

@@ -9,8 +9,10 @@ use alloc_core::sys;
 pub struct Clock {
     first_ticks: AtomicU64,
     first_ns: AtomicU64,
-    /// Nanoseconds in 2^24 ticks; 0: not measured yet.
+    /// Nanoseconds in 2^24 ticks, as measured last.
     scale: AtomicU64,
+    /// So many ticks after the start that is measured again: each time after twice as many, until it is exact enough.
+    good_for: AtomicU64,
 }
 
 /// So long is measured for the scale: its error is below one in ten thousand then.
@@ -20,7 +22,12 @@ const LG_UNIT: u32 = 24;
 impl Clock {
     /// One that wasn't started.
     pub const fn new() -> Self {
-        Clock { first_ticks: AtomicU64::new(0), first_ns: AtomicU64::new(0), scale: AtomicU64::new(0) }
+        Clock {
+            first_ticks: AtomicU64::new(0),
+            first_ns: AtomicU64::new(0),
+            scale: AtomicU64::new(0),
+            good_for: AtomicU64::new(0),
+        }
     }
 
     /// Begins to measure, if that has not begun.
@@ -31,18 +38,25 @@ impl Clock {
         }
     }
 
-    /// Nanoseconds of so many ticks.
-    pub fn nanoseconds(&self, ticks: u64) -> u64 {
-        let mut scale = self.scale.load(Ordering::Relaxed);
-        if scale == 0 {
-            let ns = sys::clock_monotonic_ns().saturating_sub(self.first_ns.load(Ordering::Relaxed)).max(1);
-            let passed = sys::ticks().wrapping_sub(self.first_ticks.load(Ordering::Relaxed)).max(1);
-            scale = ((u128::from(ns) << LG_UNIT) / u128::from(passed)).clamp(1, u64::MAX.into()) as u64;
-            if ns >= MEASURE_NS {
-                self.scale.store(scale, Ordering::Relaxed);
-            }
+    /// Nanoseconds from then, in ticks, to now.
+    pub fn nanoseconds_since(&self, then: u64) -> u64 {
+        let now = sys::ticks();
+        if now.wrapping_sub(self.first_ticks.load(Ordering::Relaxed)) >= self.good_for.load(Ordering::Relaxed) {
+            self.measure();
         }
+        let (ticks, scale) = (now.wrapping_sub(then), self.scale.load(Ordering::Relaxed));
         ((u128::from(ticks) * u128::from(scale)) >> LG_UNIT).min(u64::MAX.into()) as u64
+    }
+
+    /// Measures the scale: a system call, which takes longer than all the rest of a sample.
+    #[cold]
+    fn measure(&self) {
+        let ns = sys::clock_monotonic_ns().saturating_sub(self.first_ns.load(Ordering::Relaxed)).max(1);
+        let passed = sys::ticks().wrapping_sub(self.first_ticks.load(Ordering::Relaxed)).max(1);
+        let scale = ((u128::from(ns) << LG_UNIT) / u128::from(passed)).clamp(1, u64::MAX.into()) as u64;
+        self.scale.store(scale, Ordering::Relaxed);
+        let good_for = if ns >= MEASURE_NS { u64::MAX } else { passed.saturating_mul(2) };
+        self.good_for.store(good_for, Ordering::Relaxed);
     }
 }
 
@@ -61,10 +75,13 @@ mod tests {
         static CLOCK: Clock = Clock::new();
         CLOCK.start();
         let (start, began) = (sys::ticks(), sys::clock_monotonic_ns());
-        std::thread::sleep(std::time::Duration::from_millis(120));
-        let told = CLOCK.nanoseconds(sys::ticks() - start) as f64;
-        let passed = (sys::clock_monotonic_ns() - began) as f64;
-        assert!((told / passed - 1.0).abs() < 0.05, "{told} of {passed}");
-        assert!(CLOCK.scale.load(Ordering::Relaxed) > 0 && CLOCK.nanoseconds(0) == 0);
+        for pause_ms in [1, 10, 120] {
+            std::thread::sleep(std::time::Duration::from_millis(pause_ms));
+            let told = CLOCK.nanoseconds_since(start) as f64;
+            let passed = (sys::clock_monotonic_ns() - began) as f64;
+            assert!((told / passed - 1.0).abs() < 0.05, "{told} of {passed}");
+        }
+        // Exact enough, for good.
+        assert_eq!(CLOCK.good_for.load(Ordering::Relaxed), u64::MAX);
     }
 }

@@ -265,7 +265,7 @@ impl Profiler {
 
     /// A sampled block was freed now.
     fn ended(&'static self, slot: &mut ThreadSlot, record: &Record) {
-        let age_ns = self.clock.nanoseconds(sys::ticks().wrapping_sub(record.birth));
+        let age_ns = self.clock.nanoseconds_since(record.birth);
         self.lifetimes.freed(record.bucket, age_ns, u64::from(record.thread) == slot.uid & u64::from(u32::MAX));
         let (recent, log) = (self.recent.is_on(), self.journal.wants(record.birth));
         let (stats, heard) = (self.class_stats.on.load(Ordering::Relaxed), self.hooks.hears_frees());
