@@ -20,7 +20,7 @@ use crate::message::{Decimal, safety_check_failed};
 use crate::observer::{Observer, ThreadSlot};
 use crate::request::Obtained;
 use crate::size;
-use crate::sys::{self, Advice, Entry, PAGE};
+use crate::sys::{self, Access, Advice, Entry, PAGE};
 use crate::thread::{Kind, Thread};
 use crate::wrong::{self, Wrong};
 
@@ -157,10 +157,10 @@ impl Guarded {
                 return sys::advise(page, PAGE, advice).is_ok();
             }
             if open {
-                sys::protect(page, PAGE, true).is_ok()
+                sys::protect(page, PAGE, Access::ReadWrite).is_ok()
             } else {
                 let _ = sys::advise(page, PAGE, Advice::DontNeed);
-                sys::protect(page, PAGE, false).is_ok()
+                sys::protect(page, PAGE, Access::None).is_ok()
             }
         }
     }
@@ -247,7 +247,7 @@ impl<O: Observer> Heap<O> {
         let closed = unsafe {
             let by_advice = sys::advise(pool, POOL_BYTES, Advice::GuardInstall).is_ok();
             guarded.by_advice.store(by_advice, Ordering::Relaxed);
-            by_advice || sys::protect(pool, POOL_BYTES, false).is_ok()
+            by_advice || sys::protect(pool, POOL_BYTES, Access::None).is_ok()
         };
         if !closed || !shared.map.prepare(pool, POOL_BYTES) {
             // SAFETY: as above.

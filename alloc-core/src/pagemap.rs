@@ -6,14 +6,16 @@
 //! is in that slab. A large block has its byte at its first page ([`large_byte`]), always with the flag, so that its frees
 //! take a path that clears the byte while the block is in a thread's cache: a second free finds that. 0 is everything
 //! else: no block starts there that the fast path knows.
-//! Where the reservation fails (`ulimit -v`, strict overcommit) the array is two zero bytes and the shift is 63: every
+//! Only the parts of it for memory of the heap can be written; the rest reads as zero. So a program that has all its memory
+//! locked (`mlockall`) gets page tables for it, 64 MiB, rather than pages.
+//! Where the reservation fails (`ulimit -v`) the array is two zero bytes and the shift is 63: every
 //! lookup finds 0, and the slow path asks the tree.
 //!
 //! The tree has a root of 2^17 entries for 1 GiB each, and leaves with a descriptor pointer for each page.
 
 use crate::extent::Extent;
 use crate::sync::atomic::{AtomicI8, AtomicPtr, AtomicUsize, Ordering};
-use crate::sys::{self, Advice, LG_PAGE};
+use crate::sys::{self, Access, Advice, LG_PAGE};
 use core::ptr::null_mut;
 
 /// Bits of an address in user space.
@@ -106,11 +108,18 @@ impl PageMap {
     /// threads in the heap. Without a root no page can be registered; then [`PageMap::prepare`] tries again.
     pub fn boot(&self) {
         self.map_root();
-        if let Ok(address) = sys::map(FLAT_BYTES, true) {
+        // Made readable afterwards: what is locked already would be backed at once if it could be read from the start.
+        if let Ok(address) = sys::reserve(FLAT_BYTES) {
             // SAFETY: the mapping was made just now; the advice doesn't change its contents.
             let _ = unsafe { sys::advise(address, FLAT_BYTES, Advice::DontDump) };
             // SAFETY: as above. Huge pages here would turn each touched page into 2 MiB.
             let _ = unsafe { sys::advise(address, FLAT_BYTES, Advice::NoHugePage) };
+            // SAFETY: as above; nobody knows of it.
+            if unsafe { sys::protect(address, FLAT_BYTES, Access::Read) }.is_err() {
+                // SAFETY: as above.
+                let _ = unsafe { sys::unmap(address, FLAT_BYTES) };
+                return;
+            }
             self.flat.store(core::ptr::with_exposed_provenance_mut(address), Ordering::Relaxed);
             self.shift.store(LG_PAGE as usize, Ordering::Relaxed);
         }
@@ -192,7 +201,14 @@ impl PageMap {
         Extents { root: if root.is_null() { &[] } else { unsafe { &*root } } }
     }
 
-    /// Makes sure that the tree has leaves for a new mapping. `false`: no memory.
+    /// Lets the part of the flat array be written that is for leaf `index` of the tree.
+    fn open_bytes(&self, index: usize) -> bool {
+        let start = self.flat.load(Ordering::Relaxed).addr() + index * LEAF_LEN;
+        // SAFETY: the array has a byte for each page of all leaves, and what is in it stays.
+        !self.has_bytes() || unsafe { sys::protect(start, LEAF_LEN, Access::ReadWrite) }.is_ok()
+    }
+
+    /// Makes sure that the tree has leaves for a new mapping, and that its class bytes can be written. `false`: no memory.
     #[must_use]
     pub fn prepare(&self, address: usize, bytes: usize) -> bool {
         if self.root.load(Ordering::Relaxed).is_null() {
@@ -203,8 +219,11 @@ impl PageMap {
             if !slot.load(Ordering::Acquire).is_null() {
                 continue;
             }
+            if !self.open_bytes(i) {
+                return false;
+            }
             let Ok(leaf) = sys::map(core::mem::size_of::<Leaf>(), true) else { return false };
-            // Release: pairs with the Acquire in `leaf`; the leaf reads as zero, null pointers.
+            // Release: pairs with the Acquire in `place`; the leaf reads as zero, null pointers, and its bytes can be written.
             if slot
                 .compare_exchange(
                     null_mut(),

@@ -193,3 +193,49 @@ fn many_blocks_that_come_and_go() {
         block.free(request);
     }
 }
+
+/// Whether all mappings that lie in one of these blocks are locked.
+fn are_locked(blocks: &[(usize, usize)]) -> bool {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut inside = false;
+    smaps.lines().all(|line| {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        if let Some((start, end)) = range {
+            let number = |text| usize::from_str_radix(text, 16).unwrap();
+            let (start, end) = (number(start), number(end));
+            inside = blocks.iter().any(|&(address, bytes)| address < end && start < address + bytes);
+        }
+        !inside || !line.starts_with("VmFlags:") || line.split(' ').any(|flag| flag == "lo")
+    })
+}
+
+#[test]
+fn locked_memory_stays_locked() {
+    // SAFETY: nothing but this process's own memory.
+    if unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) } != 0 {
+        // Not everybody may have so much locked.
+        // SAFETY: a plain question.
+        assert_ne!(unsafe { libc::geteuid() }, 0);
+        eprintln!("skipped: memory can't be locked");
+        return;
+    }
+    let request = own_arena();
+    assert!(HEAP.set_arena_decay_ms(request.arena.unwrap(), alloc_core::decay::Tier::Dirty, -1));
+    let blocks: Vec<_> = (0..8).map(|i| Block::new(3 * MIB, i, request)).collect();
+    let places: Vec<_> = blocks.iter().map(|block| (block.start.addr(), block.bytes)).collect();
+    assert!(are_locked(&places));
+    let mut kept = Vec::new();
+    for (i, block) in blocks.into_iter().enumerate() {
+        if i % 2 == 0 { block.free(request) } else { kept.push(block) }
+    }
+    // With pages of others, and by taking its own along, if memory weren't locked.
+    let large = Block::new(20 * MIB, 99, request);
+    // SAFETY: the block is ours.
+    let start = unsafe { HEAP.reallocate_with(large.start, 40 * MIB, request) };
+    let large = Block { start, ..large };
+    kept.iter().chain([&large]).for_each(Block::check);
+    assert!(are_locked(&places) && are_locked(&[(large.start.addr(), 40 * MIB)]));
+    for block in kept.into_iter().chain([large]) {
+        block.free(request);
+    }
+}

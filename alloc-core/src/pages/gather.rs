@@ -169,7 +169,7 @@ impl Pages {
             // SAFETY: the extent is in transit, and this thread's; its pages are no one's. Where they go, nothing lies yet, in an
             // extent that is this thread's as well.
             unsafe {
-                let moved = move_chunks((*extent).address(), (*extent).bytes(), source.to, gathered.chunk, None);
+                let moved = move_pages((*extent).address(), (*extent).bytes(), source.to, gathered.chunk, None);
                 let mut inner = self.inner.lock();
                 (*extent).set_zeroed(moved);
                 self.give(&mut inner, shared, extent, if moved { State::Retained } else { State::Dirty });
@@ -179,18 +179,31 @@ impl Pages {
     }
 }
 
-/// Moves pages, in halves where they lie in several mappings, down to single chunks. What can't be moved is given to
-/// `otherwise`. Returns whether all were moved.
+/// What takes the contents of so many bytes from the first address to the second.
+type Copy = unsafe fn(usize, usize, usize);
+
+/// Moves pages. What can't be moved is given to `otherwise`. Returns whether all were moved.
 ///
 /// # Safety
 /// The caller owns both ranges, whole chunks; unless there is an `otherwise`, their contents are given up.
-pub(super) unsafe fn move_chunks(
-    from: usize,
-    bytes: usize,
-    to: usize,
-    chunk: usize,
-    otherwise: Option<unsafe fn(usize, usize, usize)>,
-) -> bool {
+pub(super) unsafe fn move_pages(from: usize, bytes: usize, to: usize, chunk: usize, otherwise: Option<Copy>) -> bool {
+    // What pages were moved from is not locked afterwards, whatever comes there.
+    if !sys::is_locked(from) && !sys::is_locked(to) {
+        // SAFETY: the caller's promise.
+        return unsafe { move_chunks(from, bytes, to, chunk, otherwise) };
+    }
+    if let Some(otherwise) = otherwise {
+        // SAFETY: the caller's ranges.
+        unsafe { otherwise(from, bytes, to) };
+    }
+    false
+}
+
+/// Does so, in halves where they lie in several mappings, down to single chunks.
+///
+/// # Safety
+/// As [`move_pages`].
+unsafe fn move_chunks(from: usize, bytes: usize, to: usize, chunk: usize, otherwise: Option<Copy>) -> bool {
     const EFAULT: sys::Errno = sys::Errno(14);
     const ENOMEM: sys::Errno = sys::Errno(12);
     // SAFETY: the caller's ranges.

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use super::{Pages, Shared};
 use crate::extent::{Extent, flag};
 use crate::large::LargeBlock;
-use crate::sys::{self, LG_PAGE, PAGE};
+use crate::sys::{self, Access, LG_PAGE, PAGE};
 
 impl Pages {
     /// Every so many extents: one with an inaccessible page before and one behind. `None`: it is to be an ordinary one.
@@ -32,9 +32,9 @@ impl Pages {
         unsafe {
             let (address, end) = ((*extent).address(), (*extent).end());
             // Too many mappings, most likely, where that fails.
-            let first = sys::protect(address, PAGE, false).is_ok();
-            if !first || sys::protect(end - PAGE, PAGE, false).is_err() {
-                if first && sys::protect(address, PAGE, true).is_err() {
+            let first = sys::protect(address, PAGE, Access::None).is_ok();
+            if !first || sys::protect(end - PAGE, PAGE, Access::None).is_err() {
+                if first && sys::protect(address, PAGE, Access::ReadWrite).is_err() {
                     // The page can't be used again, by anybody.
                     shared.map.set_extent(address, null_mut());
                     (*extent).set_range(address + PAGE, (pages + 1) << LG_PAGE);
@@ -69,8 +69,9 @@ impl Pages {
             shared.map.set_extent(address, null_mut());
             shared.map.set_extent(end - PAGE, null_mut());
             (*extent).set(flag::GUARDED, false);
-            let start = if sys::protect(address - PAGE, PAGE, true).is_ok() { address - PAGE } else { address };
-            let end = if sys::protect(end, PAGE, true).is_ok() { end + PAGE } else { end };
+            let start =
+                if sys::protect(address - PAGE, PAGE, Access::ReadWrite).is_ok() { address - PAGE } else { address };
+            let end = if sys::protect(end, PAGE, Access::ReadWrite).is_ok() { end + PAGE } else { end };
             (*extent).set_range(start, end - start);
             self.set_boundaries(shared, extent);
         }

@@ -3,7 +3,7 @@
 use core::ptr::null_mut;
 
 use super::cache::PAGES_MAX;
-use super::gather::{CHUNKS_MIN, Unbacked, down, move_chunks, up};
+use super::gather::{CHUNKS_MIN, Unbacked, down, move_pages, up};
 use super::{Inner, Pages, Shared};
 use crate::extent::{Extent, LARGE, State};
 use crate::large::LargeBlock;
@@ -57,7 +57,7 @@ impl Pages {
             for (start, end) in [(from, whole.start), (whole.end, from + bytes)] {
                 copy(start, end - start, to + (start - from));
             }
-            let moved = move_chunks(whole.start, whole.bytes(), to + (whole.start - from), grid, Some(copy));
+            let moved = move_pages(whole.start, whole.bytes(), to + (whole.start - from), grid, Some(copy));
             self.register(shared, fresh, class, false);
             Some(Relocated { extent: fresh, hollow: if moved { whole } else { Unbacked::NONE } })
         }

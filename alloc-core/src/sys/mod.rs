@@ -78,6 +78,14 @@ pub fn map(bytes: usize, reserve: bool) -> Result<usize, Errno> {
     unsafe { memory_call(SYS_MMAP, [0, bytes, PROT_READ_WRITE, flags, usize::MAX, 0]) }
 }
 
+/// Reserves `bytes` of address space that nothing may touch yet.
+pub fn reserve(bytes: usize) -> Result<usize, Errno> {
+    const PROT_NONE: usize = 0;
+    const MAP_PRIVATE_ANONYMOUS_NORESERVE: usize = 0x4022;
+    // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
+    unsafe { memory_call(SYS_MMAP, [0, bytes, PROT_NONE, MAP_PRIVATE_ANONYMOUS_NORESERVE, usize::MAX, 0]) }
+}
+
 /// As [`map`], at `wanted` if the kernel has room there, anywhere else if not; `wanted` 0 says nothing.
 pub fn map_near(wanted: usize, bytes: usize) -> Result<usize, Errno> {
     const PROT_READ_WRITE: usize = 3;
@@ -160,10 +168,18 @@ pub enum Advice {
     NoHugePage = 15,
     /// Leave the range out of core dumps.
     DontDump = 16,
+    /// The pages won't be needed soon (Linux 5.4).
+    Cold = 20,
     /// Make the pages inaccessible and give them back, without a mapping of their own (Linux 6.13).
     GuardInstall = 102,
     /// Make them accessible again.
     GuardRemove = 103,
+}
+
+/// Whether the page at `address` can't be taken from memory: the program has locked it, or has not mapped it.
+pub fn is_locked(address: usize) -> bool {
+    // SAFETY: nothing happens to what is in the page.
+    unsafe { advise(address, PAGE, Advice::Cold) }.is_err()
 }
 
 /// `madvise(2)`.
@@ -189,13 +205,25 @@ pub unsafe fn let_go_of_file(range: &core::ops::Range<usize>) {
     }
 }
 
-/// Makes a range inaccessible (`false`) or readable and writable (`true`).
+/// What may be done to memory; the numbers are `mprotect`'s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Access {
+    /// Nothing.
+    None = 0,
+    /// It may be read.
+    Read = 1,
+    /// It may be read and written.
+    ReadWrite = 3,
+}
+
+/// Says what may be done to a range.
 ///
 /// # Safety
-/// The caller owns the range; with `false`, nothing may touch it.
-pub unsafe fn protect(address: usize, bytes: usize, accessible: bool) -> Result<(), Errno> {
+/// The caller owns the range, and nothing does to it what it forbids.
+pub unsafe fn protect(address: usize, bytes: usize, access: Access) -> Result<(), Errno> {
     // SAFETY: the caller owns the range.
-    unsafe { memory_call(SYS_MPROTECT, [address, bytes, if accessible { 3 } else { 0 }, 0, 0, 0]) }.map(|_| ())
+    unsafe { memory_call(SYS_MPROTECT, [address, bytes, access as usize, 0, 0, 0]) }.map(|_| ())
 }
 
 /// Moves the pages behind `[from, from + bytes)` to `to`, where they replace what is mapped; `from` stays mapped, without

@@ -1,4 +1,4 @@
-//! Rows O1 to O6: a system that refuses memory.
+//! Rows O1 to O7: a system that refuses memory, or is asked for all of it at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,9 +26,10 @@ fn first_and_last(strace: &Path, who: Who, conf: &str, words: &[&str], call: &st
     let main = text.split_whitespace().next().unwrap_or("-");
     let of_main: Vec<&str> = text.lines().filter(|line| line.starts_with(main)).collect();
     // The loader maps files, and takes one page of its own now and then; the allocators reserve. It makes memory read-only,
-    // and ends the process where it can't.
+    // and ends the process where it can't; ours does so with the page map, which is 32 GiB.
     let ours = match call {
         "mmap" => "MAP_NORESERVE",
+        "mprotect" if who == Who::Heapsift => ", 34359738368, PROT_READ)",
         "mprotect" => "PROT_NONE",
         _ => "",
     };
@@ -229,4 +230,30 @@ fn o6_the_end_of_a_memory_group() {
     assert_eq!(found.len(), 1);
     heapsift_tests::Dump::read(&found[0]);
     told("O6", "memory.max", Who::Heapsift, "killed by the kernel; the dump before that is whole", true);
+}
+
+/// Whatever has only been reserved must not become memory by that.
+#[test]
+fn o7_all_memory_is_locked() {
+    let program = tools::compile("c/locked.c", &["-pthread"]);
+    let run = |who: Who, conf: &str| {
+        let ended = who.dress(Program::new(&program).within(Duration::from_secs(120)), conf).run();
+        if ended.status == 77 {
+            return None;
+        }
+        let text = ended.expect_success().text();
+        let mib: Vec<_> = text.split_whitespace().map(|word| word.parse::<usize>().expect("KiB") >> 10).collect();
+        Some((mib[0], mib[1]))
+    };
+    let Some((glibc, _)) = run(Who::Glibc, "") else {
+        return told("O7", "", Who::Heapsift, "not run: the kernel doesn't let this user lock memory", true);
+    };
+    let scratch = Scratch::new("o7");
+    for (part, conf, more) in [("profiling off", "prof:false", 16), ("profiling on", &*profiled(&scratch), 128)] {
+        for who in Who::looked_at().filter(|who| *who == Who::Heapsift || part == "profiling off") {
+            let (locked, end) = run(who, conf).expect("as above");
+            let text = format!("{locked} MiB resident once all is locked, {end} at the end");
+            told("O7", part, who, &text, locked <= glibc + more);
+        }
+    }
 }
