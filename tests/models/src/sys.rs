@@ -24,6 +24,14 @@ pub enum Advice {
     NoHugePage,
 }
 
+/// What may be done to memory.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "they are alloc_core's")]
+pub enum Access {
+    Read,
+    ReadWrite,
+}
+
 loom::lazy_static! {
     static ref QUEUE: (loom::sync::Mutex<()>, loom::sync::Condvar) = (loom::sync::Mutex::new(()), loom::sync::Condvar::new());
     static ref MEMORY: Memory = Memory::default();
@@ -73,6 +81,26 @@ pub fn futex_wake(_: &AtomicU32, count: u32) {
     for _ in 0..count {
         queue.notify_one();
     }
+}
+
+/// Address space; there is none in a model.
+///
+/// # Errors
+/// Always.
+pub fn reserve(_: usize) -> Result<usize, Errno> {
+    const ENOMEM: i32 = 12;
+    Err(Errno(ENOMEM))
+}
+
+/// All memory of a model may be written.
+///
+/// # Errors
+/// None.
+///
+/// # Safety
+/// None is needed.
+pub unsafe fn protect(_: usize, _: usize, _: Access) -> Result<(), Errno> {
+    Ok(())
 }
 
 /// Zeroed memory; none where that would be very much.
