@@ -1,5 +1,6 @@
 //! A Redis server as tests have it: on a unix socket, keeping nothing on disk.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use crate::child::{Program, Server};
@@ -16,7 +17,8 @@ pub fn serve(directory: &Path, dress: impl FnOnce(Program) -> Program) -> Option
         .arg(&socket)
         .directory(directory);
     let mut server = dress(program).serve();
-    server.wait_until(|| socket.exists());
+    // The socket is there before the server listens.
+    server.wait_until(|| UnixStream::connect(&socket).is_ok());
     Some((server, socket))
 }
 
