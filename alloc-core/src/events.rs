@@ -1,5 +1,5 @@
 //! What happens to a thread after so many bytes: a sample, a line of statistics, a program's callback, a look at the
-//! thread's peak.
+//! thread's peak, one through its caches.
 //!
 //! The fast path counts one number down, to whichever of these comes first ([`Heap::arm`]). When it runs out, the slow
 //! path looks at all of them ([`Heap::alarm`]), by the thread's exact counters of allocated and freed bytes.
@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::heap::Heap;
 use crate::lock::{Mutex, Rank};
 use crate::observer::{Block, Observer};
+use crate::request::LOOK_TICKS;
 use crate::sys::Entry;
 use crate::thread::{Kind, Thread};
 
@@ -17,8 +18,10 @@ pub const HOOKS_MAX: usize = 4;
 pub(crate) const NEVER: u64 = u64::MAX;
 /// Bytes between two looks at a thread's peak.
 const PEAK_STEP: u64 = 64 << 10;
-/// Alarms of a thread between two looks through its caches.
-const ALARMS_BEFORE_LOOK: u32 = 8;
+/// Bytes between two looks through a thread's caches: at first, at least (as jemalloc's), and at most.
+const LOOK_STEP: u64 = 1 << 20;
+const LOOK_STEP_LEAST: u64 = 64 << 10;
+const LOOK_STEP_MOST: u64 = 16 << 20;
 /// Most bytes that a thread counts by itself towards `stats_interval`.
 const STATS_STEP_MAX: u64 = 4 << 20;
 
@@ -42,8 +45,11 @@ pub(crate) struct Events {
     hook_deallocated_at: [u64; HOOKS_MAX],
     /// The first of the last.
     pub(crate) deallocated_at: u64,
-    /// Times that the countdown ran out.
-    alarms: u32,
+    /// A look through the caches is due. Threads that find all they need there come to no other one, and those that do
+    /// little would keep what they needed when they did much.
+    look_at: u64,
+    /// Bytes to the one after that.
+    look_step: u64,
 }
 
 impl Events {
@@ -57,14 +63,16 @@ impl Events {
         hook_allocated_at: [NEVER; HOOKS_MAX],
         hook_deallocated_at: [NEVER; HOOKS_MAX],
         deallocated_at: NEVER,
-        alarms: 0,
+        look_at: NEVER,
+        look_step: LOOK_STEP,
     };
 
     /// The countdown runs out when more bytes than this have been allocated: what is due at a number of bytes is one
     /// less away.
     fn next(&self) -> u64 {
         let hooks = self.hook_allocated_at.iter().fold(NEVER, |first, &at| first.min(at));
-        self.sample_at.min(self.guard_at).min(hooks.min(self.stats_at).min(self.peak_at).saturating_sub(1))
+        let others = self.stats_at.min(self.peak_at).min(self.look_at);
+        self.sample_at.min(self.guard_at).min(hooks.min(others).saturating_sub(1))
     }
 }
 
@@ -115,6 +123,7 @@ impl<O: Observer> Heap<O> {
             if self.options().stats_interval >= 0 {
                 (*thread).events.stats_at = (*thread).allocated + self.stats_step();
             }
+            (*thread).events.look_at = (*thread).allocated + LOOK_STEP;
             self.take_hooks(thread);
             if O::ENABLED {
                 self.draw_guard(thread, (*thread).allocated);
@@ -184,11 +193,6 @@ impl<O: Observer> Heap<O> {
             }
             self.other_events(thread);
             Self::arm(thread);
-            // For threads that find all they need in their caches; the clock is read for it.
-            (*thread).events.alarms = (*thread).events.alarms.wrapping_add(1);
-            if (*thread).events.alarms.is_multiple_of(ALARMS_BEFORE_LOOK) {
-                self.look_after(thread);
-            }
         }
     }
 
@@ -205,6 +209,17 @@ impl<O: Observer> Heap<O> {
                 let bytes = allocated - ((*thread).events.stats_at - step);
                 (*thread).events.stats_at = allocated + step;
                 self.count_towards_stats(thread, bytes);
+            }
+            if allocated >= (*thread).events.look_at {
+                // About one each time that there may be one, however much or little the thread does.
+                let step = u128::from((*thread).events.look_step);
+                let step = match self.look_after(thread) {
+                    Some(ticks) => step * u128::from(LOOK_TICKS) / u128::from(ticks),
+                    None => step * 2,
+                };
+                let step = step.clamp(LOOK_STEP_LEAST.into(), LOOK_STEP_MOST.into()) as u64;
+                (*thread).events.look_step = step;
+                (*thread).events.look_at = allocated + step;
             }
             self.take_hooks(thread);
             for i in 0..(*thread).events.hooks as usize {

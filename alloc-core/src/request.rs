@@ -19,7 +19,7 @@ use crate::wrong;
 /// Slow operations of a thread between two looks at its arena's decay.
 const TICKS: u32 = 64;
 /// Processor ticks between two looks through a thread's caches: about 10 ms.
-const LOOK_TICKS: u64 = 1 << 25;
+pub(crate) const LOOK_TICKS: u64 = 1 << 25;
 
 /// A block as it came from below.
 pub(crate) struct Obtained {
@@ -358,23 +358,27 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// Looks through the thread's caches when that is due.
+    /// Looks through the thread's caches when that is due: at least [`LOOK_TICKS`] after the last look. Returns how long ago
+    /// that was, in ticks of the processor.
     ///
     /// # Safety
     /// `thread` is the calling thread's own live state.
-    pub(crate) unsafe fn look_after(&'static self, thread: *mut Thread) {
+    pub(crate) unsafe fn look_after(&'static self, thread: *mut Thread) -> Option<u64> {
         // SAFETY: the caller's promise.
         unsafe {
             let now = sys::ticks();
-            if now.wrapping_sub((*thread).looked_through) < LOOK_TICKS || (*thread).is_looking {
-                return;
+            let passed = now.wrapping_sub((*thread).looked_through);
+            if passed < LOOK_TICKS || (*thread).is_looking {
+                return None;
             }
             (*thread).looked_through = now;
             (*thread).is_looking = true;
-            for class in 1..=NCLASSES {
+            // Most threads use few of the classes.
+            for class in (1..=NCLASSES).filter(|&class| !(*thread).is_closed(class)) {
                 self.give_idle(thread, class);
             }
             (*thread).is_looking = false;
+            Some(passed)
         }
     }
 
@@ -393,7 +397,7 @@ impl<O: Observer> Heap<O> {
                 self.flush(thread, thread, class, cached - idle);
                 (*thread).shrink(class);
             }
-            (*thread).set_mark(class);
+            (*thread).set_mark(class, idle > 0);
         }
     }
 

@@ -10,7 +10,8 @@
 //! What of a cache is not needed is found by a mark: now and then the block in the middle of the stack is taken out of
 //! its slot, which then holds [`NO_BLOCK`] like the place below the first. A thread that pops down to it comes to the slow
 //! path, which puts the block back; if the mark is still there at the next look, the lower half was not used meanwhile
-//! and goes back to its slabs. The fast paths know nothing of this.
+//! and goes back to its slabs. Then the topmost block is the mark: if it is still there at the look after that, nothing of
+//! the class was used, and all of it goes. The fast paths know nothing of this.
 
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
@@ -349,7 +350,8 @@ impl Thread {
         (self.bottom[class], self.top[class], self.last[class]) = (no_slot(), no_slot(), no_slot());
     }
 
-    fn is_closed(&self, class: usize) -> bool {
+    /// Whether a cache has no slots yet.
+    pub(crate) fn is_closed(&self, class: usize) -> bool {
         core::ptr::eq(self.bottom[class], no_slot())
     }
 
@@ -486,10 +488,11 @@ impl Thread {
         }
     }
 
-    /// Marks the middle of a cache; nothing happens when it is empty.
-    pub(crate) fn set_mark(&mut self, class: usize) {
+    /// Marks the middle of a cache, or the top of one that `is_idle`; nothing happens when it is empty.
+    pub(crate) fn set_mark(&mut self, class: usize, is_idle: bool) {
         self.take_mark(class);
-        let at = self.cached(class).div_ceil(2);
+        let cached = self.cached(class);
+        let at = if is_idle { cached } else { cached.div_ceil(2) };
         if at > 0 {
             // SAFETY: one of the slots in use.
             unsafe {

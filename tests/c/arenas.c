@@ -459,12 +459,33 @@ static void background_toggled(void)
     /* Exit with threads that run. */
 }
 
+/* A thread that did much and does little, all of it out of its cache, gives back what it had for the much. */
+static void idle_cache(void)
+{
+    enum { BLOCKS = 8 };
+    void *blocks[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++)
+        CHECK((blocks[i] = malloc(100000)) != NULL);
+    for (int i = 0; i < BLOCKS; i++)
+        free(blocks[i]);
+    CHECK(FRESH(size_t, "stats.arenas.4096.tcache_bytes") >= BLOCKS * 100000);
+    for (int i = 0; i < 40; i++) {
+        for (int j = 0; j < 1000; j++) {
+            void *volatile block = malloc(100);
+            free(block);
+        }
+        usleep(20000);
+    }
+    CHECK(FRESH(size_t, "stats.arenas.4096.tcache_bytes") < 100000);
+}
+
 static struct {
     const char *name;
     void (*run)(void);
 } parts[] = {
     { "guards", guards },     { "kept", kept },   { "unmapped", unmapped },     { "data-segment", data_segment },
     { "flags", flags },       { "reset", reset }, { "background", background }, { "background-toggled", background_toggled },
+    { "idle-cache", idle_cache },
 };
 
 int main(int argc, char **argv)

@@ -72,6 +72,14 @@ fn samples_go_with_the_arena_that_is_reset() {
 }
 
 #[test]
+fn a_thread_gives_back_what_it_no_longer_needs() {
+    let scratch = Scratch::new("idle-cache");
+    for conf in ["prof:false", "prof:true,prof_final:false"] {
+        holds("idle-cache", conf, scratch.path());
+    }
+}
+
+#[test]
 fn background_threads_work_in_the_process_and_its_children() {
     let scratch = Scratch::new("background");
     for conf in ["background_thread:true", "background_thread:true,muzzy_decay_ms:100,narenas:8"] {
