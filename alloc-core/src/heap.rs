@@ -21,7 +21,7 @@ use crate::observer::Observer;
 use crate::pages::Shared;
 use crate::registry::ThreadList;
 use crate::snapshot::Snapshot;
-use crate::thread::is_block;
+use crate::thread::{SHARE_MOST, is_block};
 use crate::{arenas, message, size, sys, tls};
 
 /// The index of the arena that the library's own allocations come from.
@@ -85,6 +85,8 @@ pub(crate) struct Core {
     boot: AtomicU32,
     options: UnsafeCell<Options>,
     pub(crate) threads: Mutex<ThreadList>,
+    /// Bytes in blocks of whole pages that each thread may cache.
+    pub(crate) cache_share: AtomicUsize,
     /// Counters of threads that ended, and of work done without a thread state.
     pub(crate) gone_allocated: AtomicU64,
     pub(crate) gone_deallocated: AtomicU64,
@@ -129,6 +131,7 @@ impl<O: Observer> Heap<O> {
                 boot: AtomicU32::new(NOT_BOOTED),
                 options: UnsafeCell::new(Options::DEFAULT),
                 threads: Mutex::new(Rank::Threads, ThreadList::new()),
+                cache_share: AtomicUsize::new(SHARE_MOST),
                 gone_allocated: AtomicU64::new(0),
                 gone_deallocated: AtomicU64::new(0),
                 counts: arenas::Counts::new(),

@@ -9,7 +9,7 @@ use crate::observer::Observer;
 use crate::size::NCLASSES;
 use crate::snapshot::Snapshot;
 use crate::sys;
-use crate::thread::{DEAD, Kind, Thread, read_counter, state_bytes};
+use crate::thread::{self, DEAD, Kind, Thread, read_counter, state_bytes};
 use crate::tls;
 
 /// All live threads that have allocated, and states of threads that ended.
@@ -19,6 +19,8 @@ pub(crate) struct ThreadList {
     pub(crate) unused: *mut Thread,
     /// Threads ever started; the last one's number.
     started: u64,
+    /// Threads in the list.
+    live: usize,
 }
 
 // SAFETY: the pointers lead to thread states, whose links the list's lock protects.
@@ -26,7 +28,7 @@ unsafe impl Send for ThreadList {}
 
 impl ThreadList {
     pub(crate) const fn new() -> Self {
-        ThreadList { first: null_mut(), unused: null_mut(), started: 0 }
+        ThreadList { first: null_mut(), unused: null_mut(), started: 0, live: 0 }
     }
 
     unsafe fn link(&mut self, thread: *mut Thread) {
@@ -39,6 +41,7 @@ impl ThreadList {
             }
             self.first = thread;
         }
+        self.live += 1;
     }
 
     unsafe fn unlink(&mut self, thread: *mut Thread) {
@@ -53,6 +56,7 @@ impl ThreadList {
                 (*(*thread).next).previous = (*thread).previous;
             }
         }
+        self.live -= 1;
     }
 
     unsafe fn retire(&mut self, thread: *mut Thread) {
@@ -173,7 +177,11 @@ impl<O: Observer> Heap<O> {
             (*thread).arena = self.choose_arena();
             (*thread).countdown = u64::MAX >> 1;
             (*thread).looked_through = sys::ticks();
-            self.core.threads.lock().link(thread);
+            {
+                let mut threads = self.core.threads.lock();
+                threads.link(thread);
+                self.share_caches(&threads);
+            }
             tls::set_thread(thread);
             self.start_events(thread);
         }
@@ -205,6 +213,7 @@ impl<O: Observer> Heap<O> {
                 self.core.gone_deallocated.fetch_add((*thread).deallocated(), Ordering::Relaxed);
                 threads.unlink(thread);
                 threads.retire(thread);
+                self.share_caches(&threads);
                 threads.first.is_null() || (*threads.first).next.is_null()
             };
             // The one that is left may only wait for others.
@@ -212,6 +221,11 @@ impl<O: Observer> Heap<O> {
                 self.trim_all(bytes);
             }
         }
+    }
+
+    /// Says what each of so many threads may cache.
+    fn share_caches(&'static self, threads: &ThreadList) {
+        self.core.cache_share.store(thread::cache_share(threads.live), Ordering::Relaxed);
     }
 
     /// Empties all caches of the calling thread.
@@ -247,6 +261,7 @@ impl<O: Observer> Heap<O> {
             // The links may be half changed: the other threads' states are given up.
             threads.first = null_mut();
             threads.unused = null_mut();
+            threads.live = 0;
         });
         let me = tls::thread();
         // SAFETY: the calling thread's state; the other states in the list have no thread in this process.
@@ -260,6 +275,7 @@ impl<O: Observer> Heap<O> {
             if let Some(mut threads) = core.threads.try_lock() {
                 let mut other = threads.first;
                 threads.first = null_mut();
+                threads.live = 0;
                 while !other.is_null() {
                     let next = (*other).next;
                     if other != me {
@@ -272,6 +288,7 @@ impl<O: Observer> Heap<O> {
                 if is_live {
                     threads.link(me);
                 }
+                self.share_caches(&threads);
             }
             if is_live && let Some(arena) = (*me).arena {
                 arena.threads.store(1, Ordering::Relaxed);

@@ -326,7 +326,8 @@ impl<O: Observer> Heap<O> {
     ) -> bool {
         // SAFETY: the caller's promise.
         unsafe {
-            if self.push(cache, class, block) || ((*cache).grow(class) && self.push(cache, class, block)) {
+            let share = self.core.cache_share.load(Ordering::Relaxed);
+            if self.push(cache, class, block) || ((*cache).grow(class, share) && self.push(cache, class, block)) {
                 return true;
             }
             let cached = (*cache).cached(class);
@@ -339,7 +340,7 @@ impl<O: Observer> Heap<O> {
             let gone = (cached >> if class <= NBINS { small } else { large }).max(1);
             self.flush(thread, cache, class, cached - gone);
             // The flush may have come to a look at all caches, which takes unused room back.
-            self.push(cache, class, block) || ((*cache).grow(class) && self.push(cache, class, block))
+            self.push(cache, class, block) || ((*cache).grow(class, share) && self.push(cache, class, block))
         }
     }
 

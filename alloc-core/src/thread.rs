@@ -56,10 +56,17 @@ const fn make_large_table() -> [u8; LARGE_TABLE_LEN] {
 
 static LARGE_TABLE: [u8; LARGE_TABLE_LEN] = make_large_table();
 
-/// Most bytes that the caches of a thread may hold in blocks of whole pages.
-const LARGE_CACHED_BYTES: usize = 1 << 20;
-/// Most bytes by which the slab classes of a thread grow beyond their first capacity.
-const GROWN_BYTES_ALL: usize = 512 << 10;
+/// Bytes that the caches of a thread may hold in blocks of whole pages: at most, where threads are few, and at least. The
+/// slab classes of a thread may grow by half as much beyond their first capacity.
+pub(crate) const SHARE_MOST: usize = 1 << 20;
+const SHARE_LEAST: usize = 64 << 10;
+/// So many threads have as much as that.
+const THREADS_FEW: usize = 32;
+
+/// What each of so many threads may cache: all together no more than few of them.
+pub(crate) fn cache_share(threads: usize) -> usize {
+    (SHARE_MOST * THREADS_FEW / threads.max(THREADS_FEW)).max(SHARE_LEAST)
+}
 
 /// What kind of state a thread has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -421,8 +428,8 @@ impl Thread {
     }
 
     /// Makes room in a full cache: for one more block of a class of whole pages, for half as many again of a slab
-    /// class. `false`: the class or the thread has enough.
-    pub(crate) fn grow(&mut self, class: usize) -> bool {
+    /// class. `false`: the class has enough, or the thread its `share`.
+    pub(crate) fn grow(&mut self, class: usize, share: usize) -> bool {
         if self.is_closed(class) {
             // A thread's first free of a class, before it has allocated any, is often that of a block which another thread
             // has given it, beside those of others: kept, it would be this thread's next one, in a cache line of two threads.
@@ -434,13 +441,13 @@ impl Thread {
             }
         }
         let (bytes, capacity) = (size::class_bytes(class), self.capacity(class));
-        if class > NBINS && self.large_room + bytes > LARGE_CACHED_BYTES {
-            self.take_empty_slots(bytes);
+        if class > NBINS && self.large_room + bytes > share {
+            self.take_empty_slots(bytes, share);
         }
         let (more, room, limit) = if class > NBINS {
-            (1, &mut self.large_room, LARGE_CACHED_BYTES)
+            (1, &mut self.large_room, share)
         } else {
-            (capacity / 2, &mut self.grown_room, GROWN_BYTES_ALL)
+            (capacity / 2, &mut self.grown_room, share / 2)
         };
         if !self.caching
             || more == 0
@@ -457,7 +464,7 @@ impl Thread {
 
     /// Takes slots without a block from classes of whole pages until there is room for `bytes` more; looks at a few classes,
     /// others each time.
-    fn take_empty_slots(&mut self, bytes: usize) {
+    fn take_empty_slots(&mut self, bytes: usize, share: usize) {
         const LOOKED_AT: usize = 8;
         for _ in 0..LOOKED_AT {
             self.slots_from = if self.slots_from < NCLASSES { self.slots_from.max(NBINS) + 1 } else { NBINS + 1 };
@@ -467,7 +474,7 @@ impl Thread {
                 self.last[class] = unsafe { self.last[class].sub(1) };
                 self.large_room -= size::class_bytes(class);
             }
-            if self.large_room + bytes <= LARGE_CACHED_BYTES {
+            if self.large_room + bytes <= share {
                 return;
             }
         }

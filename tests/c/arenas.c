@@ -479,13 +479,47 @@ static void idle_cache(void)
     CHECK(FRESH(size_t, "stats.arenas.4096.tcache_bytes") < 100000);
 }
 
+enum { MANY = 200 };
+static pthread_barrier_t are_there, have_cached, have_looked;
+
+static void *cache_much(void *argument)
+{
+    void *blocks[8];
+    free(malloc(1));
+    pthread_barrier_wait(&are_there);
+    for (int i = 0; i < 8; i++)
+        CHECK((blocks[i] = malloc(100000)) != NULL);
+    for (int i = 0; i < 8; i++)
+        free(blocks[i]);
+    pthread_barrier_wait(&have_cached);
+    pthread_barrier_wait(&have_looked);
+    return argument;
+}
+
+/* Many threads cache no more than few of them. */
+static void many_caches(void)
+{
+    pthread_t threads[MANY];
+    pthread_barrier_init(&are_there, NULL, MANY);
+    pthread_barrier_init(&have_cached, NULL, MANY + 1);
+    pthread_barrier_init(&have_looked, NULL, MANY + 1);
+    for (int i = 0; i < MANY; i++)
+        CHECK(pthread_create(&threads[i], NULL, cache_much, NULL) == 0);
+    pthread_barrier_wait(&have_cached);
+    size_t cached = FRESH(size_t, "stats.arenas.4096.tcache_bytes");
+    pthread_barrier_wait(&have_looked);
+    for (int i = 0; i < MANY; i++)
+        pthread_join(threads[i], NULL);
+    CHECK(cached >= 1 << 20 && cached < 40 << 20);
+}
+
 static struct {
     const char *name;
     void (*run)(void);
 } parts[] = {
     { "guards", guards },     { "kept", kept },   { "unmapped", unmapped },     { "data-segment", data_segment },
     { "flags", flags },       { "reset", reset }, { "background", background }, { "background-toggled", background_toggled },
-    { "idle-cache", idle_cache },
+    { "idle-cache", idle_cache },          { "many-caches", many_caches },
 };
 
 int main(int argc, char **argv)

@@ -80,6 +80,12 @@ fn a_thread_gives_back_what_it_no_longer_needs() {
 }
 
 #[test]
+fn many_threads_cache_no_more_than_few() {
+    let scratch = Scratch::new("many-caches");
+    holds("many-caches", "prof:false", scratch.path());
+}
+
+#[test]
 fn background_threads_work_in_the_process_and_its_children() {
     let scratch = Scratch::new("background");
     for conf in ["background_thread:true", "background_thread:true,muzzy_decay_ms:100,narenas:8"] {
