@@ -314,5 +314,6 @@ fn what_was_switched_off_again_costs_nothing() {
     let [before, during, after] = ["work_before", "work_during", "work_after"].map(instructions);
     // Each round is dozens of instructions; a sample costs a thousand, every few hundred rounds.
     assert!(before > 4e6 && during > before * 1.01, "{before} {during}");
-    assert!((after / before - 1.0).abs() < 0.001, "{before} {during} {after}");
+    // How often a thread looks through its caches meanwhile depends on the time, a few thousand instructions each.
+    assert!((after / before - 1.0).abs() < 0.005, "{before} {during} {after}");
 }
