@@ -243,10 +243,9 @@ impl Arena {
     /// # Safety
     /// The extent is active, large, of any arena without hooks, shorter, and the caller's.
     pub unsafe fn relocate_large(&self, shared: &Shared, extent: *mut Extent, bytes: usize) -> Option<Relocated> {
+        let block = self.large.of(bytes, Visit::REQUEST);
         // SAFETY: the caller owns the extent.
-        let relocated = unsafe { self.pages.relocate(shared, extent, bytes / PAGE, size::large_class(bytes)) }?;
-        self.pages.locked(|| self.large.of(bytes, Visit::REQUEST).came());
-        Some(relocated)
+        unsafe { self.pages.relocate(shared, extent, bytes / PAGE, size::large_class(bytes), &block) }
     }
 
     /// Takes back a large extent that was relocated.

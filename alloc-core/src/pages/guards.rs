@@ -17,8 +17,8 @@ impl Pages {
         pages: usize,
         class: usize,
         large: Option<&LargeBlock<'_>>,
-        which: usize,
     ) -> Option<*mut Extent> {
+        let which = usize::from(large.is_some());
         let until = &self.until_guard[which];
         if until.fetch_sub(1, Ordering::Relaxed) != 1 {
             return None;

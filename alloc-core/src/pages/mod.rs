@@ -259,12 +259,11 @@ impl Pages {
         zero: bool,
     ) -> *mut Extent {
         let align = align.max(PAGE);
-        let which = usize::from(large.is_some());
-        if self.guard_every[which] != 0
+        if self.guard_every[usize::from(large.is_some())] != 0
             && align == PAGE
             // A program's own memory may be anything; its protection is the program's.
             && !self.has_hooks()
-            && let Some(extent) = self.allocate_guarded(shared, pages, class, large, which)
+            && let Some(extent) = self.allocate_guarded(shared, pages, class, large)
         {
             return extent;
         }

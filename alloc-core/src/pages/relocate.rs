@@ -24,7 +24,7 @@ pub struct Relocated {
 
 impl Pages {
     /// An active extent of `pages` pages, registered with class `class`, that begins with what is in `extent`, which may be
-    /// another arena's. Most of its pages are those of the old one, which stays active until [`Pages::deallocate_hollow`].
+    /// another arena's, and counts it in. Most of its pages are those of the old one, which stays active until [`Pages::deallocate_hollow`].
     /// `None`: it can't be done here.
     ///
     /// # Safety
@@ -35,6 +35,7 @@ impl Pages {
         extent: *mut Extent,
         pages: usize,
         class: usize,
+        block: &LargeBlock<'_>,
     ) -> Option<Relocated> {
         // SAFETY: the caller owns the extent, and `fresh` is this thread's until it is returned.
         unsafe {
@@ -47,6 +48,7 @@ impl Pages {
             let rest = Unbacked { start: to + bytes, end: (*fresh).end() };
             let gathered = self.gather(&mut inner, shared, &rest, false);
             inner.active_pages += pages;
+            block.came();
             inner.tell(shared);
             (*fresh).set_state(State::Active);
             (*fresh).set_sampled(false);
