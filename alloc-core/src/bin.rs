@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering;
 
 use crate::extent::{Extent, State};
 use crate::lock::{Mutex, Rank};
+use crate::pagemap::FLAG;
 use crate::pages::{Pages, Shared};
 use crate::pairing::PairingHeap;
 use crate::size;
@@ -205,34 +206,31 @@ impl Inner {
         self.counts.nonfull_slabs += 1;
     }
 
-    /// Ends a run: what it has found is written to its slab. Returns the regions that have come back.
+    /// Counts regions of a slab that have come back, and puts the slab where it belongs now.
     ///
     /// # Safety
-    /// The run is of an active slab of this bin and its generation, which has slabs of `shape`, or of none.
+    /// The slab is an active one of this bin and its generation, and of `shape`.
     #[inline]
-    unsafe fn finish(&mut self, shape: &Shape, run: &Run, empty: &mut EmptySlabs) -> usize {
-        if run.count == 0 {
-            return 0;
+    unsafe fn came_back(&mut self, shape: &Shape, slab: *mut Extent, regions: usize, empty: &mut EmptySlabs) {
+        if regions == 0 {
+            return;
         }
-        // SAFETY: the bin's lock protects the slab; the run's word is one of its bitmap.
+        // SAFETY: the bin's lock protects the slab.
         unsafe {
-            let slab = run.slab;
-            *(*slab).body.free.get_unchecked_mut(run.word) = run.bits;
             let before = (*slab).free_regions;
-            let after = before + run.count;
+            let after = before + regions as u16;
             (*slab).free_regions = after;
             // All others are in the heap: a slab is, unless it is the current one or has no free region.
             if (before == 0 || usize::from(after) == shape.regions) && slab != self.current {
                 self.put_first_or_last(shape, slab, empty);
             }
         }
-        run.count.into()
     }
 
     /// After a slab's first region has come back, or its last.
     ///
     /// # Safety
-    /// As [`Inner::finish`], of which this is a part.
+    /// As [`Inner::came_back`], of which this is a part.
     unsafe fn put_first_or_last(&mut self, shape: &Shape, slab: *mut Extent, empty: &mut EmptySlabs) {
         // SAFETY: the bin's lock protects the slab.
         unsafe {
@@ -253,65 +251,67 @@ impl Inner {
 }
 
 /// What the slabs of a class look like.
+#[derive(Clone, Copy)]
 struct Shape {
     class: usize,
     bytes: usize,
     regions: usize,
     reciprocal: u64,
+    /// Bytes up to the end of the last region; a slab may have a rest behind it.
+    used: usize,
 }
 
 impl Shape {
     fn of(class: usize) -> Self {
         // What looks for a region's bit relies on it.
         let regions = size::regions(class).min(size::MAX_REGIONS);
-        Shape { class, bytes: size::class_bytes(class), regions, reciprocal: size::reciprocal(class) }
+        let bytes = size::class_bytes(class);
+        Shape { class, bytes, regions, reciprocal: size::reciprocal(class), used: bytes * regions }
+    }
+
+    /// What is wrong with a free of `address` in a slab that begins at `start` and has no region in use there.
+    #[cold]
+    fn fault(&self, start: usize, address: usize) -> Kind {
+        let offset = address - start;
+        let inside = offset % self.bytes;
+        if offset >= self.used {
+            Kind::Foreign
+        } else if inside != 0 {
+            Kind::Inside(address - inside, self.bytes)
+        } else {
+            Kind::Free(self.bytes)
+        }
     }
 }
 
-/// Blocks of one slab that come back one after the other, as those that were allocated together often do. What is written by
-/// each of them is kept here until another slab's turn comes: a processor would wait for its own last store each time.
+/// Blocks of one slab that come back one after the other, as those that were allocated together often do. What is written
+/// by each of them is kept here until the last: a processor would wait for its own last store each time.
 struct Run {
     slab: *mut Extent,
     start: usize,
-    bytes: usize,
     /// A word of the slab's bitmap, and its bits so far.
     word: usize,
     bits: u64,
-    /// Regions that have come back.
-    count: u16,
 }
 
 impl Run {
-    const NONE: Run = Run { slab: null_mut(), start: 0, bytes: 0, word: 0, bits: 0, count: 0 };
-
     /// # Safety
     /// `slab` is an active slab, and the lock of its bin is held as long as there is the run.
+    #[inline]
     unsafe fn of(slab: *mut Extent) -> Self {
         // SAFETY: the caller's promise.
-        unsafe {
-            Run { slab, start: (*slab).address(), bytes: (*slab).bytes(), bits: (*slab).body.free[0], ..Run::NONE }
-        }
+        unsafe { Run { slab, start: (*slab).address(), word: 0, bits: (*slab).body.free[0] } }
     }
 
-    #[inline]
-    fn has(&self, address: usize) -> bool {
-        address.wrapping_sub(self.start) < self.bytes
-    }
-
-    /// Puts one region back; an error where `address` is none, or one that is free.
+    /// Puts the region at `offset` back, if there is one in use: see [`Shape::fault`].
     ///
     /// # Safety
-    /// `address` lies in the run's slab, which is of `shape`; nobody uses it any more.
-    #[inline]
-    unsafe fn put(&mut self, shape: &Shape, address: usize) -> Result<(), Kind> {
-        let region = size::index_by(shape.reciprocal, address - self.start);
-        let block = self.start + region * shape.bytes;
-        // A slab may have a rest behind its last region.
-        if region >= shape.regions {
-            return Err(Kind::Foreign);
-        }
-        if block != address {
-            return Err(Kind::Inside(block, shape.bytes));
+    /// `offset` is less than [`Shape::used`] of the slab's shape; nobody uses the block there any more.
+    #[inline(always)]
+    unsafe fn put(&mut self, shape: &Shape, offset: usize) -> bool {
+        let region = size::index_by(shape.reciprocal, offset);
+        if region * shape.bytes != offset {
+            return false;
         }
         if region / 64 != self.word {
             // SAFETY: the bitmap has a bit for each of MAX_REGIONS, and both regions are of them.
@@ -323,13 +323,34 @@ impl Run {
             }
         }
         let bit = 1 << (region % 64);
-        if self.bits & bit != 0 {
-            return Err(Kind::Free(shape.bytes));
-        }
+        let was_in_use = self.bits & bit == 0;
         self.bits |= bit;
-        self.count += 1;
-        Ok(())
+        was_in_use
     }
+}
+
+/// Puts those of `blocks` back that lie in `slab`, up to the first that doesn't, or that is no region in use. Returns how many
+/// those are.
+///
+/// # Safety
+/// `slab` is an active slab of `shape`, and the lock of its bin is held. Nobody uses the blocks any more.
+#[inline(never)]
+#[unsafe(link_section = "heapsift_text")]
+unsafe fn put_run(shape: &Shape, slab: *mut Extent, blocks: &[*mut u8]) -> usize {
+    let (shape, mut back) = (*shape, 0);
+    // SAFETY: the caller's promise; what lies before `used` is asked first.
+    unsafe {
+        let mut run = Run::of(slab);
+        while let Some(block) = blocks.get(back) {
+            let offset = block.addr().wrapping_sub(run.start);
+            if offset >= shape.used || !run.put(&shape, offset) {
+                break;
+            }
+            back += 1;
+        }
+        *(*slab).body.free.get_unchecked_mut(run.word) = run.bits;
+    }
+    back
 }
 
 impl Bin {
@@ -459,53 +480,45 @@ impl Bin {
         let extents = shared.map.extents();
         // SAFETY: the caller passes `count` blocks.
         let blocks = unsafe { core::slice::from_raw_parts_mut(blocks, count) };
-        // The slabs of the next blocks: their descriptors come from memory while others are at work. Null: not looked up.
-        let mut slabs = [null_mut::<Extent>(); AHEAD];
-        let slab_of = |block: *mut u8| {
-            let slab = extents.of(block.addr());
-            sys::prefetch_for_write(slab);
-            slab
-        };
-        slabs.iter_mut().zip(blocks.iter()).for_each(|(slab, &block)| *slab = slab_of(block));
+        // The descriptors of slabs to come are asked of memory while others are at work.
+        let ask = |block: &*mut u8| sys::prefetch_for_write(extents.of(block.addr()));
+        blocks.iter().take(AHEAD).for_each(ask);
         let mut inner = self.inner.lock();
-        let mut run = Run::NONE;
-        for i in 0..count {
+        let mut i = 0;
+        while i < count {
+            blocks.iter().skip(i + AHEAD).take(1).for_each(ask);
             let block = blocks[i];
-            let mut found = slabs[i % AHEAD];
-            slabs[i % AHEAD] = match blocks.get(i + AHEAD) {
-                Some(&ahead) if !run.has(ahead.addr()) => slab_of(ahead),
-                _ => null_mut(),
-            };
+            let slab = extents.of(block.addr());
             // SAFETY: slabs are registered by page; that this is one is asked before it is believed. Descriptors are never
             // unmapped, and these fields are atomic.
             unsafe {
-                if !run.has(block.addr()) {
-                    if found.is_null() {
-                        found = extents.of(block.addr());
-                    }
-                    if found.is_null() || (*found).class() != class || (*found).state() != State::Active {
-                        // The slab that it was in is gone.
-                        wrong = Some(Wrong::new(block.addr(), Kind::Free(shape.bytes)));
-                        continue;
-                    }
-                    if (*found).arena() != arena {
-                        blocks[left] = block;
-                        left += 1;
-                        continue;
-                    }
-                    back += inner.finish(&shape, &run, empty);
-                    if (*found).generation != inner.generation {
-                        inner.adopt(found);
-                    }
-                    run = Run::of(found);
+                if slab.is_null() || (*slab).class() != class || (*slab).state() != State::Active {
+                    // The slab that it was in is gone.
+                    wrong = Some(Wrong::new(block.addr(), Kind::Free(shape.bytes)));
+                    i += 1;
+                    continue;
                 }
-                if let Err(kind) = run.put(&shape, block.addr()) {
-                    wrong = Some(Wrong::new(block.addr(), kind));
+                if (*slab).arena() != arena {
+                    blocks[left] = block;
+                    left += 1;
+                    i += 1;
+                    continue;
+                }
+                if (*slab).generation != inner.generation {
+                    inner.adopt(slab);
+                }
+                let (start, bytes) = ((*slab).address(), (*slab).bytes());
+                let run = put_run(&shape, slab, &blocks[i..]);
+                i += run;
+                back += run;
+                inner.came_back(&shape, slab, run, empty);
+                // What ends a run is a block of another slab, or wrong.
+                if let Some(next) = blocks.get(i).filter(|next| next.addr().wrapping_sub(start) < bytes) {
+                    wrong = Some(Wrong::new(next.addr(), shape.fault(start, next.addr())));
+                    i += 1;
                 }
             }
         }
-        // SAFETY: as above.
-        back += unsafe { inner.finish(&shape, &run, empty) };
         inner.counts.ndalloc += back as u64;
         inner.counts.curregs = inner.counts.curregs.wrapping_sub(back);
         inner.counts.nflushes += u64::from(visit.by_cache);
@@ -517,20 +530,19 @@ impl Bin {
         left
     }
 
-    /// Notes that a live sample is (no longer) at `address`; sets or clears the flag of its slab with the first or last one.
+    /// Notes that a live sample is (no longer) at `address`: its page is flagged, and no page of a slab that has no sample.
     ///
     /// # Safety
     /// `slab` is an active slab of this bin that holds a block of the caller.
     pub unsafe fn flag(&self, class: usize, slab: *mut Extent, shared: &Shared, address: usize, sampled: bool) {
         let _inner = self.inner.lock();
-        // SAFETY: the caller's block keeps the slab alive; the lock orders changes of the flag.
+        // SAFETY: the caller's block keeps the slab alive; the lock orders changes of the flags.
         unsafe {
-            let before = (*slab).samples.load(Ordering::Relaxed);
             (*slab).count_sample(address, sampled);
-            let after = (*slab).samples.load(Ordering::Relaxed);
-            if (before == 0) != (after == 0) {
-                let flag = if after > 0 { crate::pagemap::FLAG } else { 0 };
-                shared.map.set_class((*slab).address(), (*slab).pages(), class as u8 | flag);
+            if sampled {
+                shared.map.set_class(address, 1, class as u8 | FLAG);
+            } else if (*slab).samples.load(Ordering::Relaxed) == 0 {
+                shared.map.set_class((*slab).address(), (*slab).pages(), class as u8);
             }
         }
     }
@@ -554,8 +566,14 @@ impl Bin {
     /// `slab` is an active slab of this bin, and `address` lies in it.
     pub(crate) unsafe fn check(&self, class: usize, slab: *const Extent, address: usize) -> Result<(), Kind> {
         let _inner = self.inner.lock();
-        // SAFETY: the caller says so; the lock protects the bitmap, which a run that isn't finished leaves as it was.
-        unsafe { Run::of(slab.cast_mut()).put(&Shape::of(class), address) }
+        // SAFETY: the caller says so; the lock protects the bitmap, into which only `put_run` writes what a run
+        // has come to.
+        unsafe {
+            let (mut run, shape) = (Run::of(slab.cast_mut()), Shape::of(class));
+            let offset = address - run.start;
+            let is_in_use = offset < shape.used && run.put(&shape, offset);
+            if is_in_use { Ok(()) } else { Err(shape.fault(run.start, address)) }
+        }
     }
 
     /// Counts requests that a cache has served.

@@ -92,7 +92,7 @@ pub struct Extent {
     pub(crate) generation: u16,
     /// Free regions of a slab. Bin lock.
     pub(crate) free_regions: u16,
-    /// Live samples inside of the extent; its map bytes are flagged while there are any. Bin lock for slabs.
+    /// Live samples inside of the extent; the map bytes of their pages are flagged. Bin lock for slabs.
     pub(crate) samples: AtomicU16,
     /// For a slab, a bit for each region that had a sample since there was none, by its index modulo 32. Bin lock.
     sampled_regions: AtomicU32,

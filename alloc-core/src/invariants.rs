@@ -36,16 +36,23 @@ fn check_map(map: &PageMap, extent: &Extent) {
         assert!(found(extent.end() - PAGE), "{extent:?}: another one at its last page");
         return;
     }
+    let (class, sampled) = (extent.class(), extent.samples.load(Ordering::Relaxed) > 0);
     let is_slab = extent.is_slab();
+    let mut flagged = 0;
     for page in 0..if is_slab { extent.pages() } else { 1 } {
         let address = extent.address() + (page << LG_PAGE);
         assert!(found(address), "{extent:?}: another one at page {page}");
-        let (byte, sampled) = (map.class_byte(address), extent.samples.load(Ordering::Relaxed) > 0);
-        let class = extent.class();
-        let expected = if is_slab { class as u8 | if sampled { FLAG } else { 0 } } else { large_byte(class, sampled) };
+        let mut byte = map.class_byte(address);
+        if is_slab {
+            flagged += usize::from(byte & FLAG != 0);
+            byte &= !FLAG;
+        }
+        let expected = if is_slab { class as u8 } else { large_byte(class, sampled) };
         // Without the flat array all bytes are 0, and those of large blocks in caches are, which a test sees none of.
         assert!(byte == expected || !map.has_bytes(), "{extent:?}: class byte {byte:#x}");
     }
+    // A page of a slab stays flagged until the slab has no sample.
+    assert!(!is_slab || (flagged > 0) == sampled || !map.has_bytes(), "{extent:?}: {flagged} pages flagged");
 }
 
 impl Extent {

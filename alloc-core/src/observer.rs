@@ -1,6 +1,6 @@
 //! The one seam between the heap and whoever watches it.
 //!
-//! The heap calls an [`Observer`] when a thread's byte countdown runs out, when a block out of a flagged slab or
+//! The heap calls an [`Observer`] when a thread's byte countdown runs out, when a block out of a flagged page or
 //! extent is freed, and at a few moments of a thread's and the process's life. It knows nothing of stacks, profiles
 //! or files. Every method runs with the calling thread's reentry depth raised: a block that an observer allocates is
 //! never sampled. No heap lock is held during any call.
@@ -71,10 +71,10 @@ pub trait Observer: Sync + 'static {
     /// calls [`Observer::freed`] for frees out of it. Must not allocate, must not take a lock of libc or the loader.
     fn sampled(&'static self, slot: &mut ThreadSlot, block: &Block) -> bool;
 
-    /// A block out of a flagged slab or extent is going away. Returns whether it had a record (now removed).
+    /// A block out of a flagged page or extent is going away. Returns whether it had a record (now removed).
     fn freed(&'static self, slot: &mut ThreadSlot, address: usize) -> bool;
 
-    /// The owner of a block out of a flagged slab or extent asks for another number of bytes, and the block stays as it
+    /// The owner of a block out of a flagged page or extent asks for another number of bytes, and the block stays as it
     /// is: its usable size fits.
     fn resized(&'static self, address: usize, requested_bytes: usize) {
         let _ = (address, requested_bytes);

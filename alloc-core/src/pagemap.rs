@@ -3,7 +3,7 @@
 //!
 //! The flat array has one byte for each OS page of the 47-bit address space, 32 GiB of which almost nothing is ever
 //! touched. A byte of 1 to [`crate::size::NBINS`] is the class of the slab in that page; with [`FLAG`] set, a live sample
-//! is in that slab. A large block has its byte at its first page ([`large_byte`]), always with the flag, so that its frees
+//! may begin in that page. A large block has its byte at its first page ([`large_byte`]), always with the flag, so that its frees
 //! take a path that clears the byte while the block is in a thread's cache: a second free finds that. 0 is everything
 //! else: no block starts there that the fast path knows.
 //! Only the parts of it for memory of the heap can be written; the rest reads as zero. So a program that has all its memory
@@ -26,7 +26,7 @@ const ROOT_LEN: usize = 1 << (ADDRESS_BITS - LG_LEAF_SPAN);
 const LEAF_LEN: usize = 1 << (LG_LEAF_SPAN - LG_PAGE);
 const FLAT_BYTES: usize = 1 << (ADDRESS_BITS - LG_PAGE);
 
-/// Set in a class byte while the slab holds a live sample, and in those of large blocks; makes the byte negative.
+/// Set in a class byte while a live sample may begin in the page, and in those of large blocks; makes the byte negative.
 pub const FLAG: u8 = 0x80;
 
 /// The byte of a large block in use, by its class (0: none) and whether it has a live sample.

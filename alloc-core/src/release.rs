@@ -15,7 +15,7 @@ use crate::tls;
 use crate::wrong::{self, Kind as Fault, Wrong};
 
 impl<O: Observer> Heap<O> {
-    /// Everything that the fast path of freeing leaves: null, full caches, flagged slabs, large blocks, strangers.
+    /// Everything that the fast path of freeing leaves: null, full caches, flagged pages, large blocks, strangers.
     #[cold]
     #[inline(never)]
     #[unsafe(link_section = "heapsift_text")]
@@ -55,7 +55,7 @@ impl<O: Observer> Heap<O> {
         unsafe {
             let (map, index) = ((*thread).map, ptr.addr() >> ((*thread).map_shift & 63));
             let flagged = sys::load_byte(map, index);
-            // Flagged slabs, and large blocks with a sample, have other bytes, and so has what isn't flagged.
+            // Flagged pages of slabs, and large blocks with a sample, have other bytes, and so has what isn't flagged.
             let class = flagged.wrapping_sub(i8::MIN as isize).cast_unsigned();
             if class.wrapping_sub(NBINS + 1) >= NCLASSES - NBINS || ptr.addr() & (PAGE - 1) != 0 {
                 return false;
@@ -122,7 +122,7 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// The fast path of freeing for the blocks of a slab that lie beside one with a live sample. `false`: ask on.
+    /// The fast path of freeing for the blocks of a slab that begin in the page of one with a live sample. `false`: ask on.
     #[inline(always)]
     unsafe fn put_neighbour_in_cache(&'static self, ptr: *mut u8) -> bool {
         let thread = tls::thread();

@@ -354,7 +354,7 @@ impl Records {
         Ok(())
     }
 
-    /// Forgets all. Records of live blocks stay as such until the blocks are freed: their slabs are flagged, and only a
+    /// Forgets all. Records of live blocks stay as such until the blocks are freed: their pages are flagged, and only a
     /// free that finds a record takes the flag away.
     pub fn clear(&self) {
         for shard in &self.shards {
