@@ -337,6 +337,12 @@ fn unasked(usable: usize, requested: usize) -> u32 {
     u32::try_from(usable.saturating_sub(requested)).unwrap_or(u32::MAX)
 }
 
+/// Whether a flag is set, which it isn't any more then. All threads read it at each sample: only who finds it set writes.
+#[inline]
+fn take(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed) && flag.swap(false, Ordering::Relaxed)
+}
+
 impl Observer for Profiler {
     const ENABLED: bool = true;
 
@@ -488,11 +494,11 @@ impl Observer for Profiler {
 
     fn deferred(&'static self, _slot: &mut ThreadSlot) {
         helpers::start_if_due();
-        if self.interval_due.swap(false, Ordering::Relaxed) {
+        if take(&self.interval_due) {
             // A failure has been told; nobody is there to hear more.
             let _ = dump::automatic(Trigger::Interval);
         }
-        if self.maximum_due.swap(false, Ordering::Relaxed) {
+        if take(&self.maximum_due) {
             let _ = dump::automatic(Trigger::Maximum);
         }
     }

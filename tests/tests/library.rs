@@ -54,6 +54,19 @@ fn names_wanted_from_outside_are_those_listed() {
 }
 
 #[test]
+fn a_library_with_bindings_of_its_own_uses_the_same_malloc() {
+    let program = tools::compile("c/deepbind.c", &["-ldl"]);
+    let plugin = tools::compile("c/deepbind.c", &["-DPLUGIN", "-shared", "-fPIC"]);
+    let via = tools::compile("c/deepbind.c", &["-DVIA", "-shared", "-fPIC", "-ldl", "-Wl,-rpath,$ORIGIN"]);
+    let run = |conf: &str| Program::new(&program).arg(&plugin).arg(&via).under(conf).run().expect_success().text();
+    let by_name = "by its name: program doesn't (told), library does\n";
+    for conf in ["", "deepbind:false", "prof:true,lg_prof_sample:6,prof_final:false"] {
+        assert_eq!(run(conf), format!("{by_name}the same malloc\n"), "{conf}");
+    }
+    assert_eq!(run("deepbind:true"), format!("{by_name}another malloc\n"));
+}
+
+#[test]
 fn all_that_the_header_declares_is_exported() {
     let (Some(found), Some(cc)) = (symbols("--defined-only"), tools::need("gcc")) else {
         return;

@@ -201,6 +201,8 @@ pub struct Options {
     pub san_guard_large: usize,
     /// Everything is checked: blocks in use, sizes, starts of blocks, writes after a free. Nothing is cached.
     pub safety_check: bool,
+    /// `RTLD_DEEPBIND` is left to `dlopen`: libraries loaded with it use the C library's `malloc`.
+    pub deepbind: bool,
     /// jemalloc's huge page allocator.
     pub hpa: Hpa,
 }
@@ -269,6 +271,7 @@ impl Options {
         san_guard_small: 0,
         san_guard_large: 0,
         safety_check: false,
+        deepbind: false,
         hpa: Hpa {
             enabled: false,
             slab_max_alloc: 65536,

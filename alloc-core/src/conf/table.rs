@@ -138,6 +138,7 @@ pub static OPTIONS: &[Entry] = &[
     real("san_guard_small", Field::Size(|o| &mut o.san_guard_small, ANY)),
     real("san_guard_large", Field::Size(|o| &mut o.san_guard_large, ANY)),
     flag("safety_check", |o| &mut o.safety_check),
+    flag("deepbind", |o| &mut o.deepbind),
     without_effect("hpa", Field::Bool(|o| &mut o.hpa.enabled)),
     without_effect("hpa_slab_max_alloc", Field::Size(|o| &mut o.hpa.slab_max_alloc, clip(PAGE, HUGE_PAGE))),
     without_effect(

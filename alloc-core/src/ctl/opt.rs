@@ -86,6 +86,7 @@ option_nodes! {
     "debug_double_free_max_scan" => |o, c| c.read(o.debug_double_free_max_scan);
     "process_madvise_max_batch" => |o, c| c.read(o.process_madvise_max_batch);
     "safety_check" => |o, c| c.read_bool(o.safety_check);
+    "deepbind" => |o, c| c.read_bool(o.deepbind);
     "malloc_conf.symlink" => |_o, c| source(c, position::SYMLINK);
     "malloc_conf.env_var" => |_o, c| source(c, position::ENVIRONMENT);
     "malloc_conf.global_var" => |_o, c| source(c, position::GLOBAL);

@@ -92,6 +92,7 @@ pub(super) static OPTIONS: &[Shown] = &[
     shown("thp", Text),
     shown("lg_san_uaf_align", Signed),
     shown("safety_check", Bool),
+    shown("deepbind", Bool),
     shown("prof", Bool),
     shown("prof_prefix", Text),
     mutable("prof_active", Bool, "prof.active"),

@@ -3,10 +3,10 @@
 //! The configuration variables are plain exported data here: a program's own definition wins through the global offset
 //! table. In the static library they must be weak, which is why there are two leaves.
 
-/// C++ operators under their own names.
+/// Functions under the names that programs call them by.
 macro_rules! export {
     (naked $symbol:literal fn $name:ident $body:block) => {
-        /// A C++ operator; the symbol says which.
+        /// What the symbol says.
         #[unsafe(naked)]
         #[unsafe(export_name = $symbol)]
         #[unsafe(link_section = "heapsift_text")]
@@ -14,7 +14,7 @@ macro_rules! export {
     };
     ($($symbol:literal fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? $body:block)*) => {
         $(
-            /// A C++ operator; the symbol says which.
+            /// What the symbol says.
             #[unsafe(export_name = $symbol)]
             #[unsafe(link_section = concat!("heapsift_text.", $symbol))]
             unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? $body
@@ -41,6 +41,7 @@ core::arch::global_asm!(
 mod cold;
 #[path = "../../src/cxx.rs"]
 mod cxx;
+mod deepbind;
 #[path = "../../src/exports.rs"]
 mod exports;
 #[path = "../../src/process.rs"]
