@@ -27,6 +27,26 @@ fn a_stray_frame_pointer_on_a_coroutine_is_not_followed() {
 }
 
 #[test]
+fn stacks_of_constructors_are_complete() {
+    // The loader calls those of libraries; its code there has no unwind tables.
+    let library = tools::compile("c/constructed.c", &["-shared", "-fPIC"]);
+    let program = tools::compile("c/constructed.c", &["-DPROGRAM"]);
+    for method in ["auto", "dwarf", "libgcc"] {
+        let scratch = Scratch::new("constructors");
+        let conf = final_dump(scratch.path(), &format!("prof_sample:1,prof_unwind:{method}"));
+        Program::new(&program).also(&library).under(conf).run().expect_success();
+        let dump = Dump::symbolized(&only(scratch.path(), 'f'), &scratch.join("named.pb.gz"));
+        let stacks: Vec<Vec<&str>> = dump.profile.sample.iter().map(|row| dump.names(row).collect()).collect();
+        let incomplete: Vec<_> = stacks.iter().filter(|names| names.last() == Some(&"[unknown callers]")).collect();
+        assert!(incomplete.is_empty(), "{method}: {incomplete:?}");
+        // Both constructors, the library's without `_start`, which is the program's.
+        let made = stacks.iter().filter(|names| names.first() == Some(&"allocate"));
+        let (by_program, by_loader): (Vec<_>, Vec<_>) = made.partition(|names| names.last() == Some(&"_start"));
+        assert!(!by_program.is_empty() && !by_loader.is_empty(), "{method}: {stacks:?}");
+    }
+}
+
+#[test]
 fn libraries_come_and_go_under_samples() {
     let program = tools::compile("c/reload.c", &["-pthread", "-ldl"]);
     let one = tools::compile("c/plugin.c", &["-shared", "-fPIC", "-DNAME=plugin_one", "-DPAD=1"]);

@@ -57,6 +57,21 @@ pub fn stack() -> Stack {
     stack
 }
 
+/// Whether a call that returns to `address` is one of the code that a program starts with, below which no stack goes on:
+/// the loader's, which runs the constructors of libraries and has no unwind tables, and the program's own.
+#[cold]
+pub fn is_start(address: usize) -> bool {
+    // Of the loader of glibc 2.36 the last such address is 48 bytes behind its entry point.
+    const START_BYTES: usize = 64;
+    let starts_at = |entry: usize| address.wrapping_sub(entry) < START_BYTES;
+    // SAFETY: plain questions.
+    let (program, loader) = unsafe { (libc::getauxval(libc::AT_ENTRY), libc::getauxval(libc::AT_BASE)) };
+    let loader: *const libc::Elf64_Ehdr = core::ptr::with_exposed_provenance(loader as usize);
+    // SAFETY: where the kernel has mapped the loader, if there is one, it begins with its header, and stays.
+    let entry = unsafe { loader.as_ref() }.map(|header| loader.addr() + header.e_entry as usize);
+    starts_at(program as usize) || entry.is_some_and(starts_at)
+}
+
 /// Reads `START-END … PATH` lines byte by byte.
 #[derive(Default)]
 struct Lines {

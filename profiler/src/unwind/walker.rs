@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 
 use alloc_core::sys::Entry;
 
-use super::bounds::{Readable, Stack};
+use super::bounds::{self, Readable, Stack};
 use super::recall::Trail;
 use super::resolve::{self, Module};
 use super::rules::{self, Kind, Rule};
@@ -102,6 +102,9 @@ pub(super) fn own(
                 at = interrupted;
                 past_call = 0;
                 continue;
+            }
+            Kind::Unknown if module.is_some() && bounds::is_start(at.pc) => {
+                return frames.ended(End::Complete);
             }
             Kind::Unknown => {
                 // Code without tables: a frame pointer is the only lead, where the method allows it.
@@ -248,11 +251,8 @@ pub(super) fn libgcc(cut: &Cut, out: &mut [MaybeUninit<usize>]) -> Capture {
     let mut walk = LibgccWalk { frames: &mut frames, end: End::Lost, last: 0 };
     // SAFETY: the callback and its state are alive during the call.
     unsafe { _Unwind_Backtrace(step, (&raw mut walk).cast()) };
-    // The start-up code of a static executable isn't among the registered frames: where it begins, the stack does.
-    const START_BYTES: usize = 64;
-    // SAFETY: a plain question.
-    let start = unsafe { libc::getauxval(libc::AT_ENTRY) } as usize;
-    let at_start = walk.end == End::Lost && walk.last.wrapping_sub(start) < START_BYTES;
+    // The start-up code of a static executable isn't among the registered frames.
+    let at_start = walk.end == End::Lost && bounds::is_start(walk.last);
     let end = if at_start { End::Complete } else { walk.end };
     frames.ended(end)
 }
