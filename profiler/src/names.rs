@@ -36,9 +36,9 @@ impl Names {
         Names { inner: Mutex::new(Rank::Stacks, Inner { names, count: 1 }) }
     }
 
-    /// Asks for the calling thread's present name, unless the program has chosen one.
+    /// Asks for the calling thread's present name, unless the program has chosen one or is in a sandbox.
     pub fn refresh(&self, slot: &mut ThreadSlot) {
-        if slot.words[word::CHOICES] & choice::NAMED == 0 {
+        if slot.words[word::CHOICES] & choice::NAMED == 0 && !extra::in_sandbox() {
             slot.words[word::NAME_ID] = self.intern(extra::thread_name()) as usize + 1;
         }
     }

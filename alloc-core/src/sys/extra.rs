@@ -1,6 +1,7 @@
 //! Raw system calls for files, names and signals: what the profiler needs beyond the heap.
 
 use core::ffi::CStr;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Errno, check, syscall};
 
@@ -105,6 +106,18 @@ pub fn random() -> u64 {
     // SAFETY: the kernel writes 8 bytes into `value`.
     let n = unsafe { syscall(SYS_GETRANDOM, [(&raw mut value).addr(), 8, GRND_NONBLOCK, 0, 0, 0]) };
     if n == 8 { value } else { super::clock_monotonic_ns() ^ (super::stack_pointer() as u64) << 20 }
+}
+
+static IN_SANDBOX: AtomicBool = AtomicBool::new(false);
+
+/// The program is about to have the kernel refuse it what it doesn't need.
+pub fn enter_sandbox() {
+    IN_SANDBOX.store(true, Ordering::Relaxed);
+}
+
+/// Whether the kernel is asked for memory only: anything else may be the process's end.
+pub fn in_sandbox() -> bool {
+    IN_SANDBOX.load(Ordering::Relaxed)
 }
 
 /// The calling thread's name, zero padded.

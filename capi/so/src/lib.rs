@@ -46,6 +46,7 @@ mod deepbind;
 mod exports;
 #[path = "../../src/process.rs"]
 mod process;
+mod sandbox;
 
 use core::ffi::c_char;
 use core::ops::Range;

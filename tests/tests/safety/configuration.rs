@@ -1,4 +1,4 @@
-//! Rows C1 to C3 and A1: rights, options, environments and sizes as nobody expects them.
+//! Rows C1 to C4 and A1: rights, options, environments, sandboxes and sizes as nobody expects them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -265,6 +265,28 @@ fn a1_sizes_that_cannot_be() {
                 );
             }
             Err(_) => told("A1", "", who, "hangs", false),
+        }
+    }
+}
+
+#[test]
+fn c4_a_program_in_a_sandbox() {
+    let program = tools::compile("c/sandbox.c", &["-pthread"]);
+    let scratch = Scratch::new("c4");
+    let prefix = scratch.path().display();
+    for (part, conf) in [
+        ("profiling off", "prof:false".to_owned()),
+        ("profiling on", "prof:true".to_owned()),
+        (
+            "a sample each 4 KiB",
+            format!("prof:true,prof_sample:4KiB,prof_peak:true,prof_final:true,prof_prefix:{prefix}/d"),
+        ),
+    ] {
+        for who in Who::looked_at().filter(|who| *who == Who::Heapsift || part == "profiling off") {
+            let conf = if who == Who::Heapsift { conf.as_str() } else { "" };
+            let ended = who.dress(Program::new(&program).within(Duration::from_secs(120)), conf).run();
+            let text = if ended.status == 0 { "it works on".to_owned() } else { format!("status {}", ended.status) };
+            told("C4", part, who, &text, ended.status == 0);
         }
     }
 }

@@ -1,0 +1,29 @@
+//! `prctl`, for programs that lock themselves in a sandbox.
+//!
+//! Afterwards a system call that the sandbox doesn't know ends the process. What heaps ask of the kernel for memory it knows;
+//! that somebody wants to know a thread's name it doesn't. So the library asks for nothing but memory from the call on
+//! that begins every sandbox of a program without privileges.
+
+use core::ffi::{c_int, c_ulong};
+
+use alloc_core::sys::{self, extra};
+
+const SYS_PRCTL: usize = 157;
+
+export! {
+    "prctl" fn prctl(operation: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int {
+        if [libc::PR_SET_NO_NEW_PRIVS, libc::PR_SET_SECCOMP].contains(&operation) {
+            extra::enter_sandbox();
+        }
+        let arguments = [operation as c_ulong, a, b, c, d, 0].map(|value| value as usize);
+        // SAFETY: what the C library's function does.
+        match sys::check(unsafe { sys::syscall(SYS_PRCTL, arguments) }) {
+            Ok(value) => value as c_int,
+            Err(error) => {
+                // SAFETY: the C library's own accessor of the calling thread's `errno`.
+                unsafe { *libc::__errno_location() = error.0 };
+                -1
+            }
+        }
+    }
+}
