@@ -13,6 +13,7 @@ mod demangle;
 mod find;
 mod jit;
 mod meter;
+mod mini;
 mod module;
 mod pieces;
 mod sections;

@@ -280,7 +280,7 @@ impl Texts {
 
 /// The frames of an address, with what its symbol knows better; without those that have no name. Nothing where the names
 /// have become too long.
-fn with_symbol(mut frames: Vec<Frame>, symbol: impl Fn() -> Option<String>, texts: &mut Texts) -> Option<Vec<Frame>> {
+fn with_symbol(mut frames: Vec<Frame>, symbol: impl Fn() -> Option<Arc<str>>, texts: &mut Texts) -> Option<Vec<Frame>> {
     let outermost = frames.last().map_or("", |frame| &*frame.function);
     // Where line tables are all there is, debug information knows `insert` and the symbol table
     // knows whose: a function's own symbol is the better name if it alone is mangled.

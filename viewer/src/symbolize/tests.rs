@@ -6,9 +6,11 @@
 mod split;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lzma_rust2::{XzOptions, XzWriter};
 use pprof_export::schema::{Location, Mapping, Profile};
 
 use super::find::Wanted;
@@ -314,6 +316,35 @@ fn compressed_and_shared_sections() {
             assert_eq!(found, wanted, "shared: {report}");
         }
         _ => println!("left out: dwz is not installed, or found nothing to share"),
+    }
+}
+
+#[test]
+fn a_stripped_file_has_its_functions_inside() {
+    let Some((scratch, program)) = compiled("inside") else { return };
+    let (before, _) = profile(&program);
+    let place = |name: &str| scratch.0.join(name).to_str().unwrap().to_owned();
+    let (plain, stripped) = (place("plain"), place("stripped"));
+    tool("strip", &["--strip-debug", "-o", &plain, program.to_str().unwrap()]).unwrap();
+    tool("strip", &["-o", &stripped, program.to_str().unwrap()]).unwrap();
+    let (_, wanted) = names(Path::new(&plain), &Options::default(), &before);
+    assert!(wanted.iter().flatten().any(|(function, _)| function.contains("outer")), "{wanted:?}");
+
+    let mut packer = XzWriter::new(Vec::new(), XzOptions::with_preset(1)).unwrap();
+    packer.write_all(&fs::read(&plain).unwrap()).unwrap();
+    let packed = packer.finish().unwrap();
+    let inside = |name: &str, content: &[u8]| {
+        let (part, with) = (place("part"), place(name));
+        fs::write(&part, content).unwrap();
+        tool("objcopy", &[&format!("--add-section=.gnu_debugdata={part}"), &stripped, &with]).unwrap();
+        names(Path::new(&with), &Options::default(), &before)
+    };
+    let (report, found) = inside("whole", &packed);
+    assert_eq!(found, wanted, "{report}");
+    // What is broken is as if it weren't there.
+    for (name, content) in [("half", &packed[..packed.len() / 2]), ("none", &[]), ("other", b"no such thing")] {
+        let (report, found) = inside(name, content);
+        assert!(found.iter().flatten().all(|(function, _)| !function.contains("outer")), "{name}: {report}");
     }
 }
 
