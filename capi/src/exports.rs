@@ -66,6 +66,11 @@ pub unsafe extern "C" fn free(ptr: *mut c_void) {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn calloc(count: usize, bytes: usize) -> *mut c_void {
+    calloc_inner(count, bytes)
+}
+
+#[inline(always)]
+fn calloc_inner(count: usize, bytes: usize) -> *mut c_void {
     match count.checked_mul(bytes) {
         Some(total) => or_errno(HEAP.allocate_zeroed(total)),
         None => out_of_memory(),
@@ -163,6 +168,11 @@ pub unsafe extern "C" fn cfree(ptr: *mut c_void) {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "heapsift_text")]
 pub unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, bytes: usize) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { posix_memalign_inner(out, align, bytes) }
+}
+
+unsafe fn posix_memalign_inner(out: *mut *mut c_void, align: usize, bytes: usize) -> c_int {
     if !align.is_power_of_two() || align < core::mem::size_of::<*mut c_void>() {
         return EINVAL;
     }
@@ -179,6 +189,10 @@ pub unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, byt
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn aligned_alloc(align: usize, bytes: usize) -> *mut c_void {
+    aligned_inner(align, bytes)
+}
+
+fn aligned_inner(align: usize, bytes: usize) -> *mut c_void {
     if !align.is_power_of_two() {
         set_errno(EINVAL);
         return null_mut();
@@ -190,28 +204,60 @@ pub extern "C" fn aligned_alloc(align: usize, bytes: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn memalign(align: usize, bytes: usize) -> *mut c_void {
-    if !align.is_power_of_two() {
-        set_errno(EINVAL);
-        return null_mut();
-    }
-    or_errno(HEAP.allocate_aligned(bytes, align, false))
+    aligned_inner(align, bytes)
 }
 
 /// `valloc(3)`: aligned to a page.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn valloc(bytes: usize) -> *mut c_void {
-    or_errno(HEAP.allocate_aligned(bytes, PAGE, false))
+    aligned_inner(PAGE, bytes)
 }
 
 /// `pvalloc(3)`: whole pages.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "heapsift_text")]
 pub extern "C" fn pvalloc(bytes: usize) -> *mut c_void {
+    pvalloc_inner(bytes)
+}
+
+fn pvalloc_inner(bytes: usize) -> *mut c_void {
     match size::page_ceil(bytes) {
         Some(rounded) => or_errno(HEAP.allocate_aligned(rounded.max(PAGE), PAGE, false)),
         None => out_of_memory(),
     }
+}
+
+/// The C library's own names of its functions. A program whose `malloc` and `free` are its own calls them for what was there
+/// before; the functions of the family that it leaves alone are these, and must work on the same heap.
+macro_rules! c_library_names {
+    ($($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? = $call:expr;)*) => {
+        $(
+            /// As the function without the prefix.
+            ///
+            /// # Safety
+            /// As that.
+            #[unsafe(no_mangle)]
+            #[unsafe(link_section = "heapsift_text")]
+            #[allow(unused_unsafe, reason = "some of the functions are safe")]
+            pub unsafe extern "C" fn $name($($arg: $type),*) $(-> $result)? {
+                // SAFETY: the caller's promise.
+                unsafe { $call }
+            }
+        )*
+    };
+}
+
+c_library_names! {
+    __libc_malloc(bytes: usize) -> *mut c_void = malloc_plain(bytes);
+    __libc_free(ptr: *mut c_void) = HEAP.deallocate(ptr.cast());
+    __libc_cfree(ptr: *mut c_void) = HEAP.deallocate(ptr.cast());
+    __libc_calloc(count: usize, bytes: usize) -> *mut c_void = calloc_inner(count, bytes);
+    __libc_realloc(ptr: *mut c_void, bytes: usize) -> *mut c_void = realloc_inner(ptr, bytes);
+    __libc_memalign(align: usize, bytes: usize) -> *mut c_void = aligned_inner(align, bytes);
+    __libc_valloc(bytes: usize) -> *mut c_void = aligned_inner(PAGE, bytes);
+    __libc_pvalloc(bytes: usize) -> *mut c_void = pvalloc_inner(bytes);
+    __posix_memalign(out: *mut *mut c_void, align: usize, bytes: usize) -> c_int = posix_memalign_inner(out, align, bytes);
 }
 
 /// `malloc_usable_size(3)`.

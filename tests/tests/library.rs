@@ -54,6 +54,15 @@ fn names_wanted_from_outside_are_those_listed() {
 }
 
 #[test]
+fn a_program_with_a_malloc_of_its_own_reaches_the_rest() {
+    let program = tools::compile("c/wrapped.c", &[]);
+    Program::new(&program).run().expect_success();
+    for conf in ["prof:false", "prof:true,prof_sample:1,prof_final:false", "safety_check:true"] {
+        assert_eq!(Program::new(&program).under(conf).run().expect_success().text(), "done\n", "{conf}");
+    }
+}
+
+#[test]
 fn a_library_with_bindings_of_its_own_uses_the_same_malloc() {
     let program = tools::compile("c/deepbind.c", &["-ldl"]);
     let plugin = tools::compile("c/deepbind.c", &["-DPLUGIN", "-shared", "-fPIC"]);
