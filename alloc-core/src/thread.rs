@@ -15,7 +15,7 @@
 
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicI8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI8, AtomicU64, Ordering, compiler_fence};
 
 use crate::arena::Arena;
 use crate::conf::Options;
@@ -252,8 +252,13 @@ impl SharedThread {
     }
 }
 
-/// Where the slots of a state begin, in bytes.
-const OFFSET_OF_SLOTS: usize = core::mem::size_of::<Thread>().next_multiple_of(64);
+/// Slots that a slab class begins with, which lie side by side for all of them: most threads use most of their classes little,
+/// and a page of slots for each of those would be more than the blocks.
+const FIRST_SLOTS: usize = 15;
+/// Where those of a state are, in bytes, each behind one below the first.
+const OFFSET_OF_FIRST_SLOTS: usize = core::mem::size_of::<Thread>().next_multiple_of(64);
+/// Where all the other slots of a state begin.
+const OFFSET_OF_SLOTS: usize = OFFSET_OF_FIRST_SLOTS + NBINS * (FIRST_SLOTS + 1) * core::mem::size_of::<*mut u8>();
 
 /// Bytes of a thread state with its caches.
 pub fn state_bytes(options: &Options) -> usize {
@@ -348,7 +353,7 @@ impl Thread {
             self.close(class);
             self.mark[class] = 0;
             self.freed[class] = false;
-            self.fill_next[class] = self.fill_least(class);
+            self.fill_next[class] = self.fill_least(class).min(FIRST_SLOTS as u16 / 2);
         }
     }
 
@@ -372,7 +377,8 @@ impl Thread {
         if !self.caching || self.slots_max[class] == 0 {
             return false;
         }
-        let bottom = self.start[class];
+        let (bottom, slots) =
+            if slots > FIRST_SLOTS { (self.first_slots(class), FIRST_SLOTS) } else { (self.start[class], slots) };
         // SAFETY: the slot below the first, and as many more, are the state's own, see `lay_out_slots`.
         self.last[class] = unsafe {
             *bottom = NO_BLOCK;
@@ -382,14 +388,60 @@ impl Thread {
         slots > 0
     }
 
-    /// In the child of a fork by a signal handler that may have interrupted [`Thread::open`]: what is half open is opened.
-    /// The handler may return there, which then does the same once more.
+    /// The slot below the first ones of a slab class.
+    fn first_slots(&mut self, class: usize) -> *mut *mut u8 {
+        let state: *mut u8 = (&raw mut *self).cast();
+        // SAFETY: they lie behind the state, see `state_bytes`.
+        unsafe { state.add(OFFSET_OF_FIRST_SLOTS).cast::<*mut u8>().add((class - 1) * (FIRST_SLOTS + 1)) }
+    }
+
+    /// Whether a slab class has no more than its first slots.
+    fn has_first_slots(&mut self, class: usize) -> bool {
+        class <= NBINS && core::ptr::eq(self.bottom[class], self.first_slots(class))
+    }
+
+    /// Moves a slab class from its first slots to all those that it is to have at first. `false`: it is there.
+    #[unsafe(link_section = "heapsift_text")]
+    fn leave_first_slots(&mut self, class: usize) -> bool {
+        if !self.has_first_slots(class) {
+            return false;
+        }
+        let (cached, start) = (self.cached(class), self.start[class]);
+        // SAFETY: those up to the topmost, the one below the first included, fit where there are more: see `open`.
+        unsafe {
+            start.copy_from_nonoverlapping(self.bottom[class], cached + 1);
+            // A child of a fork may find itself in between: see `after_fork`.
+            compiler_fence(Ordering::SeqCst);
+            (self.bottom[class], self.top[class]) = (start, start.add(cached));
+            self.last[class] = start.add(self.slots[class] as usize);
+        }
+        true
+    }
+
+    /// In the child of a fork by a signal handler that may have interrupted [`Thread::open`] or
+    /// [`Thread::leave_first_slots`]: what is half done is done. The handler may return there, which then does the same once
+    /// more.
     pub(crate) fn after_fork(&mut self) {
         for class in 1..=NCLASSES {
-            let closed = [self.bottom[class], self.top[class], self.last[class]].map(|at| core::ptr::eq(at, no_slot()));
+            let ends = [self.bottom[class], self.top[class], self.last[class]];
+            let closed = ends.map(|at| core::ptr::eq(at, no_slot()));
             if closed != [true; 3] && closed != [false; 3] {
                 self.close(class);
                 self.open(class);
+            } else if class <= NBINS {
+                let first = self.first_slots(class);
+                let is_first = ends.map(|at| at.addr().wrapping_sub(first.addr()) < (FIRST_SLOTS + 1) * 8);
+                if is_first != [true; 3] && is_first != [false; 3] {
+                    // The blocks have been copied.
+                    let [_, top, _] = ends;
+                    let from = if is_first[1] { first } else { self.start[class] };
+                    // SAFETY: the topmost block lies above the slot below the first.
+                    let cached = unsafe { top.offset_from_unsigned(from) };
+                    self.bottom[class] = first;
+                    // SAFETY: as many as there were.
+                    self.top[class] = unsafe { first.add(cached) };
+                    self.leave_first_slots(class);
+                }
             }
         }
     }
@@ -416,15 +468,20 @@ impl Thread {
         if class > NBINS {
             return 1;
         }
-        let most = (self.capacity(class) / 2).max(1) as u16;
-        let wanted = self.fill_next[class].clamp(1, most);
+        let half = |slots: usize| (slots / 2).max(1) as u16;
+        if self.fill_next[class] > half(self.capacity(class)) {
+            self.leave_first_slots(class);
+        }
+        let wanted = self.fill_next[class].clamp(1, half(self.capacity(class)));
+        let most = half(self.capacity(class).max(self.slots[class] as usize));
         self.fill_next[class] = (wanted * 2).min(most);
         wanted as usize
     }
 
     /// The class is little used: the next fill brings fewer.
     pub(crate) fn fill_less(&mut self, class: usize) {
-        self.fill_next[class] = (self.fill_next[class] / 2).max(self.fill_least(class));
+        let next = self.fill_next[class];
+        self.fill_next[class] = (next / 2).max(self.fill_least(class)).min(next);
     }
 
     /// Makes room in a full cache: for one more block of a class of whole pages, for half as many again of a slab
@@ -439,6 +496,9 @@ impl Thread {
             if self.open(class) {
                 return true;
             }
+        }
+        if self.leave_first_slots(class) {
+            return true;
         }
         let (bytes, capacity) = (size::class_bytes(class), self.capacity(class));
         if class > NBINS && self.large_room + bytes > share {
@@ -680,8 +740,7 @@ mod tests {
     use super::*;
     use crate::pagemap::{NO_MAP_SHIFT, no_map};
 
-    #[test]
-    fn what_was_half_open_at_a_fork_is_opened() {
+    fn with_state(test: impl FnOnce(&mut Thread)) {
         extern crate std;
         let options = &Options::DEFAULT;
         let mut memory = std::vec![0u64; state_bytes(options) / 8 + 8];
@@ -691,23 +750,83 @@ mod tests {
             let aligned = start.byte_add(start.align_offset(64) * 8);
             &mut *Thread::lay_out(aligned.cast(), options, (no_map(), NO_MAP_SHIFT))
         };
-        let class = size::class_of(100);
-        assert!((1..=NCLASSES).all(|class| thread.capacity(class) == 0 && thread.cached(class) == 0));
-        assert!(thread.open(class) && thread.open(class));
-        let (capacity, last) = (thread.capacity(class), thread.last[class]);
-        for step in 0..3 {
-            thread.close(class);
-            let bottom = thread.start[class];
-            match step {
-                0 => thread.last[class] = last,
-                1 => thread.bottom[class] = bottom,
-                _ => thread.top[class] = bottom,
+        test(thread);
+    }
+
+    #[test]
+    fn what_was_half_open_at_a_fork_is_opened() {
+        with_state(|thread| {
+            let class = size::class_of(100);
+            assert!((1..=NCLASSES).all(|class| thread.capacity(class) == 0 && thread.cached(class) == 0));
+            assert!(thread.open(class) && thread.open(class));
+            let (capacity, last, bottom) = (thread.capacity(class), thread.last[class], thread.bottom[class]);
+            for step in 0..3 {
+                thread.close(class);
+                match step {
+                    0 => thread.last[class] = last,
+                    1 => thread.bottom[class] = bottom,
+                    _ => thread.top[class] = bottom,
+                }
+                thread.after_fork();
+                assert_eq!((thread.capacity(class), thread.cached(class)), (capacity, 0), "{step}");
+                assert!(thread.pop(class).is_null());
             }
-            thread.after_fork();
-            assert_eq!((thread.capacity(class), thread.cached(class)), (capacity, 0), "{step}");
-            assert!(thread.pop(class).is_null());
+            // Closed ones stay so.
+            assert_eq!(thread.capacity(class + 1), 0);
+        });
+    }
+
+    /// Pushes so many blocks, which are numbers.
+    fn push(thread: &mut Thread, class: usize, numbers: core::ops::Range<usize>) -> bool {
+        numbers.into_iter().all(|number| thread.push(class, core::ptr::without_provenance_mut(number * 4096)))
+    }
+
+    fn popped(thread: &mut Thread, class: usize) -> usize {
+        let mut count = 0;
+        while !thread.pop(class).is_null() {
+            count += 1;
         }
-        // Closed ones stay so.
-        assert_eq!(thread.capacity(class + 1), 0);
+        count
+    }
+
+    #[test]
+    fn a_class_that_is_used_much_leaves_its_first_slots() {
+        with_state(|thread| {
+            let class = size::class_of(100);
+            assert!(thread.open(class) && push(thread, class, 1..FIRST_SLOTS + 1));
+            assert!(!push(thread, class, 99..100) && thread.grow(class, SHARE_MOST));
+            assert_eq!(thread.capacity(class), thread.slots[class] as usize);
+            assert!(push(thread, class, 99..100));
+            assert_eq!(thread.pop(class).addr() / 4096, 99);
+            for number in (1..=FIRST_SLOTS).rev() {
+                assert_eq!(thread.pop(class).addr() / 4096, number);
+            }
+            assert!(thread.pop(class).is_null());
+            // Fills that come again and again do as much, whole pages have no first slots.
+            let class = size::class_of(1000);
+            assert!(thread.open(class) && thread.has_first_slots(class));
+            let fills: [usize; 4] = core::array::from_fn(|_| thread.fill_count(class));
+            assert!(fills[0] < fills[3] && !thread.has_first_slots(class), "{fills:?}");
+            assert!(thread.open(NBINS) && !thread.has_first_slots(NBINS + 1));
+        });
+    }
+
+    #[test]
+    fn what_was_half_moved_at_a_fork_is_moved() {
+        let class = size::class_of(100);
+        for step in 1..7 {
+            with_state(|thread| {
+                assert!(thread.open(class) && push(thread, class, 1..11));
+                let before = (thread.bottom[class], thread.top[class], thread.last[class]);
+                assert!(thread.leave_first_slots(class));
+                let after = (thread.bottom[class], thread.top[class], thread.last[class]);
+                thread.bottom[class] = if step & 1 == 0 { before.0 } else { after.0 };
+                thread.top[class] = if step & 2 == 0 { before.1 } else { after.1 };
+                thread.last[class] = if step & 4 == 0 { before.2 } else { after.2 };
+                thread.after_fork();
+                assert_eq!((thread.bottom[class], thread.top[class], thread.last[class]), after, "{step}");
+                assert_eq!(popped(thread, class), 10, "{step}");
+            });
+        }
     }
 }
