@@ -13,18 +13,23 @@
 //! and goes back to its slabs. Then the topmost block is the mark: if it is still there at the look after that, nothing of
 //! the class was used, and all of it goes. The fast paths know nothing of this.
 
+mod slots;
+
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicI8, AtomicU64, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicI8, AtomicU64, Ordering};
 
 use crate::arena::Arena;
 use crate::conf::Options;
 use crate::events::Events;
-use crate::limits::{Limits, OwnLimits};
+use crate::limits::OwnLimits;
 use crate::observer::ThreadSlot;
 use crate::pagemap::{NO_MAP_SHIFT, no_map};
-use crate::size::{self, NBINS, NCLASSES, SIZES_CONST};
+use crate::size::{self, NCLASSES, SIZES_CONST};
 use crate::wrong::{Kind as Fault, Wrong};
+
+pub use slots::state_bytes;
+pub(crate) use slots::{SHARE_MOST, cache_share};
 
 const CLASSES: usize = NCLASSES + 1;
 
@@ -55,18 +60,6 @@ const fn make_large_table() -> [u8; LARGE_TABLE_LEN] {
 }
 
 static LARGE_TABLE: [u8; LARGE_TABLE_LEN] = make_large_table();
-
-/// Bytes that the caches of a thread may hold in blocks of whole pages: at most, where threads are few, and at least. The
-/// slab classes of a thread may grow by half as much beyond their first capacity.
-pub(crate) const SHARE_MOST: usize = 1 << 20;
-const SHARE_LEAST: usize = 64 << 10;
-/// So many threads have as much as that.
-const THREADS_FEW: usize = 32;
-
-/// What each of so many threads may cache: all together no more than few of them.
-pub(crate) fn cache_share(threads: usize) -> usize {
-    (SHARE_MOST * THREADS_FEW / threads.max(THREADS_FEW)).max(SHARE_LEAST)
-}
 
 /// What kind of state a thread has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,19 +245,6 @@ impl SharedThread {
     }
 }
 
-/// Slots that a slab class begins with, which lie side by side for all of them: most threads use most of their classes little,
-/// and a page of slots for each of those would be more than the blocks.
-const FIRST_SLOTS: usize = 15;
-/// Where those of a state are, in bytes, each behind one below the first.
-const OFFSET_OF_FIRST_SLOTS: usize = core::mem::size_of::<Thread>().next_multiple_of(64);
-/// Where all the other slots of a state begin.
-const OFFSET_OF_SLOTS: usize = OFFSET_OF_FIRST_SLOTS + NBINS * (FIRST_SLOTS + 1) * core::mem::size_of::<*mut u8>();
-
-/// Bytes of a thread state with its caches.
-pub fn state_bytes(options: &Options) -> usize {
-    OFFSET_OF_SLOTS + Limits::of(options).slots_needed(options) * core::mem::size_of::<*mut u8>()
-}
-
 impl Thread {
     /// Lays out a fresh state with empty caches at `memory`.
     ///
@@ -282,34 +262,6 @@ impl Thread {
             (*thread).restart(options, map);
         }
         thread
-    }
-
-    /// Lays the slots out that came with the state, for what the options say.
-    ///
-    /// # Safety
-    /// As [`Thread::lay_out_slots`]; the state has [`state_bytes`] bytes.
-    #[unsafe(link_section = "heapsift_text")]
-    unsafe fn lay_out_usual_slots(&mut self, options: &Options) {
-        let state: *mut u8 = (&raw mut *self).cast();
-        // SAFETY: the slots lie behind the state, by the caller's promise.
-        unsafe { self.lay_out_slots(state.add(OFFSET_OF_SLOTS).cast(), &Limits::of(options), options) };
-    }
-
-    /// Gives each class its slots; [`Thread::empty`] makes caches of them.
-    ///
-    /// # Safety
-    /// All caches are empty, and no other thread looks at the state. There are as many slots from `slot` on as the limits
-    /// need, and they stay this state's.
-    #[unsafe(link_section = "heapsift_text")]
-    pub(crate) unsafe fn lay_out_slots(&mut self, mut slot: *mut *mut u8, limits: &Limits, options: &Options) {
-        for class in 1..=NCLASSES {
-            let slots = limits.capacity_max(class, options);
-            self.slots[class] = limits.capacity(class, options) as u16;
-            self.slots_max[class] = slots as u16;
-            self.start[class] = slot;
-            // SAFETY: one slot below the first, and those of the class, by the caller's promise.
-            slot = unsafe { slot.add(slots + 1) };
-        }
     }
 
     /// Makes a laid-out state, fresh or of a thread that has ended, ready for another thread: empty, all counters 0.
@@ -345,241 +297,6 @@ impl Thread {
         self.arena = None;
         self.empty();
         self.set_caching(options.tcache && !options.safety_check);
-    }
-
-    /// Makes each cache one that has never held a block. [`Thread::set_caching`] says how many it may hold.
-    pub(crate) fn empty(&mut self) {
-        for class in 1..=NCLASSES {
-            self.close(class);
-            self.mark[class] = 0;
-            self.freed[class] = false;
-            self.fill_next[class] = self.fill_least(class).min(FIRST_SLOTS as u16 / 2);
-        }
-    }
-
-    /// Makes an empty cache one without slots.
-    fn close(&mut self, class: usize) {
-        (self.bottom[class], self.top[class], self.last[class]) = (no_slot(), no_slot(), no_slot());
-    }
-
-    /// Whether a cache has no slots yet.
-    pub(crate) fn is_closed(&self, class: usize) -> bool {
-        core::ptr::eq(self.bottom[class], no_slot())
-    }
-
-    /// Gives a cache its slots, unless it has them. `false`: it is to have none.
-    pub(crate) fn open(&mut self, class: usize) -> bool {
-        if !self.is_closed(class) {
-            return self.capacity(class) > 0;
-        }
-        // Those of whole pages grow with use.
-        let slots = if self.caching && class <= NBINS { self.slots[class] as usize } else { 0 };
-        if !self.caching || self.slots_max[class] == 0 {
-            return false;
-        }
-        let (bottom, slots) =
-            if slots > FIRST_SLOTS { (self.first_slots(class), FIRST_SLOTS) } else { (self.start[class], slots) };
-        // SAFETY: the slot below the first, and as many more, are the state's own, see `lay_out_slots`.
-        self.last[class] = unsafe {
-            *bottom = NO_BLOCK;
-            bottom.add(slots)
-        };
-        (self.bottom[class], self.top[class]) = (bottom, bottom);
-        slots > 0
-    }
-
-    /// The slot below the first ones of a slab class.
-    fn first_slots(&mut self, class: usize) -> *mut *mut u8 {
-        let state: *mut u8 = (&raw mut *self).cast();
-        // SAFETY: they lie behind the state, see `state_bytes`.
-        unsafe { state.add(OFFSET_OF_FIRST_SLOTS).cast::<*mut u8>().add((class - 1) * (FIRST_SLOTS + 1)) }
-    }
-
-    /// Whether a slab class has no more than its first slots.
-    fn has_first_slots(&mut self, class: usize) -> bool {
-        class <= NBINS && core::ptr::eq(self.bottom[class], self.first_slots(class))
-    }
-
-    /// Moves a slab class from its first slots to all those that it is to have at first. `false`: it is there.
-    #[unsafe(link_section = "heapsift_text")]
-    fn leave_first_slots(&mut self, class: usize) -> bool {
-        if !self.has_first_slots(class) {
-            return false;
-        }
-        let (cached, start) = (self.cached(class), self.start[class]);
-        // SAFETY: those up to the topmost, the one below the first included, fit where there are more: see `open`.
-        unsafe {
-            start.copy_from_nonoverlapping(self.bottom[class], cached + 1);
-            // A child of a fork may find itself in between: see `after_fork`.
-            compiler_fence(Ordering::SeqCst);
-            (self.bottom[class], self.top[class]) = (start, start.add(cached));
-            self.last[class] = start.add(self.slots[class] as usize);
-        }
-        true
-    }
-
-    /// In the child of a fork by a signal handler that may have interrupted [`Thread::open`] or
-    /// [`Thread::leave_first_slots`]: what is half done is done. The handler may return there, which then does the same once
-    /// more.
-    pub(crate) fn after_fork(&mut self) {
-        for class in 1..=NCLASSES {
-            let ends = [self.bottom[class], self.top[class], self.last[class]];
-            let closed = ends.map(|at| core::ptr::eq(at, no_slot()));
-            if closed != [true; 3] && closed != [false; 3] {
-                self.close(class);
-                self.open(class);
-            } else if class <= NBINS {
-                let first = self.first_slots(class);
-                let is_first = ends.map(|at| at.addr().wrapping_sub(first.addr()) < (FIRST_SLOTS + 1) * 8);
-                if is_first != [true; 3] && is_first != [false; 3] {
-                    // The blocks have been copied.
-                    let [_, top, _] = ends;
-                    let from = if is_first[1] { first } else { self.start[class] };
-                    // SAFETY: the topmost block lies above the slot below the first.
-                    let cached = unsafe { top.offset_from_unsigned(from) };
-                    self.bottom[class] = first;
-                    // SAFETY: as many as there were.
-                    self.top[class] = unsafe { first.add(cached) };
-                    self.leave_first_slots(class);
-                }
-            }
-        }
-    }
-
-    /// Switches the cache, which must be empty, on or off.
-    pub(crate) fn set_caching(&mut self, on: bool) {
-        self.caching = on;
-        self.large_room = 0;
-        self.grown_room = 0;
-        for class in 1..=NCLASSES {
-            self.close(class);
-        }
-    }
-
-    /// What a fill asks for at least: an eighth of the cache, and no more than a page's worth if that is less.
-    fn fill_least(&self, class: usize) -> u16 {
-        let page_worth = (crate::sys::PAGE / size::class_bytes(class)).max(1);
-        (self.slots[class] / 8).clamp(1, page_worth as u16)
-    }
-
-    /// How many blocks the next fill of a class should bring; asks for more the next time.
-    #[unsafe(link_section = "heapsift_text")]
-    pub(crate) fn fill_count(&mut self, class: usize) -> usize {
-        if class > NBINS {
-            return 1;
-        }
-        let half = |slots: usize| (slots / 2).max(1) as u16;
-        if self.fill_next[class] > half(self.capacity(class)) {
-            self.leave_first_slots(class);
-        }
-        let wanted = self.fill_next[class].clamp(1, half(self.capacity(class)));
-        let most = half(self.capacity(class).max(self.slots[class] as usize));
-        self.fill_next[class] = (wanted * 2).min(most);
-        wanted as usize
-    }
-
-    /// The class is little used: the next fill brings fewer.
-    pub(crate) fn fill_less(&mut self, class: usize) {
-        let next = self.fill_next[class];
-        self.fill_next[class] = (next / 2).max(self.fill_least(class)).min(next);
-    }
-
-    /// Makes room in a full cache: for one more block of a class of whole pages, for half as many again of a slab
-    /// class. `false`: the class has enough, or the thread its `share`.
-    pub(crate) fn grow(&mut self, class: usize, share: usize) -> bool {
-        if self.is_closed(class) {
-            // A thread's first free of a class, before it has allocated any, is often that of a block which another thread
-            // has given it, beside those of others: kept, it would be this thread's next one, in a cache line of two threads.
-            if class <= NBINS && !core::mem::replace(&mut self.freed[class], true) {
-                return false;
-            }
-            if self.open(class) {
-                return true;
-            }
-        }
-        if self.leave_first_slots(class) {
-            return true;
-        }
-        let (bytes, capacity) = (size::class_bytes(class), self.capacity(class));
-        if class > NBINS && self.large_room + bytes > share {
-            self.take_empty_slots(bytes, share);
-        }
-        let (more, room, limit) = if class > NBINS {
-            (1, &mut self.large_room, share)
-        } else {
-            (capacity / 2, &mut self.grown_room, share / 2)
-        };
-        if !self.caching
-            || more == 0
-            || capacity + more > self.slots_max[class] as usize
-            || *room + more * bytes > limit
-        {
-            return false;
-        }
-        *room += more * bytes;
-        // SAFETY: up to the cache's last slot.
-        self.last[class] = unsafe { self.last[class].add(more) };
-        true
-    }
-
-    /// Takes slots without a block from classes of whole pages until there is room for `bytes` more; looks at a few classes,
-    /// others each time.
-    fn take_empty_slots(&mut self, bytes: usize, share: usize) {
-        const LOOKED_AT: usize = 8;
-        for _ in 0..LOOKED_AT {
-            self.slots_from = if self.slots_from < NCLASSES { self.slots_from.max(NBINS) + 1 } else { NBINS + 1 };
-            let class = self.slots_from;
-            while self.last[class] > self.top[class] {
-                // SAFETY: above the topmost block there is this slot.
-                self.last[class] = unsafe { self.last[class].sub(1) };
-                self.large_room -= size::class_bytes(class);
-            }
-            if self.large_room + bytes <= share {
-                return;
-            }
-        }
-    }
-
-    /// Takes room back, as far as it is empty: all that a class of whole pages has, what a slab class has grown by.
-    pub(crate) fn shrink(&mut self, class: usize) {
-        if !self.caching {
-            return;
-        }
-        let (capacity, cached) = (self.capacity(class), self.cached(class));
-        let least = if class > NBINS { cached } else { cached.max(self.slots[class] as usize) };
-        let room = if class > NBINS { &mut self.large_room } else { &mut self.grown_room };
-        if least < capacity {
-            *room -= (capacity - least) * size::class_bytes(class);
-            // SAFETY: a slot of the cache.
-            self.last[class] = unsafe { self.bottom[class].add(least) };
-        }
-    }
-
-    /// Marks the middle of a cache, or the top of one that `is_idle`; nothing happens when it is empty.
-    pub(crate) fn set_mark(&mut self, class: usize, is_idle: bool) {
-        self.take_mark(class);
-        let cached = self.cached(class);
-        let at = if is_idle { cached } else { cached.div_ceil(2) };
-        if at > 0 {
-            // SAFETY: one of the slots in use.
-            unsafe {
-                let slot = self.bottom[class].add(at);
-                self.marked[class] = *slot;
-                *slot = NO_BLOCK;
-            }
-            self.mark[class] = at as u16;
-        }
-    }
-
-    /// Takes the mark off, if it is still there; returns how many blocks lie up to it.
-    pub(crate) fn take_mark(&mut self, class: usize) -> usize {
-        let at = self.mark[class] as usize;
-        if at > 0 {
-            // SAFETY: the slot that the mark emptied: whoever moves the slots takes the mark off first.
-            unsafe { *self.bottom[class].add(at) = self.marked[class] };
-            self.mark[class] = 0;
-        }
-        at
     }
 
     /// Requests of `class` that were served since this was asked last.
@@ -734,99 +451,3 @@ pub(crate) unsafe fn read_counter(counter: *mut u64) -> u64 {
 }
 
 const _: () = assert!(core::mem::align_of::<Thread>() <= 64);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pagemap::{NO_MAP_SHIFT, no_map};
-
-    fn with_state(test: impl FnOnce(&mut Thread)) {
-        extern crate std;
-        let options = &Options::DEFAULT;
-        let mut memory = std::vec![0u64; state_bytes(options) / 8 + 8];
-        let start = memory.as_mut_ptr();
-        // SAFETY: memory of that size, moved on to the alignment, which nobody else uses.
-        let thread = unsafe {
-            let aligned = start.byte_add(start.align_offset(64) * 8);
-            &mut *Thread::lay_out(aligned.cast(), options, (no_map(), NO_MAP_SHIFT))
-        };
-        test(thread);
-    }
-
-    #[test]
-    fn what_was_half_open_at_a_fork_is_opened() {
-        with_state(|thread| {
-            let class = size::class_of(100);
-            assert!((1..=NCLASSES).all(|class| thread.capacity(class) == 0 && thread.cached(class) == 0));
-            assert!(thread.open(class) && thread.open(class));
-            let (capacity, last, bottom) = (thread.capacity(class), thread.last[class], thread.bottom[class]);
-            for step in 0..3 {
-                thread.close(class);
-                match step {
-                    0 => thread.last[class] = last,
-                    1 => thread.bottom[class] = bottom,
-                    _ => thread.top[class] = bottom,
-                }
-                thread.after_fork();
-                assert_eq!((thread.capacity(class), thread.cached(class)), (capacity, 0), "{step}");
-                assert!(thread.pop(class).is_null());
-            }
-            // Closed ones stay so.
-            assert_eq!(thread.capacity(class + 1), 0);
-        });
-    }
-
-    /// Pushes so many blocks, which are numbers.
-    fn push(thread: &mut Thread, class: usize, numbers: core::ops::Range<usize>) -> bool {
-        numbers.into_iter().all(|number| thread.push(class, core::ptr::without_provenance_mut(number * 4096)))
-    }
-
-    fn popped(thread: &mut Thread, class: usize) -> usize {
-        let mut count = 0;
-        while !thread.pop(class).is_null() {
-            count += 1;
-        }
-        count
-    }
-
-    #[test]
-    fn a_class_that_is_used_much_leaves_its_first_slots() {
-        with_state(|thread| {
-            let class = size::class_of(100);
-            assert!(thread.open(class) && push(thread, class, 1..FIRST_SLOTS + 1));
-            assert!(!push(thread, class, 99..100) && thread.grow(class, SHARE_MOST));
-            assert_eq!(thread.capacity(class), thread.slots[class] as usize);
-            assert!(push(thread, class, 99..100));
-            assert_eq!(thread.pop(class).addr() / 4096, 99);
-            for number in (1..=FIRST_SLOTS).rev() {
-                assert_eq!(thread.pop(class).addr() / 4096, number);
-            }
-            assert!(thread.pop(class).is_null());
-            // Fills that come again and again do as much, whole pages have no first slots.
-            let class = size::class_of(1000);
-            assert!(thread.open(class) && thread.has_first_slots(class));
-            let fills: [usize; 4] = core::array::from_fn(|_| thread.fill_count(class));
-            assert!(fills[0] < fills[3] && !thread.has_first_slots(class), "{fills:?}");
-            assert!(thread.open(NBINS) && !thread.has_first_slots(NBINS + 1));
-        });
-    }
-
-    #[test]
-    fn what_was_half_moved_at_a_fork_is_moved() {
-        let class = size::class_of(100);
-        for step in 1..7 {
-            with_state(|thread| {
-                assert!(thread.open(class) && push(thread, class, 1..11));
-                let before = (thread.bottom[class], thread.top[class], thread.last[class]);
-                assert!(thread.leave_first_slots(class));
-                let after = (thread.bottom[class], thread.top[class], thread.last[class]);
-                thread.bottom[class] = if step & 1 == 0 { before.0 } else { after.0 };
-                thread.top[class] = if step & 2 == 0 { before.1 } else { after.1 };
-                thread.last[class] = if step & 4 == 0 { before.2 } else { after.2 };
-                thread.after_fork();
-                assert_eq!((thread.bottom[class], thread.top[class], thread.last[class]), after, "{step}");
-                assert_eq!(popped(thread, class), 10, "{step}");
-            });
-        }
-    }
-}
