@@ -19,7 +19,7 @@ const PAGE: usize = alloc_core::sys::PAGE;
 
 #[cold]
 #[inline(never)]
-fn set_errno(code: c_int) {
+pub(crate) fn set_errno(code: c_int) {
     // SAFETY: the C library's own accessor of the calling thread's `errno`.
     unsafe { *libc::__errno_location() = code };
 }

@@ -15,11 +15,11 @@ use crate::stats::{ArenaStats, Stats};
 
 use super::{Names, Node};
 
-/// Makes [`HeapControl`] of the heap's methods.
+/// Makes [`HeapControl`] of the heap's methods: those that are safe, and those that trust their caller.
 macro_rules! control {
     (
         safe { $(fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?;)* }
-        unsafe { $(fn $uname:ident($($uarg:ident: $utype:ty),*) $(-> $uresult:ty)?;)* }
+        trusting { $(fn $uname:ident($($uarg:ident: $utype:ty),*) $(-> $uresult:ty)?;)* }
     ) => {
         /// What handlers may ask of a heap; see the methods of the same names of [`Heap`].
         #[allow(missing_docs, clippy::missing_safety_doc, reason = "documented at Heap")]
@@ -109,7 +109,7 @@ control! {
         fn set_max_background_threads(max: usize) -> bool;
         fn background_stats() -> BackgroundStats;
     }
-    unsafe {
+    trusting {
         fn flush_cache(index: u32);
         fn destroy_cache(index: u32);
         fn reset_arena(index: u32) -> Result<(), NotMade>;

@@ -24,8 +24,8 @@ pub struct Relocated {
 
 impl Pages {
     /// An active extent of `pages` pages, registered with class `class`, that begins with what is in `extent`, which may be
-    /// another arena's, and counts it in. Most of its pages are those of the old one, which stays active until [`Pages::deallocate_hollow`].
-    /// `None`: it can't be done here.
+    /// another arena's, and counts it in. Most of its pages are those of the old one, which stays active until
+    /// [`Pages::deallocate_hollow`]. `None`: it can't be done here.
     ///
     /// # Safety
     /// The extent is the caller's, active, no slab, shorter than `pages`, not of a program's hooks; nobody uses it meanwhile.

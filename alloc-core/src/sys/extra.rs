@@ -120,13 +120,23 @@ pub fn in_sandbox() -> bool {
     IN_SANDBOX.load(Ordering::Relaxed)
 }
 
+/// `prctl(2)`.
+///
+/// # Safety
+/// The arguments must be valid for that operation.
+#[inline]
+pub unsafe fn process_control(operation: usize, [a, b, c, d]: [usize; 4]) -> Result<usize, Errno> {
+    const SYS_PRCTL: usize = 157;
+    // SAFETY: the caller's promise.
+    check(unsafe { syscall(SYS_PRCTL, [operation, a, b, c, d, 0]) })
+}
+
 /// The calling thread's name, zero padded.
 pub fn thread_name() -> [u8; 16] {
-    const SYS_PRCTL: usize = 157;
     const PR_GET_NAME: usize = 16;
     let mut name = [0u8; 16];
     // SAFETY: the kernel writes 16 bytes into `name`.
-    unsafe { syscall(SYS_PRCTL, [PR_GET_NAME, name.as_mut_ptr().addr(), 0, 0, 0, 0]) };
+    let _ = unsafe { process_control(PR_GET_NAME, [name.as_mut_ptr().addr(), 0, 0, 0]) };
     name
 }
 
@@ -291,10 +301,9 @@ pub fn entries(buffer: &[u8]) -> impl Iterator<Item = &CStr> {
 
 /// Gives the calling thread a name of at most 15 bytes.
 pub fn set_thread_name(name: &CStr) {
-    const SYS_PRCTL: usize = 157;
     const PR_SET_NAME: usize = 15;
     // SAFETY: the kernel reads a C string.
-    unsafe { syscall(SYS_PRCTL, [PR_SET_NAME, name.as_ptr().addr(), 0, 0, 0, 0]) };
+    let _ = unsafe { process_control(PR_SET_NAME, [name.as_ptr().addr(), 0, 0, 0]) };
 }
 
 /// The name of this machine (or container), zero padded.

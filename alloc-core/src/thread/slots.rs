@@ -148,10 +148,9 @@ impl Thread {
                 let is_first = ends.map(|at| at.addr().wrapping_sub(first.addr()) < (FIRST_SLOTS + 1) * 8);
                 if is_first != [true; 3] && is_first != [false; 3] {
                     // The blocks have been copied.
-                    let [_, top, _] = ends;
                     let from = if is_first[1] { first } else { self.start[class] };
                     // SAFETY: the topmost block lies above the slot below the first.
-                    let cached = unsafe { top.offset_from_unsigned(from) };
+                    let cached = unsafe { self.top[class].offset_from_unsigned(from) };
                     self.bottom[class] = first;
                     // SAFETY: as many as there were.
                     self.top[class] = unsafe { first.add(cached) };

@@ -6,22 +6,21 @@
 
 use core::ffi::{c_int, c_ulong};
 
-use alloc_core::sys::{self, extra};
+use alloc_core::sys::extra;
 
-const SYS_PRCTL: usize = 157;
+use crate::exports::set_errno;
 
 export! {
     "prctl" fn prctl(operation: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int {
         if [libc::PR_SET_NO_NEW_PRIVS, libc::PR_SET_SECCOMP].contains(&operation) {
             extra::enter_sandbox();
         }
-        let arguments = [operation as c_ulong, a, b, c, d, 0].map(|value| value as usize);
+        let arguments = [a, b, c, d].map(|value| value as usize);
         // SAFETY: what the C library's function does.
-        match sys::check(unsafe { sys::syscall(SYS_PRCTL, arguments) }) {
+        match unsafe { extra::process_control(operation as usize, arguments) } {
             Ok(value) => value as c_int,
             Err(error) => {
-                // SAFETY: the C library's own accessor of the calling thread's `errno`.
-                unsafe { *libc::__errno_location() = error.0 };
+                set_errno(error.0);
                 -1
             }
         }
