@@ -18,13 +18,28 @@ impl<O: Observer> Heap<O> {
     ///
     /// # Safety
     /// `ptr` is null or a block in use of this heap (anything else ends the process with a line).
+    #[inline]
     pub unsafe fn usable_size(&'static self, ptr: *const u8) -> usize {
+        let thread = tls::thread();
+        // SAFETY: the slot always holds a live state, with a map for every address.
+        let byte = unsafe { sys::load_byte((*thread).map, ptr.addr() >> ((*thread).map_shift & 63)) };
+        let class = byte.cast_unsigned() & usize::from(!crate::pagemap::FLAG);
+        if class.wrapping_sub(1) < size::NCLASSES && !is_checked() {
+            return size::class_bytes(class);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.usable_size_by_extent(ptr) }
+    }
+
+    /// [`Heap::usable_size`] of a block without a byte in the map.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
+    unsafe fn usable_size_by_extent(&'static self, ptr: *const u8) -> usize {
         if ptr.is_null() {
             return 0;
-        }
-        let class = self.core.shared.map.class_byte(ptr.addr()) & !crate::pagemap::FLAG;
-        if class > 0 && !is_checked() {
-            return size::class_bytes(class as usize);
         }
         // SAFETY: `extent_of` returns an active extent or doesn't return.
         unsafe {
