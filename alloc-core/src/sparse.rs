@@ -4,7 +4,8 @@
 //! slabs are, and each keeps all of its pages for a handful of blocks. Where a slab has several pages, those that no
 //! region in use touches are given to the system; the slab stays as it is, and the pages come back, as zeros, when
 //! regions on them are used again. That is done for slabs from which nothing has been taken for half of the decay time,
-//! by whoever gives unused extents back: background threads, or threads that come by.
+//! and to which nothing has come back between two rounds (what is being emptied will give back more at once, or go as a
+//! whole), by whoever gives unused extents back: background threads, or threads that come by.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -37,6 +38,17 @@ pub(crate) struct Watched {
     since_ns: u64,
     /// Pages that were given back since, a bit each.
     absent: u64,
+    /// Free regions when a round came by last.
+    seen_free: u16,
+}
+
+/// Which slabs a round takes pages of.
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    /// Those that have been left alone since then.
+    LeftAloneSince(u64),
+    /// All of them.
+    All,
 }
 
 /// Whether slabs of a class have several pages and room to watch them. Where everything is checked, none has: what is in
@@ -84,8 +96,8 @@ struct Looked {
 }
 
 impl Bin {
-    /// Gives back idle pages of slabs that have been left alone since `before_ns`, in at most `most` ranges.
-    fn give_back_idle_pages(&self, arena: usize, class: usize, now_ns: u64, before_ns: u64, most: usize) -> Looked {
+    /// Gives back idle pages of slabs, in at most `most` ranges.
+    fn give_back_idle_pages(&self, arena: usize, class: usize, now_ns: u64, which: Which, most: usize) -> Looked {
         let mut looked = Looked::default();
         let mut inner = self.inner.lock();
         let mut slab = inner.nonfull.first();
@@ -98,7 +110,7 @@ impl Bin {
             }
             steps -= 1;
             // SAFETY: the heap holds live slabs of this bin, whose lock is held; their classes have room for `watched`.
-            let gone = unsafe { inner.look_at(class, slab, now_ns, before_ns, &mut looked) };
+            let gone = unsafe { inner.look_at(class, slab, now_ns, which, &mut looked) };
             if gone || steps.is_multiple_of(STRIDE) {
                 // Others may have the lock.
                 drop(inner);
@@ -132,11 +144,12 @@ impl Inner {
         class: usize,
         slab: *mut Extent,
         now_ns: u64,
-        before_ns: u64,
+        which: Which,
         looked: &mut Looked,
     ) -> bool {
         // SAFETY: the caller's promise, for the slab and for what its body is.
-        let watched = unsafe { &mut (*slab).body.watched };
+        let (free_regions, watched) = unsafe { ((*slab).free_regions, &mut (*slab).body.watched) };
+        let is_quiet = core::mem::replace(&mut watched.seen_free, free_regions) == free_regions;
         if watched.since_ns == 0 {
             watched.since_ns = now_ns;
         }
@@ -144,7 +157,9 @@ impl Inner {
         if idle == 0 {
             return false;
         }
-        if watched.since_ns > before_ns {
+        if let Which::LeftAloneSince(before_ns) = which
+            && (watched.since_ns > before_ns || !is_quiet)
+        {
             looked.is_more = true;
             return false;
         }
@@ -217,12 +232,12 @@ impl Arena {
         }
         // Another thread may be at it.
         let (Some(round_ns), Some(mut round)) = (self.round_ns(), self.sparse.turn.try_lock()) else { return };
-        let before_ns = now_ns.saturating_sub(2 * round_ns);
+        let which = Which::LeftAloneSince(now_ns.saturating_sub(2 * round_ns));
         let mut left = if passing { PASSING } else { usize::MAX };
         while round.class <= NBINS {
             let class = round.class;
             if is_watched(class) {
-                let looked = self.bin(class).give_back_idle_pages(self.index(), class, now_ns, before_ns, left);
+                let looked = self.bin(class).give_back_idle_pages(self.index(), class, now_ns, which, left);
                 round.is_more |= looked.is_more;
                 left = left.saturating_sub(looked.ranges);
                 if left == 0 {
@@ -247,7 +262,7 @@ impl Arena {
         }
         let (_round, now_ns) = (self.sparse.turn.lock(), sys::clock_coarse_ns());
         for class in (1..=NBINS).filter(|&class| is_watched(class)) {
-            self.bin(class).give_back_idle_pages(self.index(), class, now_ns, now_ns, usize::MAX);
+            self.bin(class).give_back_idle_pages(self.index(), class, now_ns, Which::All, usize::MAX);
         }
     }
 
