@@ -64,7 +64,12 @@ impl Arena {
             (&raw mut (*memory).created_ns).write(AtomicU64::new(sys::clock_coarse_ns()));
             Mutex::begin(&raw mut (*memory).name, Rank::Base);
             (&raw mut (*memory).sparse).write(Sparse::new());
-            Some(&*memory)
+            let arena = &*memory;
+            if shared.alarm.is_on() {
+                // The thread that is to look after it may be asleep.
+                arena.pages.have_alarm_rung();
+            }
+            Some(arena)
         }
     }
 

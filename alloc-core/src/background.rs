@@ -46,7 +46,6 @@ pub(crate) struct Background {
     due: AtomicBool,
     /// At most so many; 0: as configured.
     max: AtomicUsize,
-    running: AtomicU32,
     /// As many as the option allows, made when the first one starts.
     workers: AtomicPtr<Worker>,
 }
@@ -56,15 +55,15 @@ pub(crate) struct Background {
 pub struct Alarm {
     /// Whether threads do the giving back, so that nobody else need to.
     on: AtomicBool,
-    /// Whether a thread sleeps until it is told that there is something unused.
-    idle: AtomicU32,
-    /// What they sleep on; grows with each alarm.
+    /// Threads that run.
+    running: AtomicU32,
+    /// What they sleep on, each for its bit; grows with each alarm.
     word: AtomicU32,
 }
 
 impl Alarm {
     pub(crate) const fn new() -> Self {
-        Alarm { on: AtomicBool::new(false), idle: AtomicU32::new(0), word: AtomicU32::new(0) }
+        Alarm { on: AtomicBool::new(false), running: AtomicU32::new(0), word: AtomicU32::new(0) }
     }
 
     /// Whether threads do the giving back.
@@ -73,21 +72,27 @@ impl Alarm {
         self.on.load(Ordering::Relaxed)
     }
 
-    /// Says that there are unused pages. Called without locks, after the pages can be seen.
-    #[inline]
-    pub fn pages_unused(&self) {
-        if self.idle.load(Ordering::Relaxed) != 0 {
-            self.ring();
-        }
+    /// Wakes the thread that looks after an arena.
+    #[cold]
+    pub fn ring(&self, arena: usize) {
+        self.ring_for(bit_of(self.thread_for(arena)));
     }
 
-    /// Wakes all threads.
-    #[cold]
-    pub fn ring(&self) {
-        self.idle.store(0, Ordering::Relaxed);
-        self.word.fetch_add(1, Ordering::Release);
-        sys::futex_wake(&self.word, i32::MAX as u32);
+    /// The number of the thread that looks after an arena.
+    fn thread_for(&self, arena: usize) -> usize {
+        // Acquire: a thread's place is laid out before it is counted.
+        arena % (self.running.load(Ordering::Acquire) as usize).max(1)
     }
+
+    fn ring_for(&self, bits: u32) {
+        self.word.fetch_add(1, Ordering::Release);
+        extra::futex_wake_bits(&self.word, bits);
+    }
+}
+
+/// A thread's bit in a futex's set. Those that share one are woken together, and find that there is nothing to do.
+fn bit_of(number: usize) -> u32 {
+    1 << (number % 32)
 }
 
 /// Numbers for `stats.background_thread`.
@@ -122,7 +127,6 @@ impl Background {
             stopping: AtomicBool::new(false),
             due: AtomicBool::new(false),
             max: AtomicUsize::new(0),
-            running: AtomicU32::new(0),
             workers: AtomicPtr::new(null_mut()),
         }
     }
@@ -130,23 +134,23 @@ impl Background {
     /// In the child of a fork: the threads aren't there.
     pub(crate) fn after_fork(&self, alarm: &Alarm) {
         self.turn.after_fork(|()| {});
-        for i in 0..self.running.load(Ordering::Relaxed) as usize {
-            if let Some(worker) = self.worker(i) {
-                worker.done.after_fork(|_| {});
-            }
-        }
+        self.workers(alarm).for_each(|worker| worker.done.after_fork(|_| {}));
         self.enabled.store(false, Ordering::Relaxed);
         self.stopping.store(false, Ordering::Relaxed);
         self.due.store(false, Ordering::Relaxed);
-        self.running.store(0, Ordering::Relaxed);
+        alarm.running.store(0, Ordering::Relaxed);
         alarm.on.store(false, Ordering::Relaxed);
-        alarm.idle.store(0, Ordering::Relaxed);
     }
 
     fn worker(&self, i: usize) -> Option<&'static Worker> {
         let workers = self.workers.load(Ordering::Acquire);
         // SAFETY: the array has room for as many threads as may run, is laid out before any does, and stays for ever.
         (!workers.is_null()).then(|| unsafe { &*workers.add(i) })
+    }
+
+    /// Those that run.
+    fn workers(&self, alarm: &Alarm) -> impl Iterator<Item = &'static Worker> {
+        (0..alarm.running.load(Ordering::Acquire) as usize).filter_map(|i| self.worker(i))
     }
 }
 
@@ -229,14 +233,12 @@ impl<O: Observer> Heap<O> {
         }
         alarm.on.store(false, Ordering::Relaxed);
         background.stopping.store(true, Ordering::Release);
-        alarm.ring();
-        for i in 0..background.running.load(Ordering::Relaxed) as usize {
-            if let Some(worker) = background.worker(i) {
-                // SAFETY: a thread of ours that nobody else joins.
-                unsafe { libc::pthread_join(worker.thread, null_mut()) };
-            }
+        alarm.ring_for(u32::MAX);
+        for worker in background.workers(alarm) {
+            // SAFETY: a thread of ours that nobody else joins.
+            unsafe { libc::pthread_join(worker.thread, null_mut()) };
         }
-        background.running.store(0, Ordering::Relaxed);
+        alarm.running.store(0, Ordering::Relaxed);
         background.stopping.store(false, Ordering::Relaxed);
         background.enabled.store(false, Ordering::Relaxed);
         !on
@@ -245,7 +247,8 @@ impl<O: Observer> Heap<O> {
     /// Starts one more thread. The turn is this thread's.
     fn start_worker(&'static self) -> bool {
         let background = &self.core.background;
-        let i = background.running.load(Ordering::Relaxed) as usize;
+        let running = &self.core.shared.alarm.running;
+        let i = running.load(Ordering::Relaxed) as usize;
         let mut workers = background.workers.load(Ordering::Acquire);
         if workers.is_null() {
             let count = self.options().max_background_threads;
@@ -262,7 +265,7 @@ impl<O: Observer> Heap<O> {
             background.workers.store(workers, Ordering::Release);
         }
         // Before the thread runs: it takes its share of the arenas by this.
-        background.running.store(i as u32 + 1, Ordering::Release);
+        running.store(i as u32 + 1, Ordering::Release);
         let errno = {
             // What the C library allocates for the thread is no work of the program's.
             let _suppressed = self.suppress();
@@ -270,7 +273,7 @@ impl<O: Observer> Heap<O> {
             unsafe { spawn(&raw mut (*workers.add(i)).thread, run::<O>, i) }
         };
         if errno != 0 {
-            background.running.store(i as u32, Ordering::Release);
+            running.store(i as u32, Ordering::Release);
             let number = Decimal::new(errno.unsigned_abs().into());
             warn(&[b"cannot start a background thread (errno ", number.as_bytes(), b")"]);
             if self.options().abort {
@@ -286,47 +289,61 @@ impl<O: Observer> Heap<O> {
         let background = &self.core.background;
         let alarm = &self.core.shared.alarm;
         let Some(worker) = background.worker(number) else { return };
+        // Whether there was nothing unused the last time that this thread slept to the end.
+        let mut is_quiet = false;
         while !background.stopping.load(Ordering::Acquire) {
             let seen = alarm.word.load(Ordering::Acquire);
-            let mut next_ns = self.look_after_arenas(number, true);
-            if number == 0 {
-                self.start_others();
-            }
+            let mut next_ns = self.look_after_arenas(number);
+            self.start_others();
             worker.done.lock().runs += 1;
-            if next_ns == u64::MAX {
-                // A free that comes from here on finds the flag; one that came before is seen now.
-                alarm.idle.store(1, Ordering::SeqCst);
-                next_ns = self.look_after_arenas(number, false);
+            if next_ns == u64::MAX && is_quiet {
+                self.my_arenas(number).for_each(|arena| arena.pages.have_alarm_rung());
+                // A free that comes from here on finds that; one that came before is seen now.
+                next_ns = self.next_look_ns(number, sys::clock_monotonic_ns());
             }
             let now_ns = sys::clock_monotonic_ns();
-            let sleep_ns =
-                if next_ns == u64::MAX { u64::MAX } else { next_ns.saturating_sub(now_ns).max(SLEEP_NS_MIN) };
-            sys::futex_wait_for(&alarm.word, seen, sleep_ns);
-            worker.done.lock().slept_ns += sys::clock_monotonic_ns() - now_ns;
+            // A program that goes to and fro between no unused page and a few doesn't ring each time.
+            let until_ns = match next_ns {
+                u64::MAX if is_quiet => u64::MAX,
+                u64::MAX => now_ns + SLEEP_NS_MIN,
+                _ => next_ns.max(now_ns + SLEEP_NS_MIN),
+            };
+            extra::futex_wait_bits_until(&alarm.word, seen, bit_of(number), until_ns);
+            let woke_ns = sys::clock_monotonic_ns();
+            is_quiet = next_ns == u64::MAX && woke_ns >= until_ns;
+            worker.done.lock().slept_ns += woke_ns - now_ns;
         }
     }
 
-    /// Gives back what is due in the arenas of a thread (or only looks); when there will be more.
-    fn look_after_arenas(&'static self, number: usize, give_back: bool) -> u64 {
-        let running = (self.core.background.running.load(Ordering::Acquire) as usize).max(1);
+    /// The arenas that a thread looks after.
+    fn my_arenas(&'static self, number: usize) -> impl Iterator<Item = &'static Arena> {
+        let alarm = &self.core.shared.alarm;
+        self.core.arenas.iter().filter(move |arena| alarm.thread_for(arena.index()) == number)
+    }
+
+    /// Gives back what is due in the arenas of a thread; when there will be more.
+    fn look_after_arenas(&'static self, number: usize) -> u64 {
         let now_ns = sys::clock_monotonic_ns();
-        let mine = |arena: &&Arena| arena.index() % running == number;
-        let mut next_ns = u64::MAX;
-        for arena in self.core.arenas.iter().filter(mine) {
-            if give_back {
-                arena.pages.decay(&self.core.shared, now_ns);
-                arena.give_back_idle_pages(now_ns, false);
-            }
-            next_ns = next_ns.min(arena.pages.next_purge_ns(now_ns)).min(arena.next_idle_pages_ns());
+        for arena in self.my_arenas(number) {
+            arena.pages.decay(&self.core.shared, now_ns);
+            arena.give_back_idle_pages(now_ns, false);
         }
-        next_ns
+        self.next_look_ns(number, now_ns)
+    }
+
+    /// When there will be something to give back in the arenas of a thread; all ones: there is nothing unused.
+    fn next_look_ns(&'static self, number: usize, now_ns: u64) -> u64 {
+        let each =
+            self.my_arenas(number).map(|arena| arena.pages.next_purge_ns(now_ns).min(arena.next_idle_pages_ns()));
+        each.min().unwrap_or(u64::MAX)
     }
 
     /// One thread for each arena, as far as that is allowed.
     fn start_others(&'static self) {
         let background = &self.core.background;
         let wanted = self.core.arenas.iter().count().min(self.max_background_threads());
-        while (background.running.load(Ordering::Relaxed) as usize) < wanted {
+        let alarm = &self.core.shared.alarm;
+        while (alarm.running.load(Ordering::Relaxed) as usize) < wanted {
             // Somebody who stops the threads holds it, and waits for this one.
             let Some(_turn) = background.turn.try_lock() else { return };
             if background.stopping.load(Ordering::Relaxed) || !self.start_worker() {
@@ -334,29 +351,28 @@ impl<O: Observer> Heap<O> {
             }
             // The arenas are shared out anew: one may have gone from a thread that has not looked at it yet to one that
             // sleeps.
-            self.core.shared.alarm.ring();
+            alarm.ring_for(u32::MAX);
         }
     }
 
     /// Numbers of the threads.
     pub fn background_stats(&'static self) -> BackgroundStats {
-        let background = &self.core.background;
-        let running = background.running.load(Ordering::Acquire);
+        let mut num_threads = 0;
         let mut sum = Done::default();
-        for worker in (0..running as usize).filter_map(|i| background.worker(i)) {
+        for worker in self.core.background.workers(&self.core.shared.alarm) {
+            num_threads += 1;
             let done = *worker.done.lock();
             sum.runs += done.runs;
             sum.slept_ns += done.slept_ns;
         }
         let run_interval_ns = sum.slept_ns.checked_div(sum.runs).unwrap_or(0);
-        BackgroundStats { num_threads: running as usize, num_runs: sum.runs, run_interval_ns }
+        BackgroundStats { num_threads, num_runs: sum.runs, run_interval_ns }
     }
 
     /// What the lock for starting and stopping has seen, and the busiest thread's own.
     pub fn background_lock_counts(&'static self) -> (Counts, Counts) {
         let background = &self.core.background;
-        let running = background.running.load(Ordering::Acquire);
-        let each = (0..running as usize).filter_map(|i| background.worker(i)).map(|worker| worker.done.counts());
+        let each = background.workers(&self.core.shared.alarm).map(|worker| worker.done.counts());
         (background.turn.counts(), each.max_by_key(|counts| counts.num_ops).unwrap_or(Counts::NONE))
     }
 
@@ -364,11 +380,7 @@ impl<O: Observer> Heap<O> {
     pub(crate) fn reset_background_lock_counts(&'static self) {
         let background = &self.core.background;
         background.turn.reset_counts();
-        for i in 0..background.running.load(Ordering::Acquire) as usize {
-            if let Some(worker) = background.worker(i) {
-                worker.done.reset_counts();
-            }
-        }
+        background.workers(&self.core.shared.alarm).for_each(|worker| worker.done.reset_counts());
     }
 }
 

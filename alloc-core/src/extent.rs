@@ -57,10 +57,12 @@ pub struct Links {
     pub(crate) previous: *mut Extent,
 }
 
-/// Links of a free extent in its cache's list, oldest first.
+/// Links of a free extent in a list of its cache, oldest first.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct ListLinks {
+    /// How many extents had entered the cache before.
+    pub(crate) entered: u64,
     pub(crate) next: *mut Extent,
     pub(crate) previous: *mut Extent,
 }

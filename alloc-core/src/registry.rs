@@ -217,8 +217,8 @@ impl<O: Observer> Heap<O> {
                 threads.first.is_null() || (*threads.first).next.is_null()
             };
             // The one that is left may only wait for others.
-            if is_last && let Some(bytes) = self.core.shared.beyond_last_bound() {
-                self.trim_all(bytes);
+            if is_last && let Some(target) = self.core.shared.beyond_last_bound() {
+                self.trim_all(target);
             }
         }
     }

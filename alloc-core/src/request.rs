@@ -10,6 +10,7 @@ use crate::extent::Extent;
 use crate::heap::{Heap, Request, TcacheChoice};
 use crate::observer::Observer;
 use crate::pagemap::large_byte;
+use crate::pages::Target;
 use crate::size::{self, CLASS_MAX, NBINS, NCLASSES, SMALL_MAX};
 use crate::sys::{self, Entry, PAGE};
 use crate::thread::{Kind, Thread, is_block};
@@ -352,9 +353,9 @@ impl<O: Observer> Heap<O> {
 
     /// Unused pages are beyond their bound, and the arena that was worked on has too few of them.
     #[cold]
-    pub(crate) fn trim_all(&'static self, bytes: usize) {
+    pub(crate) fn trim_all(&'static self, target: Target) {
         for arena in self.core.arenas.iter() {
-            arena.pages.trim(&self.core.shared, bytes);
+            arena.pages.trim(&self.core.shared, target);
         }
     }
 
@@ -410,8 +411,8 @@ impl<O: Observer> Heap<O> {
             if (*thread).kind != Kind::Live {
                 return;
             }
-            if let Some(bytes) = self.core.shared.beyond_bound() {
-                self.trim_all(bytes);
+            if let Some(target) = self.core.shared.beyond_bound() {
+                self.trim_all(target);
             }
             (*thread).ticks = (*thread).ticks.wrapping_sub(1);
             if (*thread).ticks >= TICKS {

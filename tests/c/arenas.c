@@ -412,6 +412,37 @@ static void background(void)
     CHECK_EQUAL(kernel_threads(), 1);
 }
 
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec + time.tv_nsec / 1e9;
+}
+
+/* background_thread:true: threads that have nothing to do sleep while pages of one arena come and go. */
+static void background_calm(void)
+{
+    unsigned busy = create_arena(NULL);
+    for (int i = 0; i < 3; i++)
+        create_arena(NULL);
+    while (background_threads() < 4)
+        usleep(10000);
+    /* By then each of them has found that there is nothing. */
+    sleep(1);
+    uint64_t runs = FRESH(uint64_t, "stats.background_thread.num_runs");
+    double start = now();
+    for (int i = 0; i < 30000 || now() - start < 1; i++) {
+        void *block = mallocx(1 << 20, MALLOCX_ARENA(busy) | MALLOCX_TCACHE_NONE);
+        CHECK(block);
+        dallocx(block, MALLOCX_TCACHE_NONE);
+    }
+    double tenths = (now() - start) * 10;
+    runs = FRESH(uint64_t, "stats.background_thread.num_runs") - runs;
+    if (runs > 4 * (2 * tenths + 10))
+        printf("%ju rounds in %.0f tenths of a second\n", (uintmax_t)runs, tenths);
+    CHECK(runs <= 4 * (2 * tenths + 10));
+}
+
 static void *toggle(void *argument)
 {
     for (int i = 0; !stop; i++) {
@@ -519,6 +550,7 @@ static struct {
 } parts[] = {
     { "guards", guards },     { "kept", kept },   { "unmapped", unmapped },     { "data-segment", data_segment },
     { "flags", flags },       { "reset", reset }, { "background", background }, { "background-toggled", background_toggled },
+    { "background-calm", background_calm },
     { "idle-cache", idle_cache },          { "many-caches", many_caches },
 };
 

@@ -94,6 +94,12 @@ fn background_threads_work_in_the_process_and_its_children() {
 }
 
 #[test]
+fn background_threads_sleep_while_there_is_nothing_for_them() {
+    let scratch = Scratch::new("calm");
+    holds("background-calm", "background_thread:true,max_background_threads:4,narenas:4", scratch.path());
+}
+
+#[test]
 fn background_threads_start_and_stop_among_forks() {
     let scratch = Scratch::new("toggled");
     holds("background-toggled", "prof:false", scratch.path());

@@ -1,4 +1,4 @@
-//! A set of free extents in one state: ordered heaps by size for reuse, and a list by age for giving back.
+//! A set of free extents in one state: ordered heaps by size for reuse, and lists by age for giving back.
 
 use core::ptr::null_mut;
 
@@ -48,13 +48,26 @@ pub fn class_floor(pages: usize) -> usize {
     if class_pages(class) > pages { class - 1 } else { class }
 }
 
+/// Extents of so many pages are worth a system call at any time; shorter ones may grow together with their neighbours if
+/// they are left alone.
+pub(super) const LONG_PAGES: usize = 16;
+
+/// Free extents by age.
+#[derive(Debug)]
+struct AgeList {
+    oldest: *mut Extent,
+    newest: *mut Extent,
+}
+
 /// The free extents of one state in one arena. Lives under the arena's page lock.
 #[derive(Debug)]
 pub struct Cache {
     heaps: [PairingHeap; NPAGE_CLASSES],
     occupied: [u64; WORDS],
-    oldest: *mut Extent,
-    newest: *mut Extent,
+    /// Short extents, and long ones.
+    by_age: [AgeList; 2],
+    /// How many extents have entered.
+    entered: u64,
     pages: usize,
     by_class: [FreeExtents; NPAGE_CLASSES],
     /// Extents of an older generation were in a cache that a fork dropped.
@@ -66,8 +79,8 @@ impl Cache {
         Cache {
             heaps: [const { PairingHeap::new() }; NPAGE_CLASSES],
             occupied: [0; WORDS],
-            oldest: null_mut(),
-            newest: null_mut(),
+            by_age: [const { AgeList { oldest: null_mut(), newest: null_mut() } }; 2],
+            entered: 0,
             pages: 0,
             by_class: [FreeExtents { count: 0, bytes: 0 }; NPAGE_CLASSES],
             generation: 0,
@@ -96,13 +109,15 @@ impl Cache {
             self.heaps[class].insert(extent);
             self.occupied[class / 64] |= 1 << (class % 64);
             (*extent).generation = self.generation;
-            (*extent).body.list = ListLinks { next: null_mut(), previous: self.newest };
-            if self.newest.is_null() {
-                self.oldest = extent;
+            let list = &mut self.by_age[usize::from(pages >= LONG_PAGES)];
+            (*extent).body.list = ListLinks { entered: self.entered, next: null_mut(), previous: list.newest };
+            self.entered += 1;
+            if list.newest.is_null() {
+                list.oldest = extent;
             } else {
-                (*self.newest).body.list.next = extent;
+                (*list.newest).body.list.next = extent;
             }
-            self.newest = extent;
+            list.newest = extent;
             self.pages += pages;
             self.by_class[class].count += 1;
             self.by_class[class].bytes += (*extent).bytes();
@@ -123,14 +138,15 @@ impl Cache {
             if self.heaps[class].is_empty() {
                 self.occupied[class / 64] &= !(1 << (class % 64));
             }
-            let ListLinks { next, previous } = (*extent).body.list;
+            let list = &mut self.by_age[usize::from(pages >= LONG_PAGES)];
+            let ListLinks { next, previous, .. } = (*extent).body.list;
             if previous.is_null() {
-                self.oldest = next;
+                list.oldest = next;
             } else {
                 (*previous).body.list.next = next;
             }
             if next.is_null() {
-                self.newest = previous;
+                list.newest = previous;
             } else {
                 (*next).body.list.previous = previous;
             }
@@ -143,7 +159,17 @@ impl Cache {
 
     /// The extent that entered the cache first; null when there is none.
     pub(super) fn oldest(&self) -> *mut Extent {
-        self.oldest
+        let [short, long] = self.by_age.each_ref().map(|list| list.oldest);
+        // SAFETY: what is in a list is a live extent of this cache.
+        let is_older = |a: *mut Extent, b: *mut Extent| unsafe { (*a).body.list.entered < (*b).body.list.entered };
+        if long.is_null() || (!short.is_null() && is_older(short, long)) { short } else { long }
+    }
+
+    /// The extent to give back first where system calls are to be few: the oldest of the long ones, or one of the longest
+    /// that there are. Null when there is none.
+    pub(super) fn worthiest(&self) -> *mut Extent {
+        let long = self.by_age[1].oldest;
+        if long.is_null() { self.largest().next().unwrap_or(null_mut()) } else { long }
     }
 
     /// Finds the oldest, lowest extent among the size classes that fit `pages`, with size classes above

@@ -37,6 +37,7 @@ use descriptors::Descriptors;
 use gather::{Gathered, Unbacked};
 use hooks::{ExtentHooks, Hooks};
 pub use numbers::{FreeByClass, FreeExtents, PageLocks, PageStats};
+pub(crate) use purge::Target;
 use regret::Regret;
 
 /// The decay time that nobody has chosen: then unused pages have a bound as well.
@@ -72,6 +73,8 @@ pub struct Shared {
     dirty_bytes: Apart<AtomicUsize>,
     /// The change of an arena's pages from which it is told.
     many_pages: AtomicUsize,
+    /// What the last look at the bound on unused pages has left beyond it.
+    left_beyond: AtomicUsize,
     /// What the bound on unused pages has cost.
     regret: Regret,
     /// How background threads are woken.
@@ -89,6 +92,7 @@ impl Shared {
             active_bytes_max: AtomicUsize::new(0),
             dirty_bytes: Apart(AtomicUsize::new(0)),
             many_pages: AtomicUsize::new(purge::MANY_PAGES_LEAST),
+            left_beyond: AtomicUsize::new(0),
             regret: Regret::new(),
             alarm: Alarm::new(),
         }
@@ -166,6 +170,8 @@ pub struct Pages {
     decaying_muzzy: Mutex<()>,
     /// When the next decay epoch ends, read without the lock.
     deadline_ns: AtomicU64,
+    /// Whether the next free of pages wakes the background thread that looks after this arena.
+    rings: AtomicBool,
     /// Copies of the decay times, read without the lock.
     dirty_ms: AtomicI64,
     muzzy_ms: AtomicI64,
@@ -451,7 +457,22 @@ impl Pages {
             DIRTY_MS_DEFAULT => self.keep_bound(shared),
             _ => {}
         }
-        shared.alarm.pages_unused();
+        self.ring_if_asked(shared);
+    }
+
+    /// Wakes the background thread of this arena if it waits for unused pages. Called without locks, after the pages can
+    /// be seen.
+    #[inline]
+    fn ring_if_asked(&self, shared: &Shared) {
+        if self.rings.load(Ordering::Relaxed) {
+            self.rings.store(false, Ordering::Relaxed);
+            shared.alarm.ring(self.arena);
+        }
+    }
+
+    /// The next free of pages is to wake the background thread of this arena.
+    pub(crate) fn have_alarm_rung(&self) {
+        self.rings.store(true, Ordering::SeqCst);
     }
 
     /// Cuts the end off an active large extent.
@@ -546,6 +567,7 @@ impl Pages {
     /// In the child of a fork.
     pub fn after_fork(&self) {
         dss::after_fork();
+        self.rings.store(false, Ordering::Relaxed);
         for lock in [&self.growing, &self.decaying_dirty, &self.decaying_muzzy] {
             lock.after_fork(|()| {});
         }

@@ -3,6 +3,7 @@
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use super::cache::LONG_PAGES;
 use super::{DIRTY_MS_DEFAULT, Inner, Pages, Shared, descriptors, dss, tier_state};
 use crate::decay::Tier;
 use crate::extent::{Extent, State, flag};
@@ -23,25 +24,48 @@ enum Gone {
 /// Unused backed bytes that a process may keep in any case; a quarter of what is active comes on top.
 const BOUND_BYTES: usize = 16 << 20;
 
+/// What unused backed pages are to come down to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    bytes: usize,
+    /// Bytes that may stay on top where they are single pages.
+    scattered: usize,
+}
+
+impl Target {
+    /// Unused bytes up to which an extent of so many pages is left alone. A heap that shrinks at random leaves single pages
+    /// between blocks in use: each would take a system call, and all of them few when their neighbours are free too.
+    fn for_extent_of(self, pages: usize) -> usize {
+        self.bytes + self.scattered / LONG_PAGES * LONG_PAGES.saturating_sub(pages)
+    }
+}
+
 impl Shared {
     /// What to come down to when the unused backed pages of all arenas are beyond their bound. There is one since a
     /// process that has gone idle makes no more calls by which time could be told: the curve alone would let it keep
     /// everything.
     #[inline]
-    pub(crate) fn beyond_bound(&self) -> Option<usize> {
-        self.beyond(self.regret.allowed())
+    pub(crate) fn beyond_bound(&self) -> Option<Target> {
+        let active = self.active_bytes.load(Ordering::Relaxed);
+        let bound = BOUND_BYTES + self.regret.allowed() + active / 4;
+        // Without blocks in use there is nothing between which pages could be scattered.
+        let scattered = bound.min(active / 2);
+        self.beyond(bound, scattered)
     }
 
-    /// As [`Shared::beyond_bound`], but without what a rhythm allows: for the end of the last thread but one, after which
-    /// there may be nobody who makes another call. Where that happens again and again, it is a rhythm too.
-    pub(crate) fn beyond_last_bound(&self) -> Option<usize> {
-        self.beyond(0).filter(|_| !self.regret.is_used_to_ends())
+    /// As [`Shared::beyond_bound`], but without what a rhythm allows, nor what is scattered: for the end of the last thread
+    /// but one, after which there may be nobody who makes another call. Where that happens again and again, it is a rhythm
+    /// too.
+    pub(crate) fn beyond_last_bound(&self) -> Option<Target> {
+        let bound = BOUND_BYTES + self.active_bytes.load(Ordering::Relaxed) / 4;
+        self.beyond(bound, 0).filter(|_| !self.regret.is_used_to_ends())
     }
 
     #[inline]
-    fn beyond(&self, more: usize) -> Option<usize> {
-        let bound = BOUND_BYTES + more + self.active_bytes.load(Ordering::Relaxed) / 4;
-        (self.dirty_bytes.load(Ordering::Relaxed) > bound).then_some(bound / 16 * 15)
+    fn beyond(&self, bound: usize, scattered: usize) -> Option<Target> {
+        let left = self.left_beyond.load(Ordering::Relaxed).min(scattered);
+        let is_beyond = self.dirty_bytes.load(Ordering::Relaxed) > bound + left;
+        is_beyond.then_some(Target { bytes: bound / 16 * 15, scattered })
     }
 }
 
@@ -119,14 +143,14 @@ impl Pages {
     /// Gives back what is beyond the bound on unused pages, as far as this arena has it.
     #[inline]
     pub(super) fn keep_bound(&self, shared: &Shared) {
-        if let Some(bytes) = shared.beyond_bound() {
-            self.trim(shared, bytes);
+        if let Some(target) = shared.beyond_bound() {
+            self.trim(shared, target);
         }
     }
 
-    /// Gives dirty pages of this arena back, the oldest first, until all arenas together have no more than `bytes`.
+    /// Gives dirty pages of this arena back, long extents first, until all arenas together have no more than the target.
     #[cold]
-    pub(crate) fn trim(&self, shared: &Shared, bytes: usize) {
+    pub(crate) fn trim(&self, shared: &Shared, target: Target) {
         if self.dirty_ms.load(Ordering::Relaxed) != DIRTY_MS_DEFAULT {
             return;
         }
@@ -137,14 +161,24 @@ impl Pages {
         inner.counts_dirty.npurge += 1;
         let before = inner.dirty.pages();
         loop {
-            let excess = shared.dirty_bytes.load(Ordering::Relaxed).saturating_sub(bytes) >> LG_PAGE;
-            let extent = inner.dirty.oldest();
-            if excess == 0 || extent.is_null() {
+            let extent = inner.dirty.worthiest();
+            if extent.is_null() {
                 break;
             }
+            // SAFETY: an extent in the cache, whose lock is held.
+            let pages = unsafe { (*extent).pages() };
+            let dirty_bytes = shared.dirty_bytes.load(Ordering::Relaxed);
+            let excess = dirty_bytes.saturating_sub(target.for_extent_of(pages)) >> LG_PAGE;
+            if excess == 0 {
+                break;
+            }
+            // A short one goes as a whole: the rest would take a call too.
+            let excess = if pages < LONG_PAGES { pages } else { excess };
             inner = self.purge_one(inner, shared, Tier::Dirty, extent, excess, false);
             inner.tell(shared);
         }
+        let left = shared.dirty_bytes.load(Ordering::Relaxed).saturating_sub(target.bytes);
+        shared.left_beyond.store(left, Ordering::Relaxed);
         let unused = inner.dirty.pages();
         inner.decay_dirty.purged_to(unused);
         drop(inner);
@@ -389,6 +423,6 @@ impl Pages {
         }
         drop(inner);
         self.decay(shared, now_ns);
-        shared.alarm.pages_unused();
+        self.ring_if_asked(shared);
     }
 }

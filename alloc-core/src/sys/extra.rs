@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Errno, check, syscall};
+use super::{Errno, SYS_FUTEX, check, syscall};
 
 /// The working directory, for calls that take a directory.
 pub const AT_FDCWD: usize = -100isize as usize;
@@ -324,11 +324,30 @@ pub fn effective_user() -> u32 {
 
 /// Sleeps while `*word == expected`, at most so long.
 pub fn futex_wait_for(word: &core::sync::atomic::AtomicU32, expected: u32, nanoseconds: u64) {
-    const SYS_FUTEX: usize = 202;
     const FUTEX_WAIT_PRIVATE: usize = 128;
     let time = [nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000];
     let args = [word.as_ptr().addr(), FUTEX_WAIT_PRIVATE, expected as usize, time.as_ptr().addr(), 0, 0];
     // SAFETY: the word and the time outlive the call; the kernel only reads them.
+    unsafe { syscall(SYS_FUTEX, args) };
+}
+
+/// Sleeps while `*word == expected`, until the monotonic clock says `until_ns` (all ones: for ever), or until a wake-up
+/// for one of these bits.
+pub fn futex_wait_bits_until(word: &core::sync::atomic::AtomicU32, expected: u32, bits: u32, until_ns: u64) {
+    const FUTEX_WAIT_BITSET_PRIVATE: usize = 128 + 9;
+    let time = [until_ns / 1_000_000_000, until_ns % 1_000_000_000];
+    let time = if until_ns == u64::MAX { 0 } else { time.as_ptr().addr() };
+    let args = [word.as_ptr().addr(), FUTEX_WAIT_BITSET_PRIVATE, expected as usize, time, 0, bits as usize];
+    // SAFETY: the word and the time outlive the call; the kernel only reads them.
+    unsafe { syscall(SYS_FUTEX, args) };
+}
+
+/// Wakes all who sleep on `word` for one of these bits.
+pub fn futex_wake_bits(word: &core::sync::atomic::AtomicU32, bits: u32) {
+    const FUTEX_WAKE_BITSET_PRIVATE: usize = 128 + 10;
+    let all = i32::MAX as usize;
+    let args = [word.as_ptr().addr(), FUTEX_WAKE_BITSET_PRIVATE, all, 0, 0, bits as usize];
+    // SAFETY: the kernel uses the address as a key only.
     unsafe { syscall(SYS_FUTEX, args) };
 }
 

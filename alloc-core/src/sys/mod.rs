@@ -250,15 +250,6 @@ pub fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32) {
     unsafe { syscall(SYS_FUTEX, [word.as_ptr().addr(), FUTEX_WAIT_PRIVATE, expected as usize, 0, 0, 0]) };
 }
 
-/// Sleeps while `*word == expected`, at most so many nanoseconds (all ones: no limit).
-pub fn futex_wait_for(word: &core::sync::atomic::AtomicU32, expected: u32, ns: u64) {
-    const FUTEX_WAIT_PRIVATE: usize = 128;
-    let limit = [ns / 1_000_000_000, ns % 1_000_000_000];
-    let limit = if ns == u64::MAX { 0 } else { limit.as_ptr().addr() };
-    // SAFETY: the word and the limit outlive the call; the kernel only reads them.
-    unsafe { syscall(SYS_FUTEX, [word.as_ptr().addr(), FUTEX_WAIT_PRIVATE, expected as usize, limit, 0, 0]) };
-}
-
 /// Wakes up to `count` sleepers on `word`.
 pub fn futex_wake(word: &core::sync::atomic::AtomicU32, count: u32) {
     const FUTEX_WAKE_PRIVATE: usize = 129;
