@@ -393,6 +393,7 @@ impl<O: Observer> Heap<O> {
             let slots = (*cache).bottom[class].add(1);
             let mut left = cached - keep;
             let mut arena = None;
+            let shrinks = self.core.shared.shrinks();
             while left > 0 {
                 let extent = self.core.shared.map.extent((*slots).addr());
                 if extent.is_null() {
@@ -413,6 +414,29 @@ impl<O: Observer> Heap<O> {
             if let Some(arena) = arena {
                 self.slow_operation(thread, (*thread).arena.unwrap_or(arena));
             }
+            if self.core.shared.shrinks() != shrinks {
+                self.flush_while_shrinking(thread);
+            }
+        }
+    }
+
+    /// Empties the caches of a thread whose frees have just taken the heap beyond the bound on unused pages: each block in
+    /// them may be the last one of its slab, and this may be the end of what the program frees.
+    ///
+    /// # Safety
+    /// `thread` is the calling thread's state.
+    #[cold]
+    unsafe fn flush_while_shrinking(&'static self, thread: *mut Thread) {
+        // SAFETY: a live state is the calling thread's own.
+        unsafe {
+            if (*thread).kind != Kind::Live || (*thread).is_looking {
+                return;
+            }
+            (*thread).is_looking = true;
+            for class in (1..=NCLASSES).filter(|&class| !(*thread).is_closed(class)) {
+                self.flush(thread, thread, class, 0);
+            }
+            (*thread).is_looking = false;
         }
     }
 }

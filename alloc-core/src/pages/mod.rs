@@ -17,6 +17,7 @@ mod purge;
 mod regret;
 pub mod relocate;
 mod space;
+mod span;
 mod whole;
 
 use core::ptr::null_mut;
@@ -73,6 +74,8 @@ pub struct Shared {
     dirty_bytes: Apart<AtomicUsize>,
     /// The change of an arena's pages from which it is told.
     many_pages: AtomicUsize,
+    /// How often the bound has taken pages of a heap that shrinks.
+    shrinks: AtomicUsize,
     /// What the last look at the bound on unused pages has left beyond it.
     left_beyond: AtomicUsize,
     /// What the bound on unused pages has cost.
@@ -92,6 +95,7 @@ impl Shared {
             active_bytes_max: AtomicUsize::new(0),
             dirty_bytes: Apart(AtomicUsize::new(0)),
             many_pages: AtomicUsize::new(purge::MANY_PAGES_LEAST),
+            shrinks: AtomicUsize::new(0),
             left_beyond: AtomicUsize::new(0),
             regret: Regret::new(),
             alarm: Alarm::new(),

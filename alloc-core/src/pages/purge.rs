@@ -4,6 +4,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::cache::LONG_PAGES;
+use super::span::SPAN_PAGES;
 use super::{DIRTY_MS_DEFAULT, Inner, Pages, Shared, descriptors, dss, tier_state};
 use crate::decay::Tier;
 use crate::extent::{Extent, State, flag};
@@ -33,9 +34,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Unused bytes up to which an extent of so many pages is left alone. A heap that shrinks at random leaves single pages
-    /// between blocks in use: each would take a system call, and all of them few when their neighbours are free too.
-    fn for_extent_of(self, pages: usize) -> usize {
+    /// Unused bytes up to which so many pages that one call gives back are left alone. A heap that shrinks at random leaves
+    /// single pages between blocks in use: each would take a call, and all of them few when their neighbours are free too.
+    fn for_span_of(self, pages: usize) -> usize {
         self.bytes + self.scattered / LONG_PAGES * LONG_PAGES.saturating_sub(pages)
     }
 }
@@ -49,7 +50,7 @@ impl Shared {
         let active = self.active_bytes.load(Ordering::Relaxed);
         let bound = BOUND_BYTES + self.regret.allowed() + active / 4;
         // Without blocks in use there is nothing between which pages could be scattered.
-        let scattered = bound.min(active / 2);
+        let scattered = bound.min(active / 2) / 2;
         self.beyond(bound, scattered)
     }
 
@@ -59,6 +60,11 @@ impl Shared {
     pub(crate) fn beyond_last_bound(&self) -> Option<Target> {
         let bound = BOUND_BYTES + self.active_bytes.load(Ordering::Relaxed) / 4;
         self.beyond(bound, 0).filter(|_| !self.regret.is_used_to_ends())
+    }
+
+    /// How often the bound has taken pages of a heap that shrinks.
+    pub(crate) fn shrinks(&self) -> usize {
+        self.shrinks.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -160,22 +166,13 @@ impl Pages {
         let mut inner = self.inner.lock();
         inner.counts_dirty.npurge += 1;
         let before = inner.dirty.pages();
-        loop {
-            let extent = inner.dirty.worthiest();
-            if extent.is_null() {
-                break;
-            }
-            // SAFETY: an extent in the cache, whose lock is held.
-            let pages = unsafe { (*extent).pages() };
-            let dirty_bytes = shared.dirty_bytes.load(Ordering::Relaxed);
-            let excess = dirty_bytes.saturating_sub(target.for_extent_of(pages)) >> LG_PAGE;
-            if excess == 0 {
-                break;
-            }
-            // A short one goes as a whole: the rest would take a call too.
-            let excess = if pages < LONG_PAGES { pages } else { excess };
+        while let Some((extent, excess)) = self.worth_a_call(&mut inner, shared, target) {
             inner = self.purge_one(inner, shared, Tier::Dirty, extent, excess, false);
             inner.tell(shared);
+        }
+        // In a program that wants the same pages again and again nothing shrinks.
+        if inner.dirty.pages() < before && shared.regret.allowed() == 0 {
+            shared.shrinks.fetch_add(1, Ordering::Relaxed);
         }
         let left = shared.dirty_bytes.load(Ordering::Relaxed).saturating_sub(target.bytes);
         shared.left_beyond.store(left, Ordering::Relaxed);
@@ -184,6 +181,22 @@ impl Pages {
         drop(inner);
         shared.regret.note_taken(before.saturating_sub(unused) << LG_PAGE);
         self.release_descriptors();
+    }
+
+    /// The dirty extent to give back next until the target is reached, and how many pages may go with it.
+    fn worth_a_call(&self, inner: &mut Inner, shared: &Shared, target: Target) -> Option<(*mut Extent, usize)> {
+        let dirty_bytes = shared.dirty_bytes.load(Ordering::Relaxed);
+        // What has lain there longest has had most time for its neighbours to be freed.
+        [inner.dirty.worthiest(), inner.dirty.oldest()].into_iter().filter(|extent| !extent.is_null()).find_map(
+            |extent| {
+                // SAFETY: an extent in the cache, whose lock is held.
+                let (pages, span) = unsafe { ((*extent).pages(), self.span_pages(inner, shared, extent, LONG_PAGES)) };
+                let excess = dirty_bytes.saturating_sub(target.for_span_of(span)) >> LG_PAGE;
+                // A short one goes as a whole: the rest would take a call too.
+                let whole = if pages < LONG_PAGES { pages } else { 1 };
+                (excess > 0).then_some((extent, excess.max(whole)))
+            },
+        )
     }
 
     /// Gives pages of descriptors back that extents needed which don't exist any more.
@@ -237,7 +250,8 @@ impl Pages {
         self.release_descriptors();
     }
 
-    /// Gives back up to `excess` pages of `extent`; the lock is dropped for the system call.
+    /// Gives back up to `excess` pages of `extent`, and of what one system call gives back with it; the lock is dropped
+    /// for that call.
     fn purge_one<'a>(
         &'a self,
         mut inner: Guard<'a, Inner>,
@@ -257,13 +271,17 @@ impl Pages {
                     self.give(&mut inner, shared, rest, state);
                 }
             }
-            let bytes = (*extent).bytes();
+            let (extent, pages) = if tier == Tier::Dirty && !lazily && !self.has_hooks() {
+                self.join_span(&mut inner, shared, extent, excess.min(SPAN_PAGES))
+            } else {
+                (extent, (*extent).pages())
+            };
             drop(inner);
             let gone = self.let_go(shared, extent, lazily);
             let mut inner = self.inner.lock();
             let counts = inner.counts_of(tier);
             counts.nmadvise += 1;
-            counts.purged += (bytes >> LG_PAGE) as u64;
+            counts.purged += pages as u64;
             self.put_away(&mut inner, shared, extent, gone);
             inner
         }

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use super::cache::PAGES_MAX;
 use super::gather::Unbacked;
+use super::span::Side;
 use super::{Inner, Pages, Shared};
 use crate::extent::{Extent, State};
 use crate::sys::{LG_PAGE, PAGE};
@@ -297,22 +298,11 @@ impl Pages {
         // SAFETY: the caller hands over the extent; neighbours are checked before they are touched.
         unsafe {
             let mut whole = extent;
-            let before = shared.map.extent((*whole).address().wrapping_sub(PAGE));
-            if self.in_cache(inner, before, state)
-                && (*before).end() == (*whole).address()
-                && self.can_merge(before, whole)
-            {
-                inner.cache(state).remove(before);
-                self.merge(inner, shared, before, whole);
-                whole = before;
-            }
-            let after = shared.map.extent((*whole).end());
-            if self.in_cache(inner, after, state)
-                && (*after).address() == (*whole).end()
-                && self.can_merge(whole, after)
-            {
-                inner.cache(state).remove(after);
-                self.merge(inner, shared, whole, after);
+            for side in [Side::Before, Side::After] {
+                if let Some(neighbour) = self.beside(inner, shared, whole, side, state) {
+                    inner.cache(state).remove(neighbour);
+                    whole = self.join(inner, shared, whole, neighbour, side);
+                }
             }
             (*whole).set_state(state);
             inner.cache(state).insert(whole);

@@ -1,0 +1,157 @@
+//! Runs of free pages between blocks in use: what one system call can give back.
+//!
+//! A heap that shrinks at random leaves dirty extents of a page or two between others that have gone already. They don't
+//! become one extent, since some have memory behind them and some don't; but a call may go over those that have none.
+
+use super::{Inner, Pages, Shared};
+use crate::extent::{Extent, State};
+use crate::sys::PAGE;
+
+/// Pages without memory behind them that a call goes over, at most, to reach others: to look at each costs a little.
+const BRIDGE_PAGES: usize = 256;
+/// Dirty pages that are joined for one call, at most: the lock is held meanwhile.
+pub(super) const SPAN_PAGES: usize = 256;
+
+/// A direction from an extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Before,
+    After,
+}
+
+/// A dirty extent that one call gives back together with another.
+#[derive(Clone, Copy, Debug)]
+struct Reached {
+    /// What lies between, if anything does.
+    bridge: Option<*mut Extent>,
+    dirty: *mut Extent,
+}
+
+impl Pages {
+    /// The extent right beside `extent`, if it is free, in `state`, and may become one with it.
+    ///
+    /// # Safety
+    /// `extent` is free and of this arena, in a cache or the caller's.
+    #[inline(always)]
+    pub(super) unsafe fn beside(
+        &self,
+        inner: &mut Inner,
+        shared: &Shared,
+        extent: *mut Extent,
+        side: Side,
+        state: State,
+    ) -> Option<*mut Extent> {
+        // SAFETY: the caller's promise; a neighbour is checked before it is touched.
+        unsafe {
+            let neighbour = match side {
+                Side::Before => shared.map.extent((*extent).address().wrapping_sub(PAGE)),
+                Side::After => shared.map.extent((*extent).end()),
+            };
+            if !self.in_cache(inner, neighbour, state) {
+                return None;
+            }
+            let (low, high) = if side == Side::Before { (neighbour, extent) } else { (extent, neighbour) };
+            ((*low).end() == (*high).address() && self.can_merge(low, high)).then_some(neighbour)
+        }
+    }
+
+    /// The next dirty extent on one side, with nothing or little that has no memory between.
+    ///
+    /// # Safety
+    /// As [`Pages::beside`].
+    unsafe fn reach(&self, inner: &mut Inner, shared: &Shared, extent: *mut Extent, side: Side) -> Option<Reached> {
+        // SAFETY: the caller's promise; what is in a cache is a live extent.
+        unsafe {
+            if let Some(dirty) = self.beside(inner, shared, extent, side, State::Dirty) {
+                return Some(Reached { bridge: None, dirty });
+            }
+            let bridge = self.beside(inner, shared, extent, side, State::Retained)?;
+            if (*bridge).pages() > BRIDGE_PAGES {
+                return None;
+            }
+            let dirty = self.beside(inner, shared, bridge, side, State::Dirty)?;
+            Some(Reached { bridge: Some(bridge), dirty })
+        }
+    }
+
+    /// Dirty pages that one call gives back with those of `extent`, these included; no more than `most` are looked for. It is
+    /// `most` as well where no block in use lies at either end: then no more will come.
+    ///
+    /// # Safety
+    /// `extent` is in the cache of dirty extents.
+    pub(super) unsafe fn span_pages(
+        &self,
+        inner: &mut Inner,
+        shared: &Shared,
+        extent: *mut Extent,
+        most: usize,
+    ) -> usize {
+        // SAFETY: the caller's promise; what is reached is in that cache too.
+        unsafe {
+            let (mut pages, mut open_ends) = ((*extent).pages(), 0);
+            for side in [Side::Before, Side::After] {
+                let mut at = extent;
+                while pages < most
+                    && let Some(reached) = self.reach(inner, shared, at, side)
+                {
+                    at = reached.dirty;
+                    pages += (*at).pages();
+                }
+                open_ends += u32::from(self.beside(inner, shared, at, side, State::Retained).is_none());
+            }
+            if open_ends == 0 { most } else { pages }
+        }
+    }
+
+    /// Joins `extent` with dirty ones that one call gives back together with it, and with what lies between, as long as
+    /// there are no more than `most` dirty pages. Returns the whole, and its dirty pages.
+    ///
+    /// # Safety
+    /// `extent` is dirty, and the caller's.
+    pub(super) unsafe fn join_span(
+        &self,
+        inner: &mut Inner,
+        shared: &Shared,
+        extent: *mut Extent,
+        most: usize,
+    ) -> (*mut Extent, usize) {
+        // SAFETY: the caller's promise; what is reached is in its cache until it is taken out, and this thread's from then on.
+        unsafe {
+            let (mut whole, mut pages) = (extent, (*extent).pages());
+            for side in [Side::Before, Side::After] {
+                while let Some(Reached { bridge, dirty }) = self.reach(inner, shared, whole, side) {
+                    if pages + (*dirty).pages() > most {
+                        break;
+                    }
+                    pages += (*dirty).pages();
+                    for (part, state) in
+                        bridge.map(|bridge| (bridge, State::Retained)).into_iter().chain([(dirty, State::Dirty)])
+                    {
+                        inner.cache(state).remove(part);
+                        whole = self.join(inner, shared, whole, part, side);
+                    }
+                }
+            }
+            (whole, pages)
+        }
+    }
+
+    /// Makes two adjacent extents one, and returns it.
+    ///
+    /// # Safety
+    /// As [`Pages::merge`]; `other` lies on that side of `extent`.
+    #[inline(always)]
+    pub(super) unsafe fn join(
+        &self,
+        inner: &mut Inner,
+        shared: &Shared,
+        extent: *mut Extent,
+        other: *mut Extent,
+        side: Side,
+    ) -> *mut Extent {
+        let (low, high) = if side == Side::Before { (other, extent) } else { (extent, other) };
+        // SAFETY: the caller's promise.
+        unsafe { self.merge(inner, shared, low, high) };
+        low
+    }
+}
