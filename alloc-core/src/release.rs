@@ -420,7 +420,7 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// Empties the caches of a thread whose frees have just taken the heap beyond the bound on unused pages: each block in
+    /// Empties and narrows the caches of a thread whose frees have just taken the heap beyond the bound on unused pages: each block in
     /// them may be the last one of its slab, and this may be the end of what the program frees.
     ///
     /// # Safety
@@ -436,6 +436,7 @@ impl<O: Observer> Heap<O> {
             for class in (1..=NCLASSES).filter(|&class| !(*thread).is_closed(class)) {
                 self.flush(thread, thread, class, 0);
             }
+            (*thread).narrow();
             (*thread).is_looking = false;
         }
     }

@@ -115,6 +115,8 @@ pub struct Thread {
     pub(crate) looked_through: u64,
     /// Whether that is going on: giving blocks back may come to ask for it again.
     pub(crate) is_looking: bool,
+    /// Overflows until narrow caches become wide again; 0: they are.
+    narrow: u16,
     /// Bytes for which the caches of whole pages have slots.
     large_room: usize,
     /// The class from which slots without a block were taken last.
@@ -212,6 +214,7 @@ const fn shared(kind: Kind) -> SharedThread {
         start: [null_mut(); CLASSES],
         looked_through: 0,
         is_looking: false,
+        narrow: 0,
         large_room: 0,
         slots_from: 0,
         grown_room: 0,

@@ -20,6 +20,11 @@ pub(crate) fn cache_share(threads: usize) -> usize {
     (SHARE_MOST * THREADS_FEW / threads.max(THREADS_FEW)).max(SHARE_LEAST)
 }
 
+/// Slots of a slab class while the heap shrinks.
+const NARROW_SLOTS: usize = 4;
+/// So many overflows of such a cache are of a heap that still shrinks.
+const NARROW_OVERFLOWS: u16 = 256;
+
 /// Slots that a slab class begins with, which lie side by side for all of them: most threads use most of their classes little,
 /// and a page of slots for each of those would be more than the blocks.
 const FIRST_SLOTS: usize = 15;
@@ -163,6 +168,7 @@ impl Thread {
     /// Switches the cache, which must be empty, on or off.
     pub(crate) fn set_caching(&mut self, on: bool) {
         self.caching = on;
+        self.narrow = 0;
         self.large_room = 0;
         self.grown_room = 0;
         for class in 1..=NCLASSES {
@@ -181,6 +187,9 @@ impl Thread {
     pub(crate) fn fill_count(&mut self, class: usize) -> usize {
         if class > NBINS {
             return 1;
+        }
+        if self.narrow > 0 {
+            self.widen();
         }
         let half = |slots: usize| (slots / 2).max(1) as u16;
         if self.fill_next[class] > half(self.capacity(class)) {
@@ -210,6 +219,14 @@ impl Thread {
             if self.open(class) {
                 return true;
             }
+        }
+        if class <= NBINS && self.narrow > 0 {
+            self.narrow -= 1;
+            if self.narrow > 0 {
+                return false;
+            }
+            self.widen();
+            return true;
         }
         if self.leave_first_slots(class) {
             return true;
@@ -266,6 +283,38 @@ impl Thread {
             *room -= (capacity - least) * size::class_bytes(class);
             // SAFETY: a slot of the cache.
             self.last[class] = unsafe { self.bottom[class].add(least) };
+        }
+    }
+
+    /// Leaves the caches few slots until a fill or many overflows: what a program frees last stays in them, and each block
+    /// may be the last one of its slab.
+    pub(crate) fn narrow(&mut self) {
+        if !self.caching {
+            return;
+        }
+        self.narrow = NARROW_OVERFLOWS;
+        for class in 1..=NCLASSES {
+            if self.is_closed(class) {
+                continue;
+            }
+            self.shrink(class);
+            if class <= NBINS {
+                let slots = self.capacity(class).min(NARROW_SLOTS.max(self.cached(class)));
+                // SAFETY: a slot of the cache.
+                self.last[class] = unsafe { self.bottom[class].add(slots) };
+            }
+        }
+    }
+
+    /// Gives slab classes the slots back that [`Thread::narrow`] took.
+    fn widen(&mut self) {
+        self.narrow = 0;
+        for class in 1..=NBINS {
+            if !self.is_closed(class) {
+                let slots = if self.has_first_slots(class) { FIRST_SLOTS } else { self.slots[class] as usize };
+                // SAFETY: a slot of the cache: see `open` and `leave_first_slots`.
+                self.last[class] = unsafe { self.bottom[class].add(slots) };
+            }
         }
     }
 
@@ -370,6 +419,28 @@ mod tests {
             let fills: [usize; 4] = core::array::from_fn(|_| thread.fill_count(class));
             assert!(fills[0] < fills[3] && !thread.has_first_slots(class), "{fills:?}");
             assert!(thread.open(NBINS) && !thread.has_first_slots(NBINS + 1));
+        });
+    }
+
+    #[test]
+    fn caches_are_narrow_while_the_heap_shrinks() {
+        with_state(|thread| {
+            let [few, many] = [100, 200].map(size::class_of);
+            assert!(thread.open(few) && thread.open(many) && push(thread, many, 1..FIRST_SLOTS + 1));
+            assert!(thread.grow(many, SHARE_MOST) && push(thread, many, 1..3));
+            popped(thread, many);
+            let wide = [few, many].map(|class| thread.capacity(class));
+            thread.narrow();
+            assert_eq!([few, many].map(|class| thread.capacity(class)), [NARROW_SLOTS; 2]);
+            // A fill makes them wide.
+            assert!(thread.fill_count(few) > 0);
+            assert_eq!([few, many].map(|class| thread.capacity(class)), wide);
+            // So do many overflows.
+            thread.narrow();
+            assert!(push(thread, many, 1..NARROW_SLOTS + 1) && !push(thread, many, 9..10));
+            let overflows = (0..).take_while(|_| !thread.grow(many, SHARE_MOST)).count();
+            assert_eq!(overflows + 1, NARROW_OVERFLOWS as usize);
+            assert_eq!([few, many].map(|class| thread.capacity(class)), wide);
         });
     }
 
