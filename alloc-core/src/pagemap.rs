@@ -108,14 +108,17 @@ impl PageMap {
     /// threads in the heap. Without a root no page can be registered; then [`PageMap::prepare`] tries again.
     pub fn boot(&self) {
         self.map_root();
-        // Made readable afterwards: what is locked already would be backed at once if it could be read from the start.
-        if let Ok(address) = sys::reserve(FLAT_BYTES) {
+        // Where the program locks what it maps, this would be backed at once if it could be read from the start. It isn't made
+        // readable afterwards everywhere: valgrind's memcheck would go through all of it, byte by byte.
+        let is_locked = sys::is_locked(self.root.load(Ordering::Relaxed).addr());
+        let reserved = if is_locked { sys::reserve(FLAT_BYTES) } else { sys::map_to_read(FLAT_BYTES) };
+        if let Ok(address) = reserved {
             // SAFETY: the mapping was made just now; the advice doesn't change its contents.
             let _ = unsafe { sys::advise(address, FLAT_BYTES, Advice::DontDump) };
             // SAFETY: as above. Huge pages here would turn each touched page into 2 MiB.
             let _ = unsafe { sys::advise(address, FLAT_BYTES, Advice::NoHugePage) };
             // SAFETY: as above; nobody knows of it.
-            if unsafe { sys::protect(address, FLAT_BYTES, Access::Read) }.is_err() {
+            if is_locked && unsafe { sys::protect(address, FLAT_BYTES, Access::Read) }.is_err() {
                 // SAFETY: as above.
                 let _ = unsafe { sys::unmap(address, FLAT_BYTES) };
                 return;

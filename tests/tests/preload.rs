@@ -86,6 +86,14 @@ fn minutes(count: u64) -> Duration {
 }
 
 #[test]
+fn memcheck_starts_at_once() {
+    let Some(valgrind) = tools::need("valgrind") else { return };
+    // It took minutes, and gigabytes, while it had a shadow of everything that was made readable.
+    let program = Program::new(valgrind).args(["-q", "/bin/true"]).under("prof:true").within(Duration::from_secs(30));
+    program.run().expect_success();
+}
+
+#[test]
 fn python_runs_its_own_tests() {
     let Some(python) = tools::python_with_tests() else { return tools::missing("python3 with its test package") };
     let names: &[&str] = by_length(&["test_json"], &["test_json", "test_threading", "test_subprocess"]);

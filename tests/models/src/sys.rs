@@ -92,6 +92,19 @@ pub fn reserve(_: usize) -> Result<usize, Errno> {
     Err(Errno(ENOMEM))
 }
 
+/// As [`reserve`].
+///
+/// # Errors
+/// Always.
+pub fn map_to_read(bytes: usize) -> Result<usize, Errno> {
+    reserve(bytes)
+}
+
+/// Nothing is locked in a model.
+pub fn is_locked(_: usize) -> bool {
+    false
+}
+
 /// All memory of a model may be written.
 ///
 /// # Errors
