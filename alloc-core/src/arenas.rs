@@ -86,6 +86,18 @@ impl<O: Observer> Heap<O> {
         self.options().oversize_threshold != 0 && index == self.narenas_auto() as usize
     }
 
+    /// Finds out about the machine what would take system calls later, for the calling thread as well: the program is about
+    /// to have the kernel refuse them.
+    pub fn look_before_sandbox(&'static self) {
+        self.start();
+        self.narenas_auto();
+        crate::pages::kernel();
+        // The thread's state and its arena come with its first block.
+        let block = self.allocate(1);
+        // SAFETY: fresh, and nobody else's.
+        unsafe { self.deallocate(block) };
+    }
+
     /// Arena `index`, made if need be; `None`: out of range, made by programs only, or no memory.
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn arena(&'static self, index: usize) -> Option<&'static Arena> {

@@ -361,7 +361,8 @@ impl<O: Observer> Heap<O> {
                 self.observer.stack(&mut ThreadSlot { uid: 0, words: [0; 7] }, entry, frames)
             };
             trace.depth.store(depth, Ordering::Relaxed);
-            trace.thread.store(sys::gettid().cast_unsigned(), Ordering::Relaxed);
+            let thread = if sys::sandbox::in_sandbox() { 0 } else { sys::gettid() };
+            trace.thread.store(thread.cast_unsigned(), Ordering::Relaxed);
         }
     }
 

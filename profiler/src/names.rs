@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use alloc_core::ThreadSlot;
 use alloc_core::lock::{Counts, Mutex, Rank};
-use alloc_core::sys::extra;
+use alloc_core::sys::{extra, sandbox};
 
 use crate::sampler::{choice, word};
 
@@ -38,7 +38,7 @@ impl Names {
 
     /// Asks for the calling thread's present name, unless the program has chosen one or is in a sandbox.
     pub fn refresh(&self, slot: &mut ThreadSlot) {
-        if slot.words[word::CHOICES] & choice::NAMED == 0 && !extra::in_sandbox() {
+        if slot.words[word::CHOICES] & choice::NAMED == 0 && !sandbox::in_sandbox() {
             slot.words[word::NAME_ID] = self.intern(extra::thread_name()) as usize + 1;
         }
     }

@@ -8,7 +8,7 @@
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use alloc_core::lock::{Mutex, Rank};
-use alloc_core::sys::{self, extra};
+use alloc_core::sys::{self, sandbox};
 use alloc_core::{Stats, ThreadSlot};
 
 use crate::busy::Busy;
@@ -149,7 +149,7 @@ impl Peak {
         let mut stats = HEAP.stats();
         stats.allocated = exact as usize;
         // Not told where it can't be asked for.
-        let rss = if extra::in_sandbox() { None } else { memory::resident_bytes() }.unwrap_or(0);
+        let rss = if sandbox::in_sandbox() { None } else { memory::resident_bytes() }.unwrap_or(0);
         let summit = Summit { number, stats, rss, time_ns: sys::clock_realtime_ns() };
         *self.summit.lock() = summit;
         self.trigger.store(exact + (exact >> LG_STEP), Ordering::Relaxed);

@@ -35,6 +35,18 @@ const MOVES: u8 = 1;
 const MOVES_HUGE: u8 = 2;
 const REFUSES: u8 = 3;
 
+/// What is known of the kernel, by a look if that is nothing.
+pub(crate) fn kernel() -> u8 {
+    match KERNEL.load(Ordering::Relaxed) {
+        0 => {
+            let kernel = if sys::extra::thp_mode() == "always" { MOVES_HUGE } else { MOVES };
+            KERNEL.store(kernel, Ordering::Relaxed);
+            kernel
+        }
+        known => known,
+    }
+}
+
 /// The part of an extent that no page lies behind yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Unbacked {
@@ -101,15 +113,10 @@ impl Pages {
         if !self.retain || self.has_hooks() || dss::is_used() {
             return None;
         }
-        let kernel = match KERNEL.load(Ordering::Relaxed) {
-            0 => {
-                let kernel = if sys::extra::thp_mode() == "always" { MOVES_HUGE } else { MOVES };
-                KERNEL.store(kernel, Ordering::Relaxed);
-                kernel
-            }
-            REFUSES => return None,
-            known => known,
-        };
+        let kernel = kernel();
+        if kernel == REFUSES {
+            return None;
+        }
         let least = if kernel == MOVES_HUGE || self.thp == Thp::Always { GRID_HUGE } else { GRID_MIN };
         Some(least.max((inner.mapped_bytes / CHUNKS_MAX).next_power_of_two()))
     }

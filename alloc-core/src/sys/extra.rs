@@ -1,7 +1,6 @@
 //! Raw system calls for files, names and signals: what the profiler needs beyond the heap.
 
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Errno, SYS_FUTEX, check, syscall};
 
@@ -108,18 +107,6 @@ pub fn random() -> u64 {
     if n == 8 { value } else { super::clock_monotonic_ns() ^ (super::stack_pointer() as u64) << 20 }
 }
 
-static IN_SANDBOX: AtomicBool = AtomicBool::new(false);
-
-/// The program is about to have the kernel refuse it what it doesn't need.
-pub fn enter_sandbox() {
-    IN_SANDBOX.store(true, Ordering::Relaxed);
-}
-
-/// Whether the kernel is asked for memory only: anything else may be the process's end.
-pub fn in_sandbox() -> bool {
-    IN_SANDBOX.load(Ordering::Relaxed)
-}
-
 /// `prctl(2)`.
 ///
 /// # Safety
@@ -142,6 +129,9 @@ pub fn thread_name() -> [u8; 16] {
 
 /// The kernel's setting for transparent huge pages, as jemalloc names it.
 pub fn thp_mode() -> &'static str {
+    if super::sandbox::in_sandbox() {
+        return "not supported";
+    }
     let mut text = [0u8; 64];
     let Ok(fd) = super::open_read(c"/sys/kernel/mm/transparent_hugepage/enabled") else { return "not supported" };
     let length = super::read(fd, &mut text).unwrap_or(0);

@@ -9,6 +9,7 @@ mod arch;
 pub mod extra;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod sandbox;
 pub mod socket;
 
 pub use arch::{Entry, entry, load_byte, prefetch_for_write, stack_pointer, syscall, thread_pointer, ticks};
@@ -84,6 +85,14 @@ pub fn reserve(bytes: usize) -> Result<usize, Errno> {
     const MAP_PRIVATE_ANONYMOUS_NORESERVE: usize = 0x4022;
     // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
     unsafe { memory_call(SYS_MMAP, [0, bytes, PROT_NONE, MAP_PRIVATE_ANONYMOUS_NORESERVE, usize::MAX, 0]) }
+}
+
+/// Maps `bytes` that read as zero and can't be written; they don't count against the overcommit limit.
+pub fn map_to_read(bytes: usize) -> Result<usize, Errno> {
+    const PROT_READ: usize = 1;
+    const MAP_PRIVATE_ANONYMOUS_NORESERVE: usize = 0x4022;
+    // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
+    unsafe { memory_call(SYS_MMAP, [0, bytes, PROT_READ, MAP_PRIVATE_ANONYMOUS_NORESERVE, usize::MAX, 0]) }
 }
 
 /// As [`map`], at `wanted` if the kernel has room there, anywhere else if not; `wanted` 0 says nothing.
@@ -199,7 +208,7 @@ pub unsafe fn advise(address: usize, bytes: usize, advice: Advice) -> Result<(),
 #[unsafe(link_section = "heapsift_text")]
 pub unsafe fn let_go_of_file(range: &core::ops::Range<usize>) {
     let (start, end) = (range.start.next_multiple_of(PAGE), range.end & !(PAGE - 1));
-    if start < end {
+    if start < end && !sandbox::in_sandbox() {
         // SAFETY: the caller's promise. Where the kernel refuses, the pages stay.
         let _ = unsafe { advise(start, end - start, Advice::DontNeed) };
     }
@@ -257,7 +266,14 @@ pub fn futex_wake(word: &core::sync::atomic::AtomicU32, count: u32) {
     unsafe { syscall(SYS_FUTEX, [word.as_ptr().addr(), FUTEX_WAKE_PRIVATE, count as usize, 0, 0, 0]) };
 }
 
+const CLOCK_REALTIME: usize = 0;
+const CLOCK_MONOTONIC: usize = 1;
+const CLOCK_MONOTONIC_COARSE: usize = 6;
+
 fn clock_ns(clock: usize) -> u64 {
+    if sandbox::in_sandbox() {
+        return sandbox::clock_ns(clock == CLOCK_REALTIME);
+    }
     let mut time = [0u64; 2];
     // SAFETY: the kernel writes 16 bytes into `time`, which is alive.
     unsafe { syscall(SYS_CLOCK_GETTIME, [clock, time.as_mut_ptr().addr(), 0, 0, 0, 0]) };
@@ -266,17 +282,17 @@ fn clock_ns(clock: usize) -> u64 {
 
 /// Nanoseconds of the monotonic clock.
 pub fn clock_monotonic_ns() -> u64 {
-    clock_ns(1)
+    clock_ns(CLOCK_MONOTONIC)
 }
 
 /// Nanoseconds of the monotonic clock as of the last timer tick (1 to 10 ms).
 pub fn clock_coarse_ns() -> u64 {
-    clock_ns(6)
+    clock_ns(CLOCK_MONOTONIC_COARSE)
 }
 
 /// Nanoseconds since 1970.
 pub fn clock_realtime_ns() -> u64 {
-    clock_ns(0)
+    clock_ns(CLOCK_REALTIME)
 }
 
 /// The process id.
@@ -306,6 +322,9 @@ pub fn affinity_cpus() -> u32 {
 
 /// The CPU that the calling thread runs on, as of a moment ago.
 pub fn cpu() -> Option<u32> {
+    if sandbox::in_sandbox() {
+        return None;
+    }
     const SYS_GETCPU: usize = 309;
     let mut cpu = 0u32;
     // SAFETY: the kernel writes 4 bytes into `cpu`.

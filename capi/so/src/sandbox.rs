@@ -1,19 +1,21 @@
 //! `prctl`, for programs that lock themselves in a sandbox.
 //!
 //! Afterwards a system call that the sandbox doesn't know ends the process. What heaps ask of the kernel for memory it knows;
-//! that somebody wants to know a thread's name it doesn't. So the library asks for nothing but memory from the call on
-//! that begins every sandbox of a program without privileges.
+//! that somebody wants to know a thread's name or the time it doesn't. So the library asks for nothing but memory from the call
+//! on that begins every sandbox of a program without privileges.
 
 use core::ffi::{c_int, c_ulong};
 
-use alloc_core::sys::extra;
+use alloc_core::sys::{extra, sandbox};
+use profiler::HEAP;
 
 use crate::exports::set_errno;
 
 export! {
     "prctl" fn prctl(operation: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int {
         if [libc::PR_SET_NO_NEW_PRIVS, libc::PR_SET_SECCOMP].contains(&operation) {
-            extra::enter_sandbox();
+            HEAP.look_before_sandbox();
+            sandbox::enter_sandbox();
         }
         let arguments = [a, b, c, d].map(|value| value as usize);
         // SAFETY: what the C library's function does.

@@ -1,6 +1,6 @@
 //! Where a stack ends, and whether an address can be read.
 
-use alloc_core::sys::{self, extra};
+use alloc_core::sys::{self, sandbox};
 
 /// The stack of a thread, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Stack {
 /// a buffer on the stack. Costs tens of microseconds: callers keep the answer for each thread.
 pub fn stack() -> Stack {
     let sp = sys::stack_pointer();
-    if extra::in_sandbox() {
+    if sandbox::in_sandbox() {
         return Stack::UNKNOWN;
     }
     let Ok(fd) = sys::open_read(c"/proc/self/maps") else { return Stack::UNKNOWN };
