@@ -125,7 +125,7 @@ impl Pages {
     /// What is left will be touched for the first time, and is noted as such.
     pub(super) fn gather(&self, inner: &mut Inner, shared: &Shared, unbacked: &Unbacked, zero: bool) -> Gathered {
         let gathered = if zero { Gathered::NONE } else { self.take_sources(inner, shared, unbacked) };
-        shared.note_fresh(unbacked.bytes() - gathered.bytes);
+        shared.note_fresh(unbacked.bytes() - gathered.bytes, &mut inner.lent);
         gathered
     }
 

@@ -137,6 +137,8 @@ struct Inner {
     /// Dirty and active pages that the sums of `Shared` count for this arena.
     told_dirty: usize,
     told_active: usize,
+    /// Bytes that were taken from this arena because the process has grown; see [`Regret`].
+    lent: usize,
     /// Bytes that the child of a fork has lost sight of.
     abandoned_bytes: usize,
 }

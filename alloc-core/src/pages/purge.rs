@@ -47,19 +47,32 @@ impl Shared {
     /// everything.
     #[inline]
     pub(crate) fn beyond_bound(&self) -> Option<Target> {
-        let active = self.active_bytes.load(Ordering::Relaxed);
-        let bound = BOUND_BYTES + self.regret.allowed() + active / 4;
+        let bound = self.strict_bound() + self.regret.allowed();
         // Without blocks in use there is nothing between which pages could be scattered.
-        let scattered = bound.min(active / 2) / 2;
-        self.beyond(bound, scattered)
+        let scattered = bound.min(self.active_bytes.load(Ordering::Relaxed) / 2) / 2;
+        let beyond = self.beyond(bound, scattered);
+        if beyond.is_none() && self.regret.is_outgrown() { self.outgrown(scattered) } else { beyond }
+    }
+
+    /// What to come down to when the process has grown while it kept pages for a rhythm: those are of no use to it, be it that
+    /// another arena has them, or that they lie in another place.
+    #[cold]
+    fn outgrown(&self, scattered: usize) -> Option<Target> {
+        let (dirty, bound) = (self.dirty_bytes.load(Ordering::Relaxed), self.strict_bound());
+        (dirty > bound).then(|| Target { bytes: dirty.saturating_sub(self.regret.outgrown()).max(bound), scattered })
+    }
+
+    /// Unused bytes that any process may keep.
+    #[inline]
+    pub(super) fn strict_bound(&self) -> usize {
+        BOUND_BYTES + self.active_bytes.load(Ordering::Relaxed) / 4
     }
 
     /// As [`Shared::beyond_bound`], but without what a rhythm allows, nor what is scattered: for the end of the last thread
     /// but one, after which there may be nobody who makes another call. Where that happens again and again, it is a rhythm
     /// too.
     pub(crate) fn beyond_last_bound(&self) -> Option<Target> {
-        let bound = BOUND_BYTES + self.active_bytes.load(Ordering::Relaxed) / 4;
-        self.beyond(bound, 0).filter(|_| !self.regret.is_used_to_ends())
+        self.beyond(self.strict_bound(), 0).filter(|_| !self.regret.is_used_to_ends())
     }
 
     /// How often the bound has taken pages of a heap that shrinks.
@@ -178,8 +191,8 @@ impl Pages {
         shared.left_beyond.store(left, Ordering::Relaxed);
         let unused = inner.dirty.pages();
         inner.decay_dirty.purged_to(unused);
+        inner.lent += shared.regret.note_taken(before.saturating_sub(unused) << LG_PAGE);
         drop(inner);
-        shared.regret.note_taken(before.saturating_sub(unused) << LG_PAGE);
         self.release_descriptors();
     }
 

@@ -19,6 +19,10 @@ pub(super) struct Regret {
     missed: AtomicUsize,
     /// Whether anything was missed before: once is no rhythm.
     is_rhythm: AtomicBool,
+    /// Bytes by which the process has grown since, though it kept pages beyond the strict bound.
+    outgrown: AtomicUsize,
+    /// When pages were missed that had been taken because of that, in ticks; 0: never.
+    growth_missed_at: AtomicU64,
     /// When something was missed last.
     missed_at: AtomicU64,
     /// How often anything was missed.
@@ -36,6 +40,12 @@ const FORGIVEN_TICKS: u64 = 1 << 32;
 /// Most that is allowed beyond the bound.
 const REGRET_BYTES_MAX: usize = 256 << 20;
 
+/// Growth beside pages that are kept is worth a look at them from so many bytes on.
+const OUTGROWN_BYTES: usize = 4 << 20;
+
+/// After a miss of what such growth has taken, none is believed for so many ticks.
+const GROWTH_BELIEVED_TICKS: u64 = 4 * FORGIVEN_TICKS;
+
 /// A rhythm is learned so many times faster than by the bytes that were missed: a program whose heap swings by half a
 /// gigabyte would otherwise be half done before it has its pages.
 const EAGERNESS: usize = 4;
@@ -51,6 +61,8 @@ impl Regret {
             taken_at: AtomicU64::new(0),
             missed: AtomicUsize::new(0),
             is_rhythm: AtomicBool::new(false),
+            outgrown: AtomicUsize::new(0),
+            growth_missed_at: AtomicU64::new(0),
             missed_at: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             misses_at_end: AtomicU64::new(0),
@@ -62,6 +74,17 @@ impl Regret {
     #[inline]
     pub(super) fn allowed(&self) -> usize {
         self.allowed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the process has grown by so much beside what it keeps that this should give way.
+    #[inline]
+    pub(super) fn is_outgrown(&self) -> bool {
+        self.outgrown() >= OUTGROWN_BYTES
+    }
+
+    /// Bytes by which it has.
+    pub(super) fn outgrown(&self) -> usize {
+        self.outgrown.load(Ordering::Relaxed)
     }
 
     /// The bound is about to take pages: what have those of the last time been worth?
@@ -85,23 +108,48 @@ impl Regret {
         }
     }
 
-    /// The bound has taken so many bytes.
-    pub(super) fn note_taken(&self, bytes: usize) {
-        self.taken.fetch_add(bytes, Ordering::Relaxed);
+    /// The bound has taken so many bytes. Returns how many of them it took because the process has grown.
+    pub(super) fn note_taken(&self, bytes: usize) -> usize {
+        // Relaxed: what comes in between may be forgotten.
+        let for_growth = self.outgrown().min(bytes);
+        self.outgrown.store(self.outgrown() - for_growth, Ordering::Relaxed);
+        self.taken.fetch_add(bytes - for_growth, Ordering::Relaxed);
         self.taken_at.store(sys::ticks(), Ordering::Relaxed);
+        for_growth
     }
 
+    /// Returns how many of the bytes are growth, as far as can be told: they were not missed.
     #[cold]
-    fn note_fresh(&self, bytes: usize) {
+    fn note_fresh(&self, bytes: usize) -> usize {
         if sys::ticks().wrapping_sub(self.taken_at.load(Ordering::Relaxed)) > MISSED_TICKS {
             self.taken.store(0, Ordering::Relaxed);
-            return;
+            return bytes;
         }
         let taken = self.taken.load(Ordering::Relaxed);
         let missed = bytes.min(taken);
         self.taken.store(taken - missed, Ordering::Relaxed);
         self.missed.fetch_add(missed, Ordering::Relaxed);
         self.misses.fetch_add(1, Ordering::Relaxed);
+        bytes - missed
+    }
+
+    /// The process has grown by so many bytes while it keeps pages beyond the strict bound.
+    #[cold]
+    fn note_growth(&self, bytes: usize) {
+        let missed_at = self.growth_missed_at.load(Ordering::Relaxed);
+        if missed_at == 0 || sys::ticks().wrapping_sub(missed_at) > GROWTH_BELIEVED_TICKS {
+            self.outgrown.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// An arena that had to give pages away for growth wants pages: if that was just now, there was a rhythm after all.
+    #[cold]
+    fn note_fresh_after_growth(&self) {
+        let now = sys::ticks();
+        if now.wrapping_sub(self.taken_at.load(Ordering::Relaxed)) <= MISSED_TICKS {
+            self.growth_missed_at.store(now.max(1), Ordering::Relaxed);
+            self.outgrown.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The last thread but one has ended: whether what such an end took has been missed often enough to take nothing.
@@ -115,11 +163,19 @@ impl Regret {
 }
 
 impl Shared {
-    /// So many bytes without pages behind them are about to be used.
+    /// An arena is about to use so many bytes without pages behind them; it has had to give `lent` bytes for growth.
     #[inline]
-    pub(super) fn note_fresh(&self, bytes: usize) {
-        if self.regret.taken.load(Ordering::Relaxed) != 0 {
-            self.regret.note_fresh(bytes);
+    pub(super) fn note_fresh(&self, bytes: usize, lent: &mut usize) {
+        let regret = &self.regret;
+        let mut growth = bytes;
+        if regret.taken.load(Ordering::Relaxed) != 0 {
+            growth = regret.note_fresh(bytes);
+        }
+        if core::mem::take(lent) != 0 {
+            regret.note_fresh_after_growth();
+        }
+        if regret.allowed() != 0 && self.dirty_bytes.load(Ordering::Relaxed) > self.strict_bound() {
+            regret.note_growth(growth);
         }
     }
 }
