@@ -120,9 +120,10 @@ const fn gcd(mut a: usize, mut b: usize) -> usize {
 
 /// A slab has so many regions at least: one of fewer comes from the page layer, and goes back there, for every few blocks.
 const REGIONS_MIN: usize = 8;
-/// A slab of classes from [`PAGES_MIN_FROM`] bytes on has so many pages at least, for the same reason.
-const PAGES_MIN: usize = 4;
-const PAGES_MIN_FROM: usize = 128;
+/// A slab has so many pages at least, or else [`MAX_REGIONS`] regions, for the same reason, and since each has a descriptor.
+/// With four in all classes slabs that are little used cost more than that saves.
+const PAGES_MIN: usize = 3;
+const PAGES_MIN_FROM_128_BYTES: usize = 4;
 
 /// Pages and regions of a slab by class: the fewest pages that regions fill without a rest, and a multiple of them where
 /// that is too little, unless `slab_sizes` says otherwise. (jemalloc takes the fewest.)
@@ -139,7 +140,8 @@ const fn make_slabs() -> Slabs {
         let size = SIZES_CONST[class] as usize;
         let fewest = size / gcd(size, PAGE);
         let mut pages = fewest;
-        while pages * PAGE / size < REGIONS_MIN || (size >= PAGES_MIN_FROM && pages < PAGES_MIN) {
+        let (least, most) = (if size < 128 { PAGES_MIN } else { PAGES_MIN_FROM_128_BYTES }, MAX_REGIONS * size / PAGE);
+        while pages * PAGE / size < REGIONS_MIN || (pages < least && pages + fewest <= most) {
             pages += fewest;
         }
         slabs.pages[class] = AtomicU16::new(pages as u16);
