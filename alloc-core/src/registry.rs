@@ -180,7 +180,7 @@ impl<O: Observer> Heap<O> {
             {
                 let mut threads = self.core.threads.lock();
                 threads.link(thread);
-                self.share_caches(&threads);
+                self.note_threads(&threads);
             }
             tls::set_thread(thread);
             self.start_events(thread);
@@ -213,7 +213,7 @@ impl<O: Observer> Heap<O> {
                 self.core.gone_deallocated.fetch_add((*thread).deallocated(), Ordering::Relaxed);
                 threads.unlink(thread);
                 threads.retire(thread);
-                self.share_caches(&threads);
+                self.note_threads(&threads);
                 threads.first.is_null() || (*threads.first).next.is_null()
             };
             // The one that is left may only wait for others.
@@ -223,9 +223,10 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// Says what each of so many threads may cache.
-    fn share_caches(&'static self, threads: &ThreadList) {
+    /// Has caches and pages know how many threads there are.
+    fn note_threads(&'static self, threads: &ThreadList) {
         self.core.cache_share.store(thread::cache_share(threads.live), Ordering::Relaxed);
+        self.core.shared.note_threads(threads.live);
     }
 
     /// Empties all caches of the calling thread.
@@ -288,7 +289,7 @@ impl<O: Observer> Heap<O> {
                 if is_live {
                     threads.link(me);
                 }
-                self.share_caches(&threads);
+                self.note_threads(&threads);
             }
             if is_live && let Some(arena) = (*me).arena {
                 arena.threads.store(1, Ordering::Relaxed);

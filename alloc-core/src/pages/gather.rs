@@ -9,15 +9,22 @@
 //! in chunks of a grid, where a chunk never lies in two mappings; the grid is the wider, the more an arena has mapped.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use super::grow::Thp;
 use super::{Inner, Pages, Shared, dss};
 use crate::extent::{Extent, State};
 use crate::sys::{self, LG_PAGE, PAGE};
 
-/// Missing memory for which pages are moved, at least: for less, the kernel's lock of all mappings costs what is saved.
-const MISSING_MIN: usize = 256 << 10;
+/// Missing memory for which pages are moved, at least: for less, the system calls cost what is saved.
+const MISSING_MIN: usize = 1 << 20;
+/// The same where several threads are at work: a move has all of them wait at the kernel's lock of mappings, and interrupts
+/// their processors. Two threads with blocks of 1/2 to 4 MiB took half as long again with moves from 256 KiB on.
+const MISSING_MIN_OF_THREADS: usize = 2 << 20;
+/// Threads up to which there may be just one at work: another often waits for it.
+const THREADS_FEW: usize = 2;
+/// Bytes that one extent brings, at least.
+const SOURCE_MIN: usize = 512 << 10;
 /// The least distance of the grid.
 const GRID_MIN: usize = 128 << 10;
 /// The grid where the kernel may back memory with huge pages, which a move by less would take apart.
@@ -105,6 +112,19 @@ impl Gathered {
     }
 }
 
+impl Shared {
+    /// For missing memory of so many bytes pages are moved in a process of one thread.
+    pub(super) const fn missing_min() -> AtomicUsize {
+        AtomicUsize::new(MISSING_MIN)
+    }
+
+    /// Says how many threads there are.
+    pub(crate) fn note_threads(&self, live: usize) {
+        let least = if live > THREADS_FEW { MISSING_MIN_OF_THREADS } else { MISSING_MIN };
+        self.missing_min.store(least, Ordering::Relaxed);
+    }
+}
+
 impl Pages {
     /// The grid of this arena's moves; `None`: pages aren't moved here.
     pub(super) fn grid(&self, inner: &Inner) -> Option<usize> {
@@ -131,7 +151,8 @@ impl Pages {
 
     fn take_sources(&self, inner: &mut Inner, shared: &Shared, unbacked: &Unbacked) -> Gathered {
         let mut gathered = Gathered::NONE;
-        if unbacked.bytes() < MISSING_MIN || inner.dirty.pages() << LG_PAGE < MISSING_MIN {
+        let least = shared.missing_min.load(Ordering::Relaxed);
+        if unbacked.bytes() < least || inner.dirty.pages() << LG_PAGE < least {
             return gathered;
         }
         let Some(grid) = self.grid(inner).filter(|grid| unbacked.bytes() >= grid * CHUNKS_MIN) else { return gathered };
@@ -143,7 +164,9 @@ impl Pages {
                 let (start, end) = unsafe { ((*extent).address(), (*extent).end()) };
                 down(end, grid).saturating_sub(up(start, grid))
             };
-            let Some(extent) = inner.dirty.largest().take(SOURCES).find(|&extent| usable(extent) > 0) else { break };
+            let Some(extent) = inner.dirty.largest().take(SOURCES).find(|&extent| usable(extent) >= SOURCE_MIN) else {
+                break;
+            };
             let bytes = usable(extent).min(end - to);
             // SAFETY: the extent is in the cache; what is cut off it goes back there.
             let extent = unsafe {

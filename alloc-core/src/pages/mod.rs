@@ -75,6 +75,8 @@ pub struct Shared {
     dirty_bytes: Apart<AtomicUsize>,
     /// The change of an arena's pages from which it is told.
     many_pages: AtomicUsize,
+    /// Bytes that a large request lacks from which on pages are moved there; see [`gather`].
+    missing_min: AtomicUsize,
     /// How often the bound has taken pages of a heap that shrinks.
     shrinks: AtomicUsize,
     /// What the last look at the bound on unused pages has left beyond it.
@@ -96,6 +98,7 @@ impl Shared {
             active_bytes_max: AtomicUsize::new(0),
             dirty_bytes: Apart(AtomicUsize::new(0)),
             many_pages: AtomicUsize::new(purge::MANY_PAGES_LEAST),
+            missing_min: Shared::missing_min(),
             shrinks: AtomicUsize::new(0),
             left_beyond: AtomicUsize::new(0),
             regret: Regret::new(),
