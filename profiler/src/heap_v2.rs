@@ -160,12 +160,7 @@ pub fn write<S: Sink>(moment: Moment, epoch: u32, sink: S) -> Result<S, SinkErro
         }
     }
     out.put(b"\nMAPPED_LIBRARIES:\n")?;
-    // Without /proc, addresses without files are better than no dump.
-    match maps::read_file(c"/proc/self/maps") {
-        Ok(text) => out.put(&text)?,
-        Err(SinkError::OUT_OF_MEMORY) => return Err(SinkError::OUT_OF_MEMORY),
-        Err(_) => {}
-    }
+    maps::as_text(|text| out.put(text))?;
     out.finish()
 }
 

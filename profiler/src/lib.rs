@@ -45,7 +45,11 @@ mod helpers;
 #[cfg(feature = "profiling")]
 mod hooks;
 #[cfg(feature = "profiling")]
+pub mod image;
+#[cfg(feature = "profiling")]
 mod journal;
+#[cfg(feature = "profiling")]
+mod kept;
 #[cfg(feature = "profiling")]
 mod kind;
 #[cfg(feature = "profiling")]

@@ -2,8 +2,12 @@
 
 use alloc::vec::Vec;
 
+use alloc_core::message::Decimal;
 use alloc_core::sys::{self, extra};
 use pprof_export::writer::{Mapping, SinkError};
+
+use crate::image::Image;
+use crate::unwind;
 
 const EINTR: sys::Errno = sys::Errno(4);
 
@@ -29,7 +33,8 @@ pub fn read_file(path: &core::ffi::CStr) -> Result<Vec<u8>, SinkError> {
     result.map(|()| text)
 }
 
-/// Hands out all executable mappings, those of the program's own binary first.
+/// Hands out all executable mappings, those of the program's own binary first, and in the end the code of modules that are
+/// not loaded any more, where nothing else has come in its place.
 pub fn executable(mut take: impl FnMut(&Mapping<'_>) -> Result<(), SinkError>) -> Result<(), SinkError> {
     let text = match read_file(c"/proc/self/maps") {
         Ok(text) => text,
@@ -37,11 +42,7 @@ pub fn executable(mut take: impl FnMut(&Mapping<'_>) -> Result<(), SinkError>) -
         // No /proc: addresses without mappings are better than no dump.
         Err(_) => return Ok(()),
     };
-    let mut lines: Vec<Line<'_>> = Vec::new();
-    for line in text.split(|&b| b == b'\n').filter_map(Line::parse) {
-        lines.try_reserve(1).map_err(|_| SinkError::OUT_OF_MEMORY)?;
-        lines.push(line);
-    }
+    let lines = lines_of(&text)?;
     let mut buffer = [0u8; 4096];
     let program = extra::read_link(c"/proc/self/exe", &mut buffer).unwrap_or(b"");
     let program = program.strip_suffix(DELETED).unwrap_or(program);
@@ -55,22 +56,85 @@ pub fn executable(mut take: impl FnMut(&Mapping<'_>) -> Result<(), SinkError>) -
             if !line.executable || (line.path == program) != own {
                 continue;
             }
-            let mut room = [0; BUILD_ID_MAX];
-            let build_id = match header {
-                Some(header) if header.path == line.path => build_id(header.start as usize, &mut room).unwrap_or(0),
-                _ => 0,
-            };
+            let header = header.filter(|header| header.path == line.path);
+            // The kernel copies: the image may be unloaded meanwhile.
+            let image = header.and_then(|header| Image::read(header.start as usize, usize::MAX, extra::read_memory));
+            let build_id = image.as_ref().map_or(&[][..], Image::build_id);
             let path = if line.path.is_empty() { b"//anon" } else { line.path };
             let Line { start, limit, offset, .. } = *line;
-            take(&Mapping { start, limit, offset, path, build_id: &room[..build_id] })?;
+            take(&Mapping { start, limit, offset, path, build_id })?;
         }
+    }
+    unloaded(&lines, take)
+}
+
+fn lines_of(text: &[u8]) -> Result<Vec<Line<'_>>, SinkError> {
+    let mut lines = Vec::new();
+    for line in text.split(|&b| b == b'\n').filter_map(Line::parse) {
+        lines.try_reserve(1).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// Hands the list of all mappings out as the kernel writes it, and lines for what [`unloaded`] tells of.
+pub fn as_text(mut put: impl FnMut(&[u8]) -> Result<(), SinkError>) -> Result<(), SinkError> {
+    let text = match read_file(c"/proc/self/maps") {
+        Ok(text) => text,
+        Err(SinkError::OUT_OF_MEMORY) => return Err(SinkError::OUT_OF_MEMORY),
+        // Without /proc, addresses without files are better than no dump.
+        Err(_) => return Ok(()),
+    };
+    put(&text)?;
+    unloaded(&lines_of(&text)?, |mapping| {
+        let [start, limit, offset] = [mapping.start, mapping.limit, mapping.offset].map(Decimal::hex);
+        for part in
+            [start.as_bytes(), b"-", limit.as_bytes(), b" r-xp ", offset.as_bytes(), b" 00:00 0 ", mapping.path, b"\n"]
+        {
+            put(part)?;
+        }
+        Ok(())
+    })
+}
+
+/// Hands out the code of modules that stacks have met and that are not among the mappings; of two in one place the newer.
+fn unloaded(lines: &[Line<'_>], mut take: impl FnMut(&Mapping<'_>) -> Result<(), SinkError>) -> Result<(), SinkError> {
+    let mut taken: Vec<(u64, u64)> = Vec::new();
+    for module in unwind::met().filter(|module| !module.path().is_empty()) {
+        let unwind::Met { start, limit, offset, .. } = module;
+        let is_apart = |from: u64, to: u64| to <= start || limit <= from;
+        let is_free = lines.iter().filter(|line| line.executable).all(|line| is_apart(line.start, line.limit))
+            && taken.iter().all(|&(from, to)| is_apart(from, to));
+        if !is_free {
+            continue;
+        }
+        taken.try_reserve(1).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        taken.push((start, limit));
+        let mut buffer = [0u8; 4096];
+        let path = absolute(module.path(), &mut buffer);
+        take(&Mapping { start, limit, offset, path, build_id: module.build_id() })?;
     }
     Ok(())
 }
 
+/// A path as it is, or seen from the present directory, which a program may have changed since: better than nothing. Longer
+/// than the buffer it isn't made.
+fn absolute<'a>(path: &'a [u8], buffer: &'a mut [u8]) -> &'a [u8] {
+    if path.starts_with(b"/") {
+        return path;
+    }
+    let length = extra::read_link(c"/proc/self/cwd", buffer).map_or(0, <[u8]>::len);
+    let path_in_it = path.strip_prefix(b"./").unwrap_or(path);
+    let end = length + 1 + path_in_it.len();
+    if length == 0 || end > buffer.len() {
+        return path;
+    }
+    buffer[length] = b'/';
+    buffer[length + 1..end].copy_from_slice(path_in_it);
+    &buffer[..end]
+}
+
 const DELETED: &[u8] = b" (deleted)";
-/// Longest build id that is read, in bytes; usual are 20.
-const BUILD_ID_MAX: usize = 64;
 
 /// A mapping, as the kernel's lists have it.
 pub struct Line<'a> {
@@ -125,62 +189,6 @@ fn hex(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0u64, |n, &b| n.checked_mul(16)?.checked_add((b as char).to_digit(16)?.into()))
 }
 
-/// Puts the build id of the ELF image whose header is at `address` into `room` and returns its length. Memory is copied
-/// by the kernel: the image may be unloaded meanwhile.
-fn build_id(address: usize, room: &mut [u8; BUILD_ID_MAX]) -> Option<usize> {
-    let mut header = [0u8; 64];
-    if extra::read_memory(address, &mut header) != header.len() || header[..5] != *b"\x7fELF\x02" {
-        return None;
-    }
-    let word = |bytes: &[u8], at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-    let half = |bytes: &[u8], at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
-    let table = word(&header, 32)? as usize;
-    let count = u16::from_le_bytes([header[56], header[57]]).min(64) as usize;
-    const PT_LOAD: u32 = 1;
-    const PT_NOTE: u32 = 4;
-    let mut bias = None;
-    for pass in 0..2 {
-        for i in 0..count {
-            let mut entry = [0u8; 56];
-            if extra::read_memory(address.checked_add(table)?.checked_add(i * 56)?, &mut entry) != entry.len() {
-                return None;
-            }
-            let (kind, offset, vaddr) = (half(&entry, 0)?, word(&entry, 8)?, word(&entry, 16)?);
-            if pass == 0 && kind == PT_LOAD && offset == 0 {
-                bias = Some((address as u64).wrapping_sub(vaddr));
-            }
-            if pass == 1 && kind == PT_NOTE {
-                let mut notes = [0u8; 1024];
-                let length = (word(&entry, 32)? as usize).min(notes.len());
-                let at = bias?.wrapping_add(vaddr) as usize;
-                let got = extra::read_memory(at, &mut notes[..length]);
-                if let Some(id) = build_id_note(&notes[..got.min(length)]) {
-                    room[..id.len()].copy_from_slice(id);
-                    return Some(id.len());
-                }
-            }
-        }
-    }
-    None
-}
-
-/// Finds `NT_GNU_BUILD_ID` among ELF notes.
-pub fn build_id_note(mut notes: &[u8]) -> Option<&[u8]> {
-    const NT_GNU_BUILD_ID: u32 = 3;
-    while notes.len() >= 12 {
-        let number = |at: usize| u32::from_le_bytes([notes[at], notes[at + 1], notes[at + 2], notes[at + 3]]);
-        let (name_length, length, kind) = (number(0) as usize, number(4) as usize, number(8));
-        let name = notes.get(12..12usize.checked_add(name_length)?)?;
-        let start = 12 + name_length.checked_next_multiple_of(4)?;
-        let data = notes.get(start..start.checked_add(length)?)?;
-        if kind == NT_GNU_BUILD_ID && name == b"GNU\0" && length <= BUILD_ID_MAX {
-            return Some(data);
-        }
-        notes = notes.get(start.checked_add(length.checked_next_multiple_of(4)?)?..)?;
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,28 +210,6 @@ mod tests {
         assert_eq!(paths[0], exe.as_os_str().as_encoded_bytes());
         assert_eq!(libc_id, 20);
         assert!(paths.iter().any(|path| path == b"[vdso]"));
-    }
-
-    #[test]
-    fn notes() {
-        let note = |name: &[u8; 4], kind: u32, data: &[u8]| {
-            let mut note = std::vec::Vec::new();
-            for number in [4, data.len() as u32, kind] {
-                note.extend_from_slice(&number.to_le_bytes());
-            }
-            note.extend_from_slice(name);
-            note.extend_from_slice(data);
-            note.resize(note.len().next_multiple_of(4), 0);
-            note
-        };
-        let mut notes = note(b"GNU\0", 1, &[9; 5]);
-        notes.extend(note(b"GNU\0", 3, &[1, 2, 3]));
-        assert_eq!(build_id_note(&notes), Some(&[1, 2, 3][..]));
-        for cut in 0..notes.len() - 1 {
-            assert_eq!(build_id_note(&notes[..cut]), None, "{cut}");
-        }
-        assert_eq!(build_id_note(&note(b"Gnu\0", 3, &[1])), None);
-        assert_eq!(build_id_note(&[0xff; 100]), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Stacks where a walk may go astray.
 
+use std::path::Path;
 use std::time::Duration;
 
 use heapsift_tests::artifacts::Scratch;
@@ -88,6 +89,24 @@ fn libraries_come_and_go_under_samples() {
         }
     }
     holds("P1", &format!("{all} rounds: no crash, no hang; what stayed loaded is named"));
+}
+
+#[test]
+fn a_library_that_has_gone_is_named() {
+    let program = tools::compile("c/unloaded.c", &["-ldl"]);
+    let library = tools::compile("c/plugin.c", &["-shared", "-fPIC", "-DNAME=plugin_gone", "-DPAD=1"]);
+    let directory = library.parent().expect("it lies somewhere");
+    let relative = Path::new(".").join(library.file_name().expect("it has a name"));
+    for path in [&library, &relative] {
+        let scratch = Scratch::new("unloaded");
+        let conf = final_dump(scratch.path(), "prof_sample:4KiB");
+        let run = Program::new(&program).arg(path).arg("plugin_gone").directory(directory);
+        run.under(conf).run().expect_success();
+        let dump = Dump::symbolized(&only(scratch.path(), 'f'), &scratch.join("named.pb.gz"));
+        let held = dump.of_function(Column::InuseSpace, "plugin_gone") as f64;
+        let wanted = f64::from(1024 * 4096);
+        assert!((held / wanted - 1.0).abs() < 0.15, "{held} held by the library, truly {wanted}");
+    }
 }
 
 #[test]

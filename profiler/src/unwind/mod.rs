@@ -7,12 +7,14 @@
 
 mod bounds;
 mod chain;
+mod met;
 mod recall;
 mod resolve;
 mod rules;
 mod walker;
 
 pub use bounds::{Stack, stack};
+pub use met::{Met, met};
 pub use recall::{Place, Recalled, Start, Trail, recall};
 pub(crate) use resolve::set_own_tables;
 

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use gimli::{BaseAddresses, CfaRule, EhFrame, EhFrameHdr, NativeEndian, Pointer, RegisterRule, UnwindSection};
 
+use super::met;
 use super::rules::{self, Rule};
 
 /// `struct dl_find_object` of glibc on x86-64.
@@ -166,6 +167,7 @@ pub(super) fn known_rule(module: &Module, pc: usize, past_call: usize) -> Rule {
 #[inline(never)]
 fn rule(module: &Module, address: usize) -> Rule {
     let rule = look_up(module, address).unwrap_or(Rule::UNKNOWN);
+    met::note(module, address);
     let own = OWN_START.load(Ordering::Relaxed)..OWN_END.load(Ordering::Relaxed);
     if own.contains(&module.eh_frame_hdr) {
         // SAFETY: whoever told the range has promised that nobody writes there.

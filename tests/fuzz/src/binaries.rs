@@ -5,15 +5,27 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, OnceLock};
 
+use heapsift::image::{Image, build_id_note};
 use pprof_export::schema::{Location, Mapping, Profile};
 use viewer::symbolize::{Options, symbolize};
 
 /// Notes, as a process reads them of its own modules.
 pub fn notes(bytes: &[u8]) {
-    if let Some(id) = heapsift::maps::build_id_note(bytes) {
+    if let Some(id) = build_id_note(bytes) {
         assert!(id.len() < bytes.len());
         // It lies within.
         assert!(bytes.as_ptr_range().contains(&id.as_ptr()) || id.is_empty());
+    }
+    const ADDRESS: usize = 0x7000_0000;
+    let image = Image::read(ADDRESS, 4096, |at, out| {
+        let from = at.checked_sub(ADDRESS).and_then(|offset| bytes.get(offset..)?.get(..out.len()));
+        from.map_or(0, |from| {
+            out.copy_from_slice(from);
+            from.len()
+        })
+    });
+    if let Some(image) = image {
+        assert!(image.limit >= image.start && image.build_id().len() <= bytes.len());
     }
 }
 

@@ -327,7 +327,19 @@ fn words(words: &[u32], rest: &[u8]) -> Vec<u8> {
 pub fn notes() -> Vec<Vec<u8>> {
     let one = words(&[4, 5, 1], b"GNU\0abcde\0\0\0");
     let id = words(&[4, 20, 3], b"GNU\0aaaaaaaaaaaaaaaaaaaa");
-    vec![id.clone(), [one, id].concat()]
+    vec![id.clone(), [one, id.clone()].concat(), image(&id)]
+}
+
+/// The first page of a module in memory: header, two segments and the notes.
+fn image(notes: &[u8]) -> Vec<u8> {
+    let segment = |kind: u32, flags: u32, address: u64, bytes: u64| {
+        let numbers = [address, address, address, bytes, bytes, 4096];
+        [words(&[kind, flags], &[]), numbers.iter().flat_map(|n| n.to_le_bytes()).collect()].concat()
+    };
+    let header = [&b"\x7fELF\x02\x01\x01"[..], &[0; 25], &64u64.to_le_bytes(), &[0; 16], &3u16.to_le_bytes(), &[0; 6]];
+    let (load, note) = (1, 4);
+    let table = [segment(load, 4, 0, 4096), segment(load, 5, 4096, 4096), segment(note, 4, 232, notes.len() as u64)];
+    [header.concat(), table.concat(), notes.to_vec()].concat()
 }
 
 /// A small ELF file with a function in its debug information.

@@ -11,6 +11,7 @@
 //! | the cache of unwind rules | `profiler/src/unwind/rules.rs` | `tests/rules.rs` |
 //! | the flag over walks that are recalled, and over the peak | `profiler/src/busy.rs` | `tests/busy.rs` |
 //! | where the profiler's tables are | `profiler/src/ranges.rs` | `tests/ranges.rs` |
+//! | modules that walks have met | `profiler/src/kept.rs` | `tests/kept.rs` |
 //!
 //! Other atomics are counters and settings, each of which stands for itself, or have one writer.
 #![allow(dead_code, reason = "a model needs a part of each file")]
@@ -18,6 +19,8 @@
 #[path = "../../../profiler/src/busy.rs"]
 pub mod busy;
 pub mod extent;
+#[path = "../../../profiler/src/kept.rs"]
+pub mod kept;
 #[path = "../../../alloc-core/src/lock.rs"]
 pub mod lock;
 #[path = "../../../alloc-core/src/pagemap.rs"]

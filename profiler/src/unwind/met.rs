@@ -1,0 +1,113 @@
+//! The modules that walks have met. A dump may be written after some of them have been unloaded (programs that end unload
+//! their plug-ins first), and the addresses in its stacks would say nothing.
+
+use alloc_core::sys;
+
+use super::resolve::{self, Module};
+use crate::image::{BUILD_ID_MAX, Image};
+use crate::kept::Kept;
+
+/// Modules that are remembered, at most.
+const MODULES: usize = 256;
+/// Longest path, in bytes.
+const PATH_MAX: usize = 224;
+const WORDS: usize = 4 + (BUILD_ID_MAX + PATH_MAX) / 8;
+
+/// Keyed by the modules' identities.
+static MET: Kept<MODULES, WORDS> = Kept::new();
+
+/// A module that was loaded once, and may still be.
+#[derive(Clone, Copy, Debug)]
+pub struct Met {
+    /// First address of its code's mapping.
+    pub start: u64,
+    /// One past the last.
+    pub limit: u64,
+    /// Where the mapping begins in the file.
+    pub offset: u64,
+    lengths: [u8; 2],
+    build_id: [u8; BUILD_ID_MAX],
+    path: [u8; PATH_MAX],
+}
+
+impl Met {
+    /// As the loader had it; empty for the program itself.
+    pub fn path(&self) -> &[u8] {
+        &self.path[..usize::from(self.lengths[0])]
+    }
+
+    /// Empty where there is none.
+    pub fn build_id(&self) -> &[u8] {
+        &self.build_id[..usize::from(self.lengths[1])]
+    }
+
+    fn to_words(self) -> [u64; WORDS] {
+        let [path, build_id] = self.lengths.map(u64::from);
+        let mut words = [0; WORDS];
+        words[..4].copy_from_slice(&[self.start, self.limit, self.offset, path | build_id << 8]);
+        let bytes = self.build_id.chunks_exact(8).chain(self.path.chunks_exact(8));
+        for (word, bytes) in words[4..].iter_mut().zip(bytes) {
+            *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        }
+        words
+    }
+
+    fn of_words(words: [u64; WORDS]) -> Self {
+        let [start, limit, offset, lengths, ..] = words;
+        let mut met = Met {
+            start,
+            limit,
+            offset,
+            lengths: [lengths as u8, (lengths >> 8) as u8],
+            build_id: [0; BUILD_ID_MAX],
+            path: [0; PATH_MAX],
+        };
+        let bytes = met.build_id.chunks_exact_mut(8).chain(met.path.chunks_exact_mut(8));
+        for (bytes, word) in bytes.zip(&words[4..]) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        met
+    }
+}
+
+/// The modules that walks have met, the newest first.
+pub fn met() -> impl Iterator<Item = Met> {
+    MET.newest_first().map(Met::of_words)
+}
+
+/// Remembers the module that holds `address`, unless it is known.
+#[inline]
+pub(super) fn note(module: &Module, address: usize) {
+    if !MET.has(module.identity) {
+        remember(module, address);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn remember(module: &Module, address: usize) {
+    let Some((_, name)) = resolve::place(address) else { return };
+    let range = module.start..module.end;
+    let image = Image::read(module.start, sys::PAGE, |at, out| {
+        if !range.contains(&at) || range.end - at < out.len() {
+            return 0;
+        }
+        // SAFETY: the loader has mapped the module there, and a return address into it is on this stack, so it stays mapped.
+        // Its first page and segments that are said to be readable are asked for, in the module's range.
+        unsafe { out.as_mut_ptr().copy_from_nonoverlapping(core::ptr::with_exposed_provenance(at), out.len()) };
+        out.len()
+    });
+    // A path that is cut short would be another's.
+    let (Some(image), true) = (image, name.len() <= PATH_MAX) else { return };
+    let mut met = Met {
+        start: image.start,
+        limit: image.limit,
+        offset: image.offset,
+        lengths: [name.len() as u8, image.build_id().len() as u8],
+        build_id: [0; BUILD_ID_MAX],
+        path: [0; PATH_MAX],
+    };
+    met.build_id[..image.build_id().len()].copy_from_slice(image.build_id());
+    met.path[..name.len()].copy_from_slice(name);
+    MET.add(module.identity, &met.to_words());
+}
