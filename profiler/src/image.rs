@@ -3,7 +3,7 @@
 use alloc_core::sys;
 
 /// Longest build id that is read, in bytes; usual are 20.
-pub const BUILD_ID_MAX: usize = 32;
+pub const BUILD_ID_MAX: usize = 64;
 
 /// Where a module's code lies, and which build it is.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@
 //! in chunks of a grid, where a chunk never lies in two mappings; the grid is the wider, the more an arena has mapped.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::grow::Thp;
 use super::{Inner, Pages, Shared, dss};
@@ -17,7 +17,7 @@ use crate::extent::{Extent, State};
 use crate::sys::{self, LG_PAGE, PAGE};
 
 /// Missing memory for which pages are moved, at least: for less, the system calls cost what is saved.
-const MISSING_MIN: usize = 1 << 20;
+pub(super) const MISSING_MIN: usize = 1 << 20;
 /// The same where several threads are at work: a move has all of them wait at the kernel's lock of mappings, and interrupts
 /// their processors. Two threads with blocks of 1/2 to 4 MiB took half as long again with moves from 256 KiB on.
 const MISSING_MIN_OF_THREADS: usize = 2 << 20;
@@ -113,11 +113,6 @@ impl Gathered {
 }
 
 impl Shared {
-    /// For missing memory of so many bytes pages are moved in a process of one thread.
-    pub(super) const fn missing_min() -> AtomicUsize {
-        AtomicUsize::new(MISSING_MIN)
-    }
-
     /// Says how many threads there are.
     pub(crate) fn note_threads(&self, live: usize) {
         let least = if live > THREADS_FEW { MISSING_MIN_OF_THREADS } else { MISSING_MIN };

@@ -98,7 +98,7 @@ impl Shared {
             active_bytes_max: AtomicUsize::new(0),
             dirty_bytes: Apart(AtomicUsize::new(0)),
             many_pages: AtomicUsize::new(purge::MANY_PAGES_LEAST),
-            missing_min: Shared::missing_min(),
+            missing_min: AtomicUsize::new(gather::MISSING_MIN),
             shrinks: AtomicUsize::new(0),
             left_beyond: AtomicUsize::new(0),
             regret: Regret::new(),

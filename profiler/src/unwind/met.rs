@@ -31,6 +31,9 @@ pub struct Met {
 }
 
 impl Met {
+    const NONE: Met =
+        Met { start: 0, limit: 0, offset: 0, lengths: [0; 2], build_id: [0; BUILD_ID_MAX], path: [0; PATH_MAX] };
+
     /// As the loader had it; empty for the program itself.
     pub fn path(&self) -> &[u8] {
         &self.path[..usize::from(self.lengths[0])]
@@ -54,14 +57,7 @@ impl Met {
 
     fn of_words(words: [u64; WORDS]) -> Self {
         let [start, limit, offset, lengths, ..] = words;
-        let mut met = Met {
-            start,
-            limit,
-            offset,
-            lengths: [lengths as u8, (lengths >> 8) as u8],
-            build_id: [0; BUILD_ID_MAX],
-            path: [0; PATH_MAX],
-        };
+        let mut met = Met { start, limit, offset, lengths: [lengths as u8, (lengths >> 8) as u8], ..Met::NONE };
         let bytes = met.build_id.chunks_exact_mut(8).chain(met.path.chunks_exact_mut(8));
         for (bytes, word) in bytes.zip(&words[4..]) {
             bytes.copy_from_slice(&word.to_le_bytes());
@@ -83,10 +79,15 @@ pub(super) fn note(module: &Module, address: usize) {
     }
 }
 
+/// What can't be told of is remembered too, without a path: so that nobody tries again.
 #[cold]
 #[inline(never)]
 fn remember(module: &Module, address: usize) {
-    let Some((_, name)) = resolve::place(address) else { return };
+    MET.add(module.identity, &describe(module, address).unwrap_or(Met::NONE).to_words());
+}
+
+fn describe(module: &Module, address: usize) -> Option<Met> {
+    let (_, name) = resolve::place(address)?;
     let range = module.start..module.end;
     let image = Image::read(module.start, sys::PAGE, |at, out| {
         if !range.contains(&at) || range.end - at < out.len() {
@@ -96,18 +97,17 @@ fn remember(module: &Module, address: usize) {
         // Its first page and segments that are said to be readable are asked for, in the module's range.
         unsafe { out.as_mut_ptr().copy_from_nonoverlapping(core::ptr::with_exposed_provenance(at), out.len()) };
         out.len()
-    });
-    // A path that is cut short would be another's.
-    let (Some(image), true) = (image, name.len() <= PATH_MAX) else { return };
+    })?;
+    let build_id = image.build_id();
     let mut met = Met {
         start: image.start,
         limit: image.limit,
         offset: image.offset,
-        lengths: [name.len() as u8, image.build_id().len() as u8],
-        build_id: [0; BUILD_ID_MAX],
-        path: [0; PATH_MAX],
+        lengths: [name.len() as u8, build_id.len() as u8],
+        ..Met::NONE
     };
-    met.build_id[..image.build_id().len()].copy_from_slice(image.build_id());
-    met.path[..name.len()].copy_from_slice(name);
-    MET.add(module.identity, &met.to_words());
+    // A path that is cut short would be another's.
+    met.path.get_mut(..name.len())?.copy_from_slice(name);
+    met.build_id[..build_id.len()].copy_from_slice(build_id);
+    Some(met)
 }
