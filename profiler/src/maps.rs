@@ -33,15 +33,19 @@ pub fn read_file(path: &core::ffi::CStr) -> Result<Vec<u8>, SinkError> {
     result.map(|()| text)
 }
 
+/// The list of all mappings as the kernel writes it. `None`, without /proc: addresses without files are better than no dump.
+fn list() -> Result<Option<Vec<u8>>, SinkError> {
+    match read_file(c"/proc/self/maps") {
+        Ok(text) => Ok(Some(text)),
+        Err(SinkError::OUT_OF_MEMORY) => Err(SinkError::OUT_OF_MEMORY),
+        Err(_) => Ok(None),
+    }
+}
+
 /// Hands out all executable mappings, those of the program's own binary first, and in the end the code of modules that are
 /// not loaded any more, where nothing else has come in its place.
 pub fn executable(mut take: impl FnMut(&Mapping<'_>) -> Result<(), SinkError>) -> Result<(), SinkError> {
-    let text = match read_file(c"/proc/self/maps") {
-        Ok(text) => text,
-        Err(SinkError::OUT_OF_MEMORY) => return Err(SinkError::OUT_OF_MEMORY),
-        // No /proc: addresses without mappings are better than no dump.
-        Err(_) => return Ok(()),
-    };
+    let Some(text) = list()? else { return Ok(()) };
     let lines = lines_of(&text)?;
     let mut buffer = [0u8; 4096];
     let program = extra::read_link(c"/proc/self/exe", &mut buffer).unwrap_or(b"");
@@ -79,12 +83,7 @@ fn lines_of(text: &[u8]) -> Result<Vec<Line<'_>>, SinkError> {
 
 /// Hands the list of all mappings out as the kernel writes it, and lines for what [`unloaded`] tells of.
 pub fn as_text(mut put: impl FnMut(&[u8]) -> Result<(), SinkError>) -> Result<(), SinkError> {
-    let text = match read_file(c"/proc/self/maps") {
-        Ok(text) => text,
-        Err(SinkError::OUT_OF_MEMORY) => return Err(SinkError::OUT_OF_MEMORY),
-        // Without /proc, addresses without files are better than no dump.
-        Err(_) => return Ok(()),
-    };
+    let Some(text) = list()? else { return Ok(()) };
     put(&text)?;
     unloaded(&lines_of(&text)?, |mapping| {
         let [start, limit, offset] = [mapping.start, mapping.limit, mapping.offset].map(Decimal::hex);
