@@ -242,6 +242,8 @@ fn giving_back_is_refused() {
     assert!(each("dirty_decay_ms:0,muzzy_decay_ms:0", ADVISE, EAGAIN) > 15);
     assert!(each("muzzy_decay_ms:1", ADVISE, ENOMEM) > 3);
     assert!(each("retain:false,dirty_decay_ms:0", UNMAP, ENOMEM) > 15);
+    // Huge pages are asked for, and split.
+    assert!(each("huge_pages_from:1,dirty_decay_ms:0", ADVISE, EAGAIN) > 15);
 }
 
 #[test]

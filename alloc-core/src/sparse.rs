@@ -14,6 +14,7 @@ use crate::bin::{Bin, Inner};
 use crate::decay::Tier;
 use crate::extent::{Extent, State};
 use crate::lock::{Mutex, Rank};
+use crate::pages::huge;
 use crate::pairing::PairingHeap;
 use crate::size::{self, NBINS};
 use crate::sys::{self, Advice, LG_PAGE, PAGE};
@@ -171,9 +172,12 @@ impl Inner {
             let count = (rest >> first).trailing_ones();
             let run = if count == 64 { u64::MAX } else { ((1u64 << count) - 1) << first };
             // SAFETY: no region in use touches these pages, and the lock keeps regions from being taken.
-            if unsafe { sys::advise(address + (first as usize) * PAGE, count as usize * PAGE, Advice::DontNeed) }
-                .is_ok()
-            {
+            let is_gone = unsafe {
+                let (start, bytes) = (address + (first as usize) * PAGE, count as usize * PAGE);
+                huge::split(start, bytes);
+                sys::advise(start, bytes, Advice::DontNeed).is_ok()
+            };
+            if is_gone {
                 gone |= run;
             }
             looked.ranges += 1;

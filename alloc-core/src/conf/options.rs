@@ -157,6 +157,8 @@ pub struct Options {
     pub max_background_threads: usize,
     /// Huge pages for mappings.
     pub thp: Word,
+    /// An arena that has so many bytes in use asks for huge pages as it grows; 0: none does.
+    pub huge_pages_from: usize,
     /// Huge pages for the heap's own descriptors.
     pub metadata_thp: Word,
     /// Huge pages for the arena of oversize requests.
@@ -249,6 +251,7 @@ impl Options {
         background_thread: false,
         max_background_threads: 4,
         thp: Word::new(THP, 0),
+        huge_pages_from: 32 << 20,
         metadata_thp: Word::new(METADATA_THP, 0),
         huge_arena_pac_thp: false,
         tcache: true,

@@ -115,6 +115,7 @@ pub static OPTIONS: &[Entry] = &[
     flag("background_thread", |o| &mut o.background_thread),
     real("max_background_threads", Field::Size(|o| &mut o.max_background_threads, clip(1, 4096))),
     real("thp", Field::Word(|o| &mut o.thp)),
+    real("huge_pages_from", Field::Size(|o| &mut o.huge_pages_from, ANY)),
     real("metadata_thp", Field::Word(|o| &mut o.metadata_thp)),
     flag("huge_arena_pac_thp", |o| &mut o.huge_arena_pac_thp),
     flag("tcache", |o| &mut o.tcache),

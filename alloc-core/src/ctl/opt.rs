@@ -79,6 +79,7 @@ option_nodes! {
     "lg_tcache_flush_small_div" => |o, c| c.read(o.lg_tcache_flush_small_div);
     "lg_tcache_flush_large_div" => |o, c| c.read(o.lg_tcache_flush_large_div);
     "thp" => |o, c| c.read_text(o.thp.text());
+    "huge_pages_from" => |o, c| c.read(o.huge_pages_from);
     "lg_extent_max_active_fit" => |o, c| c.read(o.lg_extent_max_active_fit);
     "lg_san_uaf_align" => |o, c| c.read(o.lg_san_uaf_align as isize);
     "zero_realloc" => |o, c| c.read_text(zero_realloc_word(o));

@@ -12,7 +12,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::grow::Thp;
-use super::{Inner, Pages, Shared, dss};
+use super::{Inner, Pages, Shared, dss, huge};
 use crate::extent::{Extent, State};
 use crate::sys::{self, LG_PAGE, PAGE};
 
@@ -47,6 +47,9 @@ pub(crate) fn kernel() -> u8 {
     match KERNEL.load(Ordering::Relaxed) {
         0 => {
             let kernel = if sys::extra::thp_mode() == "always" { MOVES_HUGE } else { MOVES };
+            if kernel == MOVES_HUGE {
+                huge::note();
+            }
             KERNEL.store(kernel, Ordering::Relaxed);
             kernel
         }

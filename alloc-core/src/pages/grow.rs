@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use super::cache::PAGES_MAX;
 use super::hooks::Region;
-use super::{Inner, Pages, Shared, dss};
+use super::{Inner, Pages, Shared, dss, huge};
 use crate::conf::Options;
 use crate::extent::{Extent, State, flag};
 use crate::lock::Guard;
@@ -134,6 +134,9 @@ impl Pages {
             Thp::Always => Some(Advice::HugePage),
             Thp::Never => Some(Advice::NoHugePage),
         };
+        if advice == Some(Advice::HugePage) {
+            huge::note();
+        }
         if let Some(advice) = advice {
             // SAFETY: got just now; the advice doesn't change contents.
             let _ = unsafe { sys::advise(address, bytes, advice) };

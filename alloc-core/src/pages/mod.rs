@@ -12,6 +12,7 @@ pub mod gather;
 mod grow;
 mod guards;
 pub mod hooks;
+pub(crate) mod huge;
 mod numbers;
 mod purge;
 mod regret;
@@ -199,6 +200,8 @@ pub struct Pages {
     guard_every: [usize; 2],
     retain: bool,
     thp: grow::Thp,
+    /// Bytes in use from which on the arena asks for huge pages as it grows.
+    huge_from: usize,
     lg_max_fit: u32,
 }
 
@@ -233,6 +236,7 @@ impl Pages {
             (&raw mut (*place).guard_every).write(guard_every);
             (&raw mut (*place).retain).write(options.retain);
             (&raw mut (*place).thp).write(grow::Thp::of(options, settings.huge_pages));
+            (&raw mut (*place).huge_from).write(huge::from(options));
             (&raw mut (*place).lg_max_fit).write(options.lg_extent_max_active_fit.min(64) as u32);
         }
     }
@@ -320,6 +324,7 @@ impl Pages {
         }
         let gathered =
             if unbacked.bytes() > 0 { self.gather(&mut inner, shared, &unbacked, zero) } else { Gathered::NONE };
+        let huge_page = self.huge_page(&mut inner, shared, &unbacked);
         inner.active_pages += pages;
         inner.tell(shared);
         if let Some(block) = large {
@@ -335,6 +340,9 @@ impl Pages {
             }
             drop(inner);
             self.move_in(shared, &gathered);
+            if let Some(address) = huge_page {
+                huge::back(address);
+            }
             if !committed {
                 return self.commit(shared, extent, large);
             }

@@ -90,6 +90,7 @@ pub(super) static OPTIONS: &[Shown] = &[
     shown("disable_large_size_classes", Bool),
     shown("process_madvise_max_batch", Size),
     shown("thp", Text),
+    shown("huge_pages_from", Size),
     shown("lg_san_uaf_align", Signed),
     shown("safety_check", Bool),
     shown("deepbind", Bool),

@@ -179,6 +179,8 @@ pub enum Advice {
     DontDump = 16,
     /// The pages won't be needed soon (Linux 5.4).
     Cold = 20,
+    /// Make the range, which must have a page, huge pages now (Linux 6.1).
+    Collapse = 25,
     /// Make the pages inaccessible and give them back, without a mapping of their own (Linux 6.13).
     GuardInstall = 102,
     /// Make them accessible again.
