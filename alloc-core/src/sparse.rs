@@ -14,7 +14,7 @@ use crate::bin::{Bin, Inner};
 use crate::decay::Tier;
 use crate::extent::{Extent, State};
 use crate::lock::{Mutex, Rank};
-use crate::pages::huge;
+use crate::pages::ahead;
 use crate::pairing::PairingHeap;
 use crate::size::{self, NBINS};
 use crate::sys::{self, Advice, LG_PAGE, PAGE};
@@ -174,7 +174,7 @@ impl Inner {
             // SAFETY: no region in use touches these pages, and the lock keeps regions from being taken.
             let is_gone = unsafe {
                 let (start, bytes) = (address + (first as usize) * PAGE, count as usize * PAGE);
-                huge::split(start, bytes);
+                ahead::split(start, bytes);
                 sys::advise(start, bytes, Advice::DontNeed).is_ok()
             };
             if is_gone {

@@ -21,7 +21,7 @@ pub struct Resident {
     pub dirty: u64,
     /// Of unused extents that were given back lazily.
     pub muzzy: u64,
-    /// Of unused extents that were given back: what huge pages brought along again.
+    /// Of unused extents that count as given back: what huge pages brought along, or was backed ahead of its use.
     pub retained: u64,
     /// Of the library's own blocks.
     pub internal: u64,

@@ -12,7 +12,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::grow::Thp;
-use super::{Inner, Pages, Shared, dss, huge};
+use super::{Inner, Pages, Shared, ahead, dss};
 use crate::extent::{Extent, State};
 use crate::sys::{self, LG_PAGE, PAGE};
 
@@ -48,7 +48,7 @@ pub(crate) fn kernel() -> u8 {
         0 => {
             let kernel = if sys::extra::thp_mode() == "always" { MOVES_HUGE } else { MOVES };
             if kernel == MOVES_HUGE {
-                huge::note();
+                ahead::note_huge();
             }
             KERNEL.store(kernel, Ordering::Relaxed);
             kernel

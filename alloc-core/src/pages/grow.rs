@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use super::cache::PAGES_MAX;
 use super::hooks::Region;
-use super::{Inner, Pages, Shared, dss, huge};
+use super::{Inner, Pages, Shared, ahead, dss};
 use crate::conf::Options;
 use crate::extent::{Extent, State, flag};
 use crate::lock::Guard;
@@ -135,7 +135,7 @@ impl Pages {
             Thp::Never => Some(Advice::NoHugePage),
         };
         if advice == Some(Advice::HugePage) {
-            huge::note();
+            ahead::note_huge();
         }
         if let Some(advice) = advice {
             // SAFETY: got just now; the advice doesn't change contents.

@@ -5,6 +5,7 @@
 //! merges with them. `space` has the free extents, `gather` and `relocate` move pages between them, `grow` has the sources
 //! of memory, `purge` the giving back, `hooks` a program's own sources, `whole` what is done to an arena as a whole.
 
+pub(crate) mod ahead;
 pub mod cache;
 mod descriptors;
 mod dss;
@@ -12,7 +13,6 @@ pub mod gather;
 mod grow;
 mod guards;
 pub mod hooks;
-pub(crate) mod huge;
 mod numbers;
 mod purge;
 mod regret;
@@ -236,7 +236,7 @@ impl Pages {
             (&raw mut (*place).guard_every).write(guard_every);
             (&raw mut (*place).retain).write(options.retain);
             (&raw mut (*place).thp).write(grow::Thp::of(options, settings.huge_pages));
-            (&raw mut (*place).huge_from).write(huge::from(options));
+            (&raw mut (*place).huge_from).write(ahead::huge_from(options));
             (&raw mut (*place).lg_max_fit).write(options.lg_extent_max_active_fit.min(64) as u32);
         }
     }
@@ -324,7 +324,7 @@ impl Pages {
         }
         let gathered =
             if unbacked.bytes() > 0 { self.gather(&mut inner, shared, &unbacked, zero) } else { Gathered::NONE };
-        let huge_page = self.huge_page(&mut inner, shared, &unbacked);
+        let ahead = self.ahead(&mut inner, shared, &unbacked);
         inner.active_pages += pages;
         inner.tell(shared);
         if let Some(block) = large {
@@ -340,8 +340,8 @@ impl Pages {
             }
             drop(inner);
             self.move_in(shared, &gathered);
-            if let Some(address) = huge_page {
-                huge::back(address);
+            if let Some(ahead) = ahead {
+                ahead.back();
             }
             if !committed {
                 return self.commit(shared, extent, large);

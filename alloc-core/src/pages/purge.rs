@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::cache::LONG_PAGES;
 use super::span::SPAN_PAGES;
-use super::{DIRTY_MS_DEFAULT, Inner, Pages, Shared, descriptors, dss, huge, tier_state};
+use super::{DIRTY_MS_DEFAULT, Inner, Pages, Shared, ahead, descriptors, dss, tier_state};
 use crate::decay::Tier;
 use crate::extent::{Extent, State, flag};
 use crate::large::LargeBlock;
@@ -285,7 +285,8 @@ impl Pages {
                 }
             }
             let (extent, pages) = if tier == Tier::Dirty && !lazily && !self.has_hooks() {
-                self.join_span(&mut inner, shared, extent, excess.min(SPAN_PAGES))
+                let (whole, pages) = self.join_span(&mut inner, shared, extent, excess.min(SPAN_PAGES));
+                (self.join_backed(&mut inner, shared, whole), pages)
             } else {
                 (extent, (*extent).pages())
             };
@@ -348,7 +349,7 @@ impl Pages {
                     }
                     self.set_boundaries(shared, extent);
                 }
-                huge::split(address, bytes);
+                ahead::split(address, bytes);
                 let done = sys::advise(address, bytes, Advice::DontNeed).is_ok();
                 // Where that failed the pages stay as they are, still good for reuse from the last cache.
                 (*extent).set_zeroed(done && sys::dont_need_clears());

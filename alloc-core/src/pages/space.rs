@@ -95,21 +95,21 @@ impl Pages {
                 let Some(missing) = pages.checked_sub((*dirty).pages()).filter(|&missing| missing > 0) else {
                     continue;
                 };
-                for (neighbour, is_after) in [(after, true), (before, false)] {
+                for (neighbour, side) in [(after, Side::After), (before, Side::Before)] {
                     if !self.in_cache(inner, neighbour, State::Retained) || (*neighbour).pages() < missing {
                         continue;
                     }
-                    let (low, high) = if is_after { (dirty, neighbour) } else { (neighbour, dirty) };
+                    let (low, high) = if side == Side::After { (dirty, neighbour) } else { (neighbour, dirty) };
                     if (*low).end() != (*high).address() || !self.can_merge(low, high) {
                         continue;
                     }
                     inner.cache(State::Dirty).remove(dirty);
                     inner.cache(State::Retained).remove(neighbour);
-                    let extent = self.join_part(inner, shared, dirty, neighbour, missing, is_after);
+                    let extent = self.join_part(inner, shared, dirty, neighbour, missing, side);
                     if !extent.is_null() {
                         let whole = Unbacked::whole(extent);
                         let backed = (pages - missing) << LG_PAGE;
-                        *unbacked = if is_after {
+                        *unbacked = if side == Side::After {
                             Unbacked { start: whole.start + backed, ..whole }
                         } else {
                             Unbacked { end: whole.end - backed, ..whole }
@@ -134,26 +134,16 @@ impl Pages {
         dirty: *mut Extent,
         unbacked: *mut Extent,
         pages: usize,
-        after: bool,
+        side: Side,
     ) -> *mut Extent {
         // SAFETY: the caller hands over both extents.
         unsafe {
-            let mut part = unbacked;
-            if (*unbacked).pages() > pages {
-                let at = if after { pages } else { (*unbacked).pages() - pages };
-                let second = self.split(inner, shared, unbacked, at);
-                if second.is_null() {
-                    self.give(inner, shared, dirty, State::Dirty);
-                    self.give(inner, shared, unbacked, State::Retained);
-                    return null_mut();
-                }
-                let rest;
-                (part, rest) = if after { (unbacked, second) } else { (second, unbacked) };
-                self.give(inner, shared, rest, State::Retained);
+            let part = self.part_beside(inner, shared, unbacked, pages, side);
+            if part.is_null() {
+                self.give(inner, shared, dirty, State::Dirty);
+                return part;
             }
-            let (low, high) = if after { (dirty, part) } else { (part, dirty) };
-            self.merge(inner, shared, low, high);
-            low
+            self.join(inner, shared, dirty, part, side)
         }
     }
 

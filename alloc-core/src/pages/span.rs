@@ -3,9 +3,11 @@
 //! A heap that shrinks at random leaves dirty extents of a page or two between others that have gone already. They don't
 //! become one extent, since some have memory behind them and some don't; but a call may go over those that have none.
 
-use super::{Inner, Pages, Shared};
+use core::ptr::null_mut;
+
+use super::{Inner, Pages, Shared, ahead};
 use crate::extent::{Extent, State};
-use crate::sys::PAGE;
+use crate::sys::{LG_PAGE, PAGE};
 
 /// Pages without memory behind them that a call goes over, at most, to reach others: to look at each costs a little.
 const BRIDGE_PAGES: usize = 256;
@@ -133,6 +135,62 @@ impl Pages {
                 }
             }
             (whole, pages)
+        }
+    }
+
+    /// Joins a free extent with those parts of free ones beside it that may have been backed ahead of their use, and returns
+    /// the whole.
+    ///
+    /// # Safety
+    /// `extent` is dirty, and the caller's.
+    pub(super) unsafe fn join_backed(&self, inner: &mut Inner, shared: &Shared, extent: *mut Extent) -> *mut Extent {
+        // SAFETY: the caller's promise; a neighbour is in its cache until it is taken out.
+        unsafe {
+            let mut whole = extent;
+            let (from, to) = ahead::backed_around((*extent).address(), (*extent).end());
+            for (side, bytes) in [(Side::Before, (*extent).address() - from), (Side::After, to - (*extent).end())] {
+                if bytes > 0
+                    && let Some(neighbour) = self.beside(inner, shared, whole, side, State::Retained)
+                {
+                    inner.cache(State::Retained).remove(neighbour);
+                    let pages = (bytes >> LG_PAGE).min((*neighbour).pages());
+                    let part = self.part_beside(inner, shared, neighbour, pages, side);
+                    if !part.is_null() {
+                        whole = self.join(inner, shared, whole, part, side);
+                    }
+                }
+            }
+            whole
+        }
+    }
+
+    /// The `pages` pages of an unbacked extent at the end that lies towards an extent of which it is on that `side`; the rest
+    /// is kept. Null: there was no descriptor for the rest, and all of it is free as before.
+    ///
+    /// # Safety
+    /// `unbacked` is free, in no cache, the caller's, and has so many pages.
+    pub(super) unsafe fn part_beside(
+        &self,
+        inner: &mut Inner,
+        shared: &Shared,
+        unbacked: *mut Extent,
+        pages: usize,
+        side: Side,
+    ) -> *mut Extent {
+        // SAFETY: the caller hands over the extent.
+        unsafe {
+            let all = (*unbacked).pages();
+            if all == pages {
+                return unbacked;
+            }
+            let second = self.split(inner, shared, unbacked, if side == Side::After { pages } else { all - pages });
+            if second.is_null() {
+                self.give(inner, shared, unbacked, State::Retained);
+                return null_mut();
+            }
+            let (part, rest) = if side == Side::After { (unbacked, second) } else { (second, unbacked) };
+            self.give(inner, shared, rest, State::Retained);
+            part
         }
     }
 

@@ -179,6 +179,8 @@ pub enum Advice {
     DontDump = 16,
     /// The pages won't be needed soon (Linux 5.4).
     Cold = 20,
+    /// Have pages behind all of the range, as if it were written to (Linux 5.14).
+    PopulateWrite = 23,
     /// Make the range, which must have a page, huge pages now (Linux 6.1).
     Collapse = 25,
     /// Make the pages inaccessible and give them back, without a mapping of their own (Linux 6.13).
