@@ -3,7 +3,7 @@
 //! A slab goes back to the page layer when it is empty. After a program has freed most of what it had, at random, few
 //! slabs are, and each keeps all of its pages for a handful of blocks. Where a slab has several pages, those that no
 //! region in use touches are given to the system; the slab stays as it is, and the pages come back, as zeros, when
-//! regions on them are used again. That is done for slabs from which nothing has been taken for a quarter of the decay time,
+//! regions on them are used again. That is done for slabs from which nothing has been taken for an eighth of the decay time,
 //! and to which nothing has come back between two rounds (what is being emptied will give back more at once, or go as a
 //! whole), by whoever gives unused extents back: background threads, or threads that come by.
 
@@ -26,7 +26,7 @@ const STRIDE: usize = 256;
 /// Ranges given back by one thread that came by for something else.
 const PASSING: usize = 128;
 /// A bin is looked at again after this share of the decay time, and a slab's pages go after twice that.
-const ROUNDS: u64 = 8;
+const ROUNDS: u64 = 16;
 /// At least so long.
 const ROUND_NS_MIN: u64 = 250_000_000;
 
