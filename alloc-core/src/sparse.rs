@@ -41,6 +41,8 @@ pub(crate) struct Watched {
     absent: u64,
     /// Free regions when a round came by last.
     seen_free: u16,
+    /// Whether a round has given all back that there was, and nothing has happened since.
+    settled: bool,
 }
 
 /// Which slabs a round takes pages of.
@@ -60,11 +62,16 @@ fn is_watched(class: usize) -> bool {
 
 /// The pages of a slab that no region in use touches, a bit each.
 fn idle_pages(class: usize, free: &[u64; WORDS]) -> u64 {
-    let (bytes, regions) = (size::class_bytes(class), size::regions(class));
-    let is_free = |region: usize| region >= regions || free[region / 64] >> (region % 64) & 1 != 0;
+    let (reciprocal, regions) = (size::reciprocal(class), size::regions(class));
     let is_idle = |page: &usize| {
-        let (first, last) = (page * PAGE / bytes, (page * PAGE + PAGE - 1) / bytes);
-        (first..=last).all(is_free)
+        let [first, last] = [page * PAGE, page * PAGE + PAGE - 1].map(|offset| size::index_by(reciprocal, offset));
+        // Behind the last region nothing is used.
+        let last = last.min(regions - 1);
+        (first / 64..=last / 64).all(|word| {
+            let from = if word == first / 64 { u64::MAX << (first % 64) } else { u64::MAX };
+            let to = if word == last / 64 { u64::MAX >> (63 - last % 64) } else { u64::MAX };
+            !free[word] & from & to == 0
+        })
     };
     (0..size::slab_pages_of(class)).filter(is_idle).fold(0, |bits, page| bits | 1 << page)
 }
@@ -153,15 +160,22 @@ impl Inner {
         let is_quiet = core::mem::replace(&mut watched.seen_free, free_regions) == free_regions;
         if watched.since_ns == 0 {
             watched.since_ns = now_ns;
+            watched.settled = false;
+        }
+        watched.settled &= is_quiet;
+        if let Which::LeftAloneSince(before_ns) = which {
+            if watched.since_ns > before_ns || !is_quiet {
+                // There may be; the bitmap is looked at when it is time.
+                looked.is_more = true;
+                return false;
+            }
+            if watched.settled {
+                return false;
+            }
         }
         let idle = idle_pages(class, &watched.free) & !watched.absent;
         if idle == 0 {
-            return false;
-        }
-        if let Which::LeftAloneSince(before_ns) = which
-            && (watched.since_ns > before_ns || !is_quiet)
-        {
-            looked.is_more = true;
+            watched.settled = true;
             return false;
         }
         // SAFETY: as above.
