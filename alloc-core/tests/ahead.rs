@@ -66,15 +66,18 @@ fn blocks(size: usize, bytes: usize) -> impl Iterator<Item = *mut u8> {
 
 fn large_heap_asks_for_huge_pages() {
     let mode = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    // Then the kernel asks nobody.
+    let is_always = mode.contains("[always]");
     let expected = mode.contains("[madvise]") && takes(COLLAPSE);
     let before = huge_bytes();
     let mut held: Vec<*mut u8> = blocks(SMALL, 16 * MIB).collect();
-    assert_eq!(huge_bytes(), before, "a small heap has none");
+    assert!(is_always || huge_bytes() == before, "a small heap has none");
     held.extend(blocks(SMALL, 32 * MIB));
     let grown = huge_bytes();
-    assert_eq!(grown > before, expected, "{before} and then {grown} bytes");
+    assert_eq!(grown > before, expected || is_always, "{before} and then {grown} bytes");
     // Nearly all of it is used.
-    assert!(grown - before <= HEAP.stats().active - 32 * MIB + HUGE, "{before} and then {grown} bytes");
+    let asked_for = HEAP.stats().active - 32 * MIB + HUGE;
+    assert!(is_always || grown - before <= asked_for, "{before} and then {grown} bytes");
 
     // Of each 64 KiB a block stays. The memory around it goes, it isn't only out of sight.
     let split_before = number("/proc/vmstat", "thp_split_page ");
@@ -86,9 +89,11 @@ fn large_heap_asks_for_huge_pages() {
     }
     HEAP.thread_tcache_flush();
     HEAP.arena_purge(ArenaSelection::All);
-    assert_eq!(huge_bytes(), before);
+    let shrunk = huge_bytes();
+    // The test has some as well where the kernel asks nobody.
+    assert!(shrunk <= if is_always { grown / 2 } else { before }, "{grown} and then {shrunk} bytes");
     let split = number("/proc/vmstat", "thp_split_page ") - split_before;
-    assert!(split >= (grown - before) / HUGE, "{split} were split");
+    assert!(split >= (grown - shrunk) / HUGE, "{split} were split");
     // SAFETY: blocks of ours.
     assert!(held.iter().step_by(1024).all(|&block| unsafe { block.read() } == 1));
 }

@@ -28,11 +28,12 @@ const HUGE_REQUEST_MAX: usize = HUGE_PAGE / 2;
 /// Whether batches can be had.
 static BATCHES: AtomicBool = AtomicBool::new(true);
 
-/// Whether the kernel backs memory with huge pages where it is asked to: not known, yes, no.
-static ON_REQUEST: AtomicU8 = AtomicU8::new(UNKNOWN);
+/// Where the kernel backs memory with huge pages: not known, wherever it can, where it is asked to, nowhere.
+static MODE: AtomicU8 = AtomicU8::new(UNKNOWN);
 const UNKNOWN: u8 = 0;
-const YES: u8 = 1;
-const NO: u8 = 2;
+const ALWAYS: u8 = 1;
+const ON_REQUEST: u8 = 2;
+const NEVER: u8 = 3;
 
 /// Whether there may be huge pages in the heap, and whether memory of free extents may be backed.
 static HUGE_SEEN: AtomicBool = AtomicBool::new(false);
@@ -57,7 +58,7 @@ pub(super) struct Ahead {
 }
 
 /// Notes that there may be huge pages in the heap.
-pub(crate) fn note_huge() {
+pub(super) fn note_huge() {
     HUGE_SEEN.store(true, Ordering::Relaxed);
     SEEN.store(true, Ordering::Relaxed);
 }
@@ -92,15 +93,28 @@ pub(super) fn backed_around(address: usize, end: usize) -> (usize, usize) {
     (down(address, unit), up(end, unit))
 }
 
-fn is_on_request() -> bool {
-    match ON_REQUEST.load(Ordering::Relaxed) {
+/// What the kernel does, by a look if that is not known.
+fn mode() -> u8 {
+    match MODE.load(Ordering::Relaxed) {
         UNKNOWN => {
-            let is = sys::extra::thp_mode() == "default";
-            ON_REQUEST.store(if is { YES } else { NO }, Ordering::Relaxed);
-            is
+            let mode = match sys::extra::thp_mode() {
+                "always" => ALWAYS,
+                "default" => ON_REQUEST,
+                _ => NEVER,
+            };
+            if mode == ALWAYS {
+                note_huge();
+            }
+            MODE.store(mode, Ordering::Relaxed);
+            mode
         }
-        known => known == YES,
+        known => known,
     }
+}
+
+/// Whether the kernel backs memory with huge pages of its own accord.
+pub(super) fn is_always() -> bool {
+    mode() == ALWAYS
 }
 
 /// Bytes in use from which on an arena asks for huge pages; all ones: it doesn't.
@@ -124,6 +138,7 @@ impl Pages {
         if self.has_hooks() || in_sandbox() {
             return None;
         }
+        let mode = mode();
         let rest = shared.map.extent(unbacked.end);
         let free_to = if self.in_cache(inner, rest, State::Retained) {
             // SAFETY: an extent in this arena's cache, whose lock is held. It begins behind what has been cut off.
@@ -138,12 +153,12 @@ impl Pages {
         };
         let huge =
             if inner.active_pages << LG_PAGE >= self.huge_from { unit(HUGE_PAGE, HUGE_REQUEST_MAX) } else { None };
-        huge.filter(|_| self.has_huge_pages())
+        huge.filter(|_| mode == ON_REQUEST && self.asks_for_huge_pages())
             .or_else(|| unit(BATCH, BATCH).filter(|_| BATCHES.load(Ordering::Relaxed)))
     }
 
-    fn has_huge_pages(&self) -> bool {
-        self.thp == Thp::Default && sys::ticks() >= NOT_BEFORE.load(Ordering::Relaxed) && is_on_request()
+    fn asks_for_huge_pages(&self) -> bool {
+        self.thp == Thp::Default && sys::ticks() >= NOT_BEFORE.load(Ordering::Relaxed)
     }
 }
 

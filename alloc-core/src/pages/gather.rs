@@ -46,10 +46,7 @@ const REFUSES: u8 = 3;
 pub(crate) fn kernel() -> u8 {
     match KERNEL.load(Ordering::Relaxed) {
         0 => {
-            let kernel = if sys::extra::thp_mode() == "always" { MOVES_HUGE } else { MOVES };
-            if kernel == MOVES_HUGE {
-                ahead::note_huge();
-            }
+            let kernel = if ahead::is_always() { MOVES_HUGE } else { MOVES };
             KERNEL.store(kernel, Ordering::Relaxed);
             kernel
         }
