@@ -91,7 +91,7 @@ impl<O: Observer> Heap<O> {
     pub fn look_before_sandbox(&'static self) {
         self.start();
         self.narenas_auto();
-        crate::pages::kernel();
+        crate::pages::ahead::mode();
         // The thread's state and its arena come with its first block.
         let block = self.allocate(1);
         // SAFETY: fresh, and nobody else's.

@@ -8,7 +8,7 @@
 //! The kernel is asked for this huge page only (`MADV_COLLAPSE`, Linux 6.1), and never to see to the mapping as a whole: it
 //! would back sparse blocks with huge pages as well, and those parts again that were given back.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use super::gather::{Unbacked, down, up};
 use super::grow::Thp;
@@ -16,7 +16,7 @@ use super::{Inner, Pages, Shared};
 use crate::conf::Options;
 use crate::extent::State;
 use crate::sys::sandbox::in_sandbox;
-use crate::sys::{self, Advice, Errno, HUGE_PAGE, LG_PAGE};
+use crate::sys::{self, Advice, Errno, HUGE_PAGE, LG_PAGE, PAGE};
 
 /// What one call backs where no huge page is asked for.
 const BATCH: usize = 64 << 10;
@@ -35,9 +35,8 @@ const ALWAYS: u8 = 1;
 const ON_REQUEST: u8 = 2;
 const NEVER: u8 = 3;
 
-/// Whether there may be huge pages in the heap, and whether memory of free extents may be backed.
-static HUGE_SEEN: AtomicBool = AtomicBool::new(false);
-static SEEN: AtomicBool = AtomicBool::new(false);
+/// The most that has been backed at a time: free memory as far as that from what is in use may be backed.
+static UNIT: AtomicUsize = AtomicUsize::new(PAGE);
 
 /// After a huge page that the kernel refused, or took long for, there is none until then, in ticks.
 static NOT_BEFORE: AtomicU64 = AtomicU64::new(0);
@@ -59,8 +58,7 @@ pub(super) struct Ahead {
 
 /// Notes that there may be huge pages in the heap.
 pub(super) fn note_huge() {
-    HUGE_SEEN.store(true, Ordering::Relaxed);
-    SEEN.store(true, Ordering::Relaxed);
+    UNIT.store(HUGE_PAGE, Ordering::Relaxed);
 }
 
 /// To be called before pages of a range are given back: huge pages of which only a part lies in it are made pages, or the
@@ -69,14 +67,14 @@ pub(super) fn note_huge() {
 /// # Safety
 /// The range is the caller's.
 pub(crate) unsafe fn split(address: usize, bytes: usize) {
-    if !HUGE_SEEN.load(Ordering::Relaxed) || in_sandbox() {
+    if UNIT.load(Ordering::Relaxed) != HUGE_PAGE || in_sandbox() {
         return;
     }
     let end = address + bytes;
-    let (first, last) = (up(address, HUGE_PAGE), down(end, HUGE_PAGE));
-    // Where the range lies in one, or fills some and begins and ends in others.
-    let parts = if first > last { [(address, end), (end, end)] } else { [(address, first), (last, end)] };
-    for (from, to) in parts {
+    // What lies between fills huge pages.
+    let head = up(address, HUGE_PAGE).min(end);
+    let tail = down(end, HUGE_PAGE).max(head);
+    for (from, to) in [(address, head), (tail, end)] {
         if from < to {
             // SAFETY: the advice doesn't change contents. The kernel splits a huge page that it would take a part of.
             let _ = unsafe { sys::advise(from, to - from, Advice::Cold) };
@@ -86,15 +84,12 @@ pub(crate) unsafe fn split(address: usize, bytes: usize) {
 
 /// Up to where free memory beside `[address, end)` may be backed since something there was: to be given back with it.
 pub(super) fn backed_around(address: usize, end: usize) -> (usize, usize) {
-    if !SEEN.load(Ordering::Relaxed) {
-        return (address, end);
-    }
-    let unit = if HUGE_SEEN.load(Ordering::Relaxed) { HUGE_PAGE } else { BATCH };
+    let unit = UNIT.load(Ordering::Relaxed);
     (down(address, unit), up(end, unit))
 }
 
 /// What the kernel does, by a look if that is not known.
-fn mode() -> u8 {
+pub(crate) fn mode() -> u8 {
     match MODE.load(Ordering::Relaxed) {
         UNKNOWN => {
             let mode = match sys::extra::thp_mode() {
@@ -170,13 +165,14 @@ impl Ahead {
     #[cold]
     pub(super) unsafe fn back(self) {
         const EINVAL: Errno = Errno(22);
-        SEEN.store(true, Ordering::Relaxed);
         // What other threads have in it meanwhile is kept: the advice doesn't change contents.
         if self.bytes == HUGE_PAGE {
             // SAFETY: the caller's promise.
-            unsafe { back_huge(self.address) };
+            return unsafe { back_huge(self.address) };
+        }
+        UNIT.fetch_max(self.bytes, Ordering::Relaxed);
         // SAFETY: the heap's memory.
-        } else if unsafe { sys::advise(self.address, self.bytes, Advice::PopulateWrite) } == Err(EINVAL) {
+        if unsafe { sys::advise(self.address, self.bytes, Advice::PopulateWrite) } == Err(EINVAL) {
             BATCHES.store(false, Ordering::Relaxed);
         }
     }

@@ -9,7 +9,7 @@
 //! in chunks of a grid, where a chunk never lies in two mappings; the grid is the wider, the more an arena has mapped.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::grow::Thp;
 use super::{Inner, Pages, Shared, ahead, dss};
@@ -36,23 +36,8 @@ pub(super) const CHUNKS_MIN: usize = 4;
 /// Extents that are taken apart for one request, at most.
 const SOURCES: usize = 8;
 
-/// What is known of the kernel: nothing, that it moves pages (with and without huge pages of its own accord), that it doesn't.
-static KERNEL: AtomicU8 = AtomicU8::new(0);
-const MOVES: u8 = 1;
-const MOVES_HUGE: u8 = 2;
-const REFUSES: u8 = 3;
-
-/// What is known of the kernel, by a look if that is nothing.
-pub(crate) fn kernel() -> u8 {
-    match KERNEL.load(Ordering::Relaxed) {
-        0 => {
-            let kernel = if ahead::is_always() { MOVES_HUGE } else { MOVES };
-            KERNEL.store(kernel, Ordering::Relaxed);
-            kernel
-        }
-        known => known,
-    }
-}
+/// Whether the kernel has refused to move pages.
+static REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// The part of an extent that no page lies behind yet.
 #[derive(Clone, Copy, Debug)]
@@ -128,11 +113,10 @@ impl Pages {
         if !self.retain || self.has_hooks() || dss::is_used() {
             return None;
         }
-        let kernel = kernel();
-        if kernel == REFUSES {
+        if REFUSED.load(Ordering::Relaxed) {
             return None;
         }
-        let least = if kernel == MOVES_HUGE || self.thp == Thp::Always { GRID_HUGE } else { GRID_MIN };
+        let least = if ahead::is_always() || self.thp == Thp::Always { GRID_HUGE } else { GRID_MIN };
         Some(least.max((inner.mapped_bytes / CHUNKS_MAX).next_power_of_two()))
     }
 
@@ -243,7 +227,7 @@ unsafe fn move_chunks(from: usize, bytes: usize, to: usize, chunk: usize, otherw
     }
     // Too many mappings, or memory that is of another kind: that is no reason to give up moving.
     if error != EFAULT && error != ENOMEM {
-        KERNEL.store(REFUSES, Ordering::Relaxed);
+        REFUSED.store(true, Ordering::Relaxed);
     }
     if let Some(otherwise) = otherwise {
         // SAFETY: the caller's ranges.

@@ -131,12 +131,12 @@ impl Pages {
             .or_else(|| (order == DSS_SECONDARY).then(|| broken(wanted)).flatten())?;
         let advice = match self.thp {
             Thp::Default => None,
-            Thp::Always => Some(Advice::HugePage),
+            Thp::Always => {
+                ahead::note_huge();
+                Some(Advice::HugePage)
+            }
             Thp::Never => Some(Advice::NoHugePage),
         };
-        if advice == Some(Advice::HugePage) {
-            ahead::note_huge();
-        }
         if let Some(advice) = advice {
             // SAFETY: got just now; the advice doesn't change contents.
             let _ = unsafe { sys::advise(address, bytes, advice) };

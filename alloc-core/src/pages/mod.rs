@@ -37,7 +37,6 @@ use crate::size::MAX_SIZE_CLASS;
 use crate::sys::{self, LG_PAGE, PAGE};
 use cache::Cache;
 use descriptors::Descriptors;
-pub(crate) use gather::kernel;
 use gather::{Gathered, Unbacked};
 use hooks::{ExtentHooks, Hooks};
 pub use numbers::{FreeByClass, FreeExtents, PageLocks, PageStats};

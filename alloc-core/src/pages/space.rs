@@ -126,7 +126,7 @@ impl Pages {
     /// descriptor for the rest, and both are free as before.
     ///
     /// # Safety
-    /// Both are free, in no cache, and adjacent: the unbacked one comes `after` the dirty one, or before it.
+    /// Both are free, in no cache, and adjacent: the unbacked one lies on that `side` of the dirty one.
     unsafe fn join_part(
         &self,
         inner: &mut Inner,
