@@ -113,9 +113,9 @@ struct Record {
     last: usize,
 }
 
-/// A mutual exclusion lock around `T`.
+/// A lock, whatever it protects: one piece of code for all of them.
 #[derive(Debug)]
-pub struct Mutex<T> {
+struct Raw {
     word: AtomicU32,
     /// Threads that sleep.
     sleepers: AtomicU32,
@@ -123,60 +123,28 @@ pub struct Mutex<T> {
     holder: AtomicUsize,
     record: UnsafeCell<Record>,
     rank: Rank,
-    data: UnsafeCell<T>,
 }
 
-// SAFETY: the data is only reached through a guard, which one thread holds at a time.
-unsafe impl<T: Send> Sync for Mutex<T> {}
-// SAFETY: the mutex owns its data.
-unsafe impl<T: Send> Send for Mutex<T> {}
-
-impl<T> Mutex<T> {
-    /// A free lock.
-    pub const fn new(rank: Rank, data: T) -> Self {
-        Mutex {
+impl Raw {
+    const fn new(rank: Rank) -> Self {
+        Raw {
             word: AtomicU32::new(FREE),
             sleepers: AtomicU32::new(0),
             holder: AtomicUsize::new(0),
             record: UnsafeCell::new(Record { counts: Counts::NONE, last: 0 }),
             rank,
-            data: UnsafeCell::new(data),
         }
     }
 
-    /// Makes a free lock in place, where all bytes are zero; returns where the data goes.
-    ///
-    /// # Safety
-    /// `place` is the caller's, zeroed; nobody uses the lock before the data is a value of its type.
-    pub unsafe fn begin(place: *mut Self, rank: Rank) -> *mut T {
-        // All else is zero in a free lock that has counted nothing.
-        const { assert!(FREE == 0) };
-        // SAFETY: fields of the caller's place.
-        unsafe {
-            (&raw mut (*place).rank).write(rank);
-            UnsafeCell::raw_get(&raw const (*place).data)
-        }
+    #[inline]
+    fn take(&self) -> bool {
+        // Acquire: pairs with the Release in `give`.
+        self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Waits for the lock.
+    /// Counts that the calling thread has taken the lock, and signs.
     #[inline]
-    pub fn lock(&self) -> Guard<'_, T> {
-        // Acquire: pairs with the Release in `Guard::drop`.
-        if self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            self.lock_contended();
-        }
-        self.taken()
-    }
-
-    /// Takes the lock if it is free.
-    #[inline]
-    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).ok()?;
-        Some(self.taken())
-    }
-
-    #[inline]
-    fn taken(&self) -> Guard<'_, T> {
+    fn taken(&self) {
         let me = sys::thread_pointer();
         // Relaxed: read only by the holder itself and, after a fork, by the only thread left.
         self.holder.store(me, Ordering::Relaxed);
@@ -188,17 +156,28 @@ impl<T> Mutex<T> {
             record.counts.num_owner_switch += 1;
         }
         ranks::took(self.rank);
-        Guard { mutex: self }
     }
 
+    #[inline]
+    fn give(&self) {
+        ranks::gave(self.rank);
+        // Before the lock is free: whoever takes it next must not be mistaken for this thread by `after_fork`.
+        self.holder.store(0, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `take`.
+        if self.word.swap(FREE, Ordering::Release) == CONTENDED {
+            sys::futex_wake(&self.word, 1);
+        }
+    }
+
+    /// Waits for the lock. Every process with threads comes here.
     #[cold]
-    fn lock_contended(&self) {
+    #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
+    fn take_contended(&self) {
         let spins = SPINS.load(Ordering::Relaxed);
         let mut round = 0;
         while spins < 0 || round < spins {
-            if self.word.load(Ordering::Relaxed) == FREE
-                && self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
-            {
+            if self.word.load(Ordering::Relaxed) == FREE && self.take() {
                 // SAFETY: this thread has the lock.
                 unsafe { (*self.record.get()).counts.num_spin_acq += 1 };
                 return;
@@ -208,7 +187,7 @@ impl<T> Mutex<T> {
         }
         let sleepers = self.sleepers.fetch_add(1, Ordering::Relaxed) + 1;
         let start_ns = sys::clock_monotonic_ns();
-        // Acquire: as in `lock`. From here on the word says that somebody may sleep.
+        // Acquire: as in `take`. From here on the word says that somebody may sleep.
         while self.word.swap(CONTENDED, Ordering::Acquire) != FREE {
             sys::futex_wait(&self.word, CONTENDED);
         }
@@ -222,6 +201,62 @@ impl<T> Mutex<T> {
         counts.max_num_thds = counts.max_num_thds.max(sleepers);
     }
 
+    fn held_by_me(&self) -> bool {
+        self.word.load(Ordering::Relaxed) != FREE && self.holder.load(Ordering::Relaxed) == sys::thread_pointer()
+    }
+}
+
+/// A mutual exclusion lock around `T`.
+#[derive(Debug)]
+pub struct Mutex<T> {
+    raw: Raw,
+    data: UnsafeCell<T>,
+}
+
+// SAFETY: the data is only reached through a guard, which one thread holds at a time.
+unsafe impl<T: Send> Sync for Mutex<T> {}
+// SAFETY: the mutex owns its data.
+unsafe impl<T: Send> Send for Mutex<T> {}
+
+impl<T> Mutex<T> {
+    /// A free lock.
+    pub const fn new(rank: Rank, data: T) -> Self {
+        Mutex { raw: Raw::new(rank), data: UnsafeCell::new(data) }
+    }
+
+    /// Makes a free lock in place, where all bytes are zero; returns where the data goes.
+    ///
+    /// # Safety
+    /// `place` is the caller's, zeroed; nobody uses the lock before the data is a value of its type.
+    pub unsafe fn begin(place: *mut Self, rank: Rank) -> *mut T {
+        // All else is zero in a free lock that has counted nothing.
+        const { assert!(FREE == 0) };
+        // SAFETY: fields of the caller's place.
+        unsafe {
+            (&raw mut (*place).raw.rank).write(rank);
+            UnsafeCell::raw_get(&raw const (*place).data)
+        }
+    }
+
+    /// Waits for the lock.
+    #[inline]
+    pub fn lock(&self) -> Guard<'_, T> {
+        if !self.raw.take() {
+            self.raw.take_contended();
+        }
+        self.raw.taken();
+        Guard { mutex: self }
+    }
+
+    /// Takes the lock if it is free.
+    #[inline]
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        self.raw.take().then(|| {
+            self.raw.taken();
+            Guard { mutex: self }
+        })
+    }
+
     /// What the lock has seen, the taking of it for this question included.
     pub fn counts(&self) -> Counts {
         self.lock().counts()
@@ -231,12 +266,12 @@ impl<T> Mutex<T> {
     pub fn reset_counts(&self) {
         let guard = self.lock();
         // SAFETY: this thread has the lock while `guard` lives.
-        unsafe { (*guard.mutex.record.get()).counts = Counts::NONE };
+        unsafe { (*guard.mutex.raw.record.get()).counts = Counts::NONE };
     }
 
     /// Whether the calling thread holds the lock.
     pub fn held_by_me(&self) -> bool {
-        self.word.load(Ordering::Relaxed) != FREE && self.holder.load(Ordering::Relaxed) == sys::thread_pointer()
+        self.raw.held_by_me()
     }
 
     /// To be called in the child of a fork, its only thread. When another thread of the parent held the lock, its data
@@ -244,18 +279,19 @@ impl<T> Mutex<T> {
     /// lock protected; then the lock is free. A lock that the forking thread itself holds (a signal handler that
     /// forks) stays held: its critical section goes on in the child.
     pub fn after_fork(&self, abandon: impl FnOnce(&mut T)) {
-        self.sleepers.store(0, Ordering::Relaxed);
-        if self.word.load(Ordering::Relaxed) == FREE {
+        let raw = &self.raw;
+        raw.sleepers.store(0, Ordering::Relaxed);
+        if raw.word.load(Ordering::Relaxed) == FREE {
             return;
         }
-        if self.held_by_me() {
-            self.word.store(HELD, Ordering::Relaxed);
+        if raw.held_by_me() {
+            raw.word.store(HELD, Ordering::Relaxed);
             return;
         }
         // SAFETY: the process has one thread, it doesn't hold the lock, and the holder doesn't exist here.
         abandon(unsafe { &mut *self.data.get() });
-        self.holder.store(0, Ordering::Relaxed);
-        self.word.store(FREE, Ordering::Release);
+        raw.holder.store(0, Ordering::Relaxed);
+        raw.word.store(FREE, Ordering::Release);
     }
 }
 
@@ -269,7 +305,7 @@ impl<T> Guard<'_, T> {
     /// What the lock has seen.
     pub fn counts(&self) -> Counts {
         // SAFETY: the guard's existence means that this thread holds the lock.
-        unsafe { (*self.mutex.record.get()).counts }
+        unsafe { (*self.mutex.raw.record.get()).counts }
     }
 }
 
@@ -293,13 +329,7 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        ranks::gave(self.mutex.rank);
-        // Before the lock is free: whoever takes it next must not be mistaken for this thread by `after_fork`.
-        self.mutex.holder.store(0, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `lock`.
-        if self.mutex.word.swap(FREE, Ordering::Release) == CONTENDED {
-            sys::futex_wake(&self.mutex.word, 1);
-        }
+        self.mutex.raw.give();
     }
 }
 
@@ -396,7 +426,7 @@ mod tests {
         let held = LOCK.lock();
         let others: std::vec::Vec<_> = (0..2).map(|_| std::thread::spawn(|| *LOCK.lock() += 1)).collect();
         // Until both sleep.
-        while LOCK.sleepers.load(Ordering::Relaxed) < 2 {
+        while LOCK.raw.sleepers.load(Ordering::Relaxed) < 2 {
             std::thread::sleep(Duration::from_millis(1));
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -416,7 +446,7 @@ mod tests {
         let mutex = Mutex::new(Rank::Control, 1);
         drop(mutex.lock());
         // Another thread has taken the lock and not signed it yet; the last one to hold it was this one.
-        mutex.word.store(HELD, Ordering::Relaxed);
+        mutex.raw.word.store(HELD, Ordering::Relaxed);
         assert!(!mutex.held_by_me());
         mutex.after_fork(|data| *data = 2);
         assert_eq!(mutex.try_lock().as_deref(), Some(&2));
