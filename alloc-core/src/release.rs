@@ -10,7 +10,7 @@ use crate::heap::{Heap, Request, TcacheChoice};
 use crate::observer::Observer;
 use crate::size::{self, NBINS, NCLASSES};
 use crate::sys::{self, PAGE};
-use crate::thread::{Kind, Thread};
+use crate::thread::{Kind, Thread, share_of};
 use crate::tls;
 use crate::wrong::{self, Kind as Fault, Wrong};
 
@@ -326,7 +326,10 @@ impl<O: Observer> Heap<O> {
     ) -> bool {
         // SAFETY: the caller's promise.
         unsafe {
-            let share = self.core.cache_share.load(Ordering::Relaxed);
+            let mut share = self.core.cache_share.load(Ordering::Relaxed);
+            if class > NBINS {
+                share = share.min(share_of(self.core.shared.active_bytes.load(Ordering::Relaxed)));
+            }
             if self.push(cache, class, block) || ((*cache).grow(class, share) && self.push(cache, class, block)) {
                 return true;
             }

@@ -29,7 +29,7 @@ use crate::size::{self, NCLASSES, SIZES_CONST};
 use crate::wrong::{Kind as Fault, Wrong};
 
 pub use slots::state_bytes;
-pub(crate) use slots::{SHARE_MOST, cache_share};
+pub(crate) use slots::{SHARE_MOST, cache_share, share_of};
 
 const CLASSES: usize = NCLASSES + 1;
 

@@ -199,3 +199,24 @@ fn model() {
     assert_eq!(after.dirty + after.muzzy, 0, "{after:?}");
     assert!(after.allocated <= after.active && after.active <= after.mapped, "{after:?}");
 }
+
+#[test]
+fn a_small_heap_caches_few_whole_pages() {
+    const KIB: usize = 1 << 10;
+    // Frees a block of each class of whole pages that is cached, over and over, and tells what of them stays with the thread.
+    let cached = || {
+        for bytes in (4..64).map(|step| step * 8 * KIB).cycle().take(10_000) {
+            // SAFETY: the block is ours.
+            unsafe { HEAP.deallocate(HEAP.allocate(bytes)) };
+        }
+        let stats = HEAP.stats();
+        stats.active - stats.allocated
+    };
+    let of_small = cached();
+    assert!(of_small < 256 * KIB, "{of_small}");
+    let ballast = HEAP.allocate(32 << 20);
+    let of_large = cached();
+    assert!((512 * KIB..2048 * KIB).contains(&of_large), "{of_large}");
+    // SAFETY: the block is ours.
+    unsafe { HEAP.deallocate(ballast) };
+}

@@ -12,12 +12,20 @@ use crate::size::{self, NBINS, NCLASSES};
 /// slab classes of a thread may grow by half as much beyond their first capacity.
 pub(crate) const SHARE_MOST: usize = 1 << 20;
 const SHARE_LEAST: usize = 64 << 10;
+/// The same of a thread in a small heap.
+const SHARE_OF_SMALL: usize = 128 << 10;
 /// So many threads have as much as that.
 const THREADS_FEW: usize = 32;
 
 /// What each of so many threads may cache: all together no more than few of them.
 pub(crate) fn cache_share(threads: usize) -> usize {
     (SHARE_MOST * THREADS_FEW / threads.max(THREADS_FEW)).max(SHARE_LEAST)
+}
+
+/// What a thread of a heap with so many bytes in use may cache of whole pages: what a small heap keeps for later is not to be
+/// half of it.
+pub(crate) fn share_of(active: usize) -> usize {
+    (active / 8).max(SHARE_OF_SMALL)
 }
 
 /// Slots of a slab class while the heap shrinks.
