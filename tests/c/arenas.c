@@ -501,7 +501,9 @@ static void background_toggled(void)
 static void idle_cache(void)
 {
     enum { BLOCKS = 8 };
-    void *blocks[BLOCKS];
+    /* In a small heap it would not have so much. */
+    void *blocks[BLOCKS], *rest = malloc(16 << 20);
+    CHECK(rest != NULL);
     for (int i = 0; i < BLOCKS; i++)
         CHECK((blocks[i] = malloc(100000)) != NULL);
     for (int i = 0; i < BLOCKS; i++)
@@ -515,6 +517,7 @@ static void idle_cache(void)
         usleep(20000);
     }
     CHECK(FRESH(size_t, "stats.arenas.4096.tcache_bytes") < 100000);
+    free(rest);
 }
 
 enum { MANY = 200 };

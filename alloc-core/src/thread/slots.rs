@@ -13,7 +13,7 @@ use crate::size::{self, NBINS, NCLASSES};
 pub(crate) const SHARE_MOST: usize = 1 << 20;
 const SHARE_LEAST: usize = 64 << 10;
 /// The same of a thread in a small heap.
-const SHARE_OF_SMALL: usize = 128 << 10;
+const SHARE_OF_SMALL: usize = 256 << 10;
 /// So many threads have as much as that.
 const THREADS_FEW: usize = 32;
 
