@@ -18,6 +18,8 @@ use crate::wrong::{self, Kind, Wrong};
 
 /// So many blocks of a batch are asked of memory before they are needed.
 const AHEAD: usize = 16;
+/// A class with so many slabs gets several at once, side by side: those that are not used yet are few beside the others.
+const ROWS_FROM: usize = 64;
 
 /// Counters of a bin, as jemalloc names them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -193,6 +195,28 @@ impl Inner {
                 self.make_available(slab);
             }
         }
+    }
+
+    /// Takes new slabs in, linked by `links.child`: the first one is the current slab now.
+    ///
+    /// # Safety
+    /// They are of the bin's class, all their regions are free, and nobody else knows them.
+    unsafe fn add_slabs(&mut self, first: *mut Extent) {
+        let mut slab = first;
+        while !slab.is_null() {
+            self.counts.nslabs += 1;
+            self.counts.curslabs += 1;
+            // SAFETY: the caller's promise. The link is read before the heap's are written.
+            unsafe {
+                let next = (*slab).links.child;
+                (*slab).generation = self.generation;
+                if slab != first {
+                    self.make_available(slab);
+                }
+                slab = next;
+            }
+        }
+        self.current = first;
     }
 
     /// # Safety
@@ -404,11 +428,8 @@ impl Bin {
                 continue;
             }
             if !fresh.is_null() {
-                inner.counts.nslabs += 1;
-                inner.counts.curslabs += 1;
                 // SAFETY: made below, known to nobody else.
-                unsafe { (*fresh).generation = inner.generation };
-                inner.current = fresh;
+                unsafe { inner.add_slabs(fresh) };
                 fresh = null_mut();
                 continue;
             }
@@ -416,8 +437,9 @@ impl Bin {
                 // Good enough: a new slab is made when the caller comes again with nothing.
                 break;
             }
+            let row = inner.counts.curslabs >= ROWS_FROM;
             drop(inner);
-            fresh = Self::make_slab(class, pages, shared);
+            fresh = Self::make_slabs(class, pages, shared, row);
             inner = self.inner.lock();
             if fresh.is_null() && inner.current.is_null() && inner.nonfull.is_empty() {
                 break;
@@ -428,20 +450,17 @@ impl Bin {
         inner.counts.nfills += u64::from(visit.by_cache);
         inner.counts.nrequests += visit.requests;
         drop(inner);
-        if !fresh.is_null() {
-            // Another thread brought regions meanwhile.
-            // SAFETY: the slab was never used.
-            unsafe { pages.deallocate(shared, fresh, None) };
-        }
+        // If another thread brought regions meanwhile.
+        EmptySlabs { first: fresh }.release(pages, shared);
         taken
     }
 
-    fn make_slab(class: usize, pages: &Pages, shared: &Shared) -> *mut Extent {
-        let slab_pages = size::slab_pages_of(class);
-        let slab = pages.allocate(shared, slab_pages, crate::sys::PAGE, class, None, false);
-        if !slab.is_null() {
-            let regions = size::regions(class);
-            // SAFETY: a fresh active extent that nobody else knows.
+    /// New slabs, linked as by [`Pages::allocate_slabs`].
+    fn make_slabs(class: usize, pages: &Pages, shared: &Shared, row: bool) -> *mut Extent {
+        let first = pages.allocate_slabs(shared, size::slab_pages_of(class), class, row);
+        let (mut slab, regions) = (first, size::regions(class));
+        while !slab.is_null() {
+            // SAFETY: fresh active extents that nobody else knows.
             unsafe {
                 (*slab).free_regions = regions as u16;
                 (*slab).in_bin_heap.store(false, Ordering::Relaxed);
@@ -453,9 +472,10 @@ impl Bin {
                     // As if all regions had been freed.
                     wrong::spoil(core::ptr::with_exposed_provenance_mut((*slab).address()), (*slab).bytes());
                 }
+                slab = (*slab).links.child;
             }
         }
-        slab
+        first
     }
 
     /// Puts back those of `blocks[..count]` that belong to arena `arena`; the others stay, moved to the front. Returns

@@ -24,7 +24,7 @@ impl Pages {
             return None;
         }
         until.store(self.guard_every[which], Ordering::Relaxed);
-        let extent = self.obtain(shared, pages + 2, PAGE, None, false);
+        let extent = self.obtain(shared, pages + 2, PAGE, None, false, 0);
         if extent.is_null() {
             return None;
         }

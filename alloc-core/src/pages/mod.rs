@@ -18,6 +18,7 @@ mod numbers;
 mod purge;
 mod regret;
 pub mod relocate;
+mod row;
 mod space;
 mod span;
 mod whole;
@@ -287,7 +288,7 @@ impl Pages {
         {
             return extent;
         }
-        let extent = self.obtain(shared, pages, align, large, zero);
+        let extent = self.obtain(shared, pages, align, large, zero, 0);
         if !extent.is_null() {
             // SAFETY: active now and known to this thread only.
             unsafe { self.register(shared, extent, class, large.is_none()) };
@@ -295,7 +296,8 @@ impl Pages {
         extent
     }
 
-    /// Finds an extent or grows for it, and makes it active.
+    /// Finds an extent or grows for it, and makes it active. Where there is to be a `row` of so many pages, it is the first
+    /// slab of it: see [`Pages::lengthen`].
     #[unsafe(link_section = "heapsift_text")]
     fn obtain(
         &self,
@@ -304,6 +306,7 @@ impl Pages {
         align: usize,
         large: Option<&LargeBlock<'_>>,
         zero: bool,
+        row: usize,
     ) -> *mut Extent {
         let mut unbacked = Unbacked::NONE;
         let mut inner = self.inner.lock();
@@ -324,8 +327,14 @@ impl Pages {
         }
         let gathered =
             if unbacked.bytes() > 0 { self.gather(&mut inner, shared, &unbacked, zero) } else { Gathered::NONE };
+        let mut more = 0;
+        if row > 0 {
+            // SAFETY: found just now. Memory that something lies behind is worth more than the place beside others.
+            more = unsafe { self.lengthen(&mut inner, shared, extent, if unbacked.bytes() > 0 { row } else { 0 }) };
+            unbacked.end += more << LG_PAGE;
+        }
         let ahead = self.ahead(&mut inner, shared, &unbacked);
-        inner.active_pages += pages;
+        inner.active_pages += pages + more;
         inner.tell(shared);
         if let Some(block) = large {
             block.came();

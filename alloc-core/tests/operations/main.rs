@@ -6,13 +6,17 @@ mod sequence;
 
 use alloc_core::Heap;
 use common::Nobody;
-use sequence::{Bytes, Model, Op};
+use sequence::{Bytes, Model, Op, Source};
 
 static HEAP: Heap<Nobody> = Heap::new(Nobody);
 
 /// Operations that are drawn, from bytes as a fuzzer would give them.
 fn draw(count: u64, seed: u64) {
     let mut model = Model::new(&HEAP);
+    // So many slabs of a class that more are made side by side, which is seldom so with what is drawn.
+    for source in [Source::Arena, Source::Made].into_iter().cycle().take(2000) {
+        model.run(Op::Allocate { size: 2000, lg_align: 0, zero: false, source });
+    }
     let (mut state, mut bytes, mut done) = (seed, vec![0u8; 4096], 0);
     while done < count {
         for chunk in bytes.chunks_exact_mut(8) {
