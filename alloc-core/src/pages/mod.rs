@@ -3,8 +3,8 @@
 //! Everything here lives under one lock by arena. The lock is dropped for system calls that take long and for a
 //! program's hooks where that can be; extents on their way are in [`State::Transit`] meanwhile, so that no neighbour
 //! merges with them. `space` has the free extents, `gather` and `relocate` move pages between them, `grow` has the sources
-//! of memory, `ahead` what of it is backed before it is touched, `purge` the giving back, `hooks` a program's own sources,
-//! `whole` what is done to an arena as a whole.
+//! of memory, `row` slabs side by side, `ahead` what is backed before it is touched, `purge` the giving back, `hooks` a
+//! program's own sources, `whole` what is done to an arena as a whole.
 
 pub(crate) mod ahead;
 pub mod cache;

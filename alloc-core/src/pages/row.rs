@@ -20,27 +20,23 @@ impl Pages {
     #[unsafe(link_section = "heapsift_text")]
     pub fn allocate_slabs(&self, shared: &Shared, pages: usize, class: usize, row: bool) -> *mut Extent {
         let makes_row = row && 2 * pages <= ROW_PAGES && self.guard_every[0] == 0 && !self.has_hooks();
-        let first = if makes_row {
-            self.obtain(shared, pages, PAGE, None, false, ROW_PAGES)
-        } else {
-            self.allocate(shared, pages, PAGE, class, None, false)
-        };
-        if first.is_null() {
-            return first;
-        }
-        // SAFETY: all of the row are active now and known to this thread only.
+        // SAFETY: what comes is active now and known to this thread only.
         unsafe {
             if !makes_row {
-                (*first).links.child = null_mut();
-                return first;
+                let slab = self.allocate(shared, pages, PAGE, class, None, false);
+                if !slab.is_null() {
+                    (*slab).links.child = null_mut();
+                }
+                return slab;
             }
+            let first = self.obtain(shared, pages, PAGE, None, false, ROW_PAGES);
             let mut slab = first;
             while !slab.is_null() {
                 self.register(shared, slab, class, true);
                 slab = (*slab).links.child;
             }
+            first
         }
-        first
     }
 
     /// Makes more slabs behind `slab`, until they have `row` pages together, as long as the extent there has no pages behind
