@@ -30,6 +30,8 @@ pub struct BinCounts {
     pub ndalloc: u64,
     /// Requests that were served, most of them out of thread caches; a cache tells when it is filled or flushed.
     pub nrequests: u64,
+    /// Regions out now.
+    pub curregs: usize,
     /// Fills of thread caches.
     pub nfills: u64,
     /// Flushes of thread caches.
@@ -38,8 +40,6 @@ pub struct BinCounts {
     pub nslabs: u64,
     /// Times that a slab with free regions became the current one again.
     pub nreslabs: u64,
-    /// Regions out now.
-    pub curregs: usize,
     /// Slabs now.
     pub curslabs: usize,
     /// Slabs with free regions, the current one aside.
@@ -67,12 +67,13 @@ impl BinCounts {
 
 /// What a bin's lock protects.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Inner {
     current: *mut Extent,
     pub(crate) nonfull: PairingHeap,
-    pub(crate) counts: BinCounts,
     /// Slabs of an older generation were in a bin that a fork dropped; see [`Bin::after_fork`].
     generation: u16,
+    pub(crate) counts: BinCounts,
 }
 
 // SAFETY: the raw pointers lead to slabs of this bin, which the lock around `Inner` protects.

@@ -33,6 +33,8 @@ pub type Callback = unsafe extern "C" fn(bool, u64, u64);
 pub(crate) struct Events {
     /// A sample is due when more bytes than this have been allocated.
     pub(crate) sample_at: u64,
+    /// Something else is: the first of all below, see [`Events::plan`].
+    others_at: u64,
     /// A guarded block is due with the block that passes this.
     pub(crate) guard_at: u64,
     stats_at: u64,
@@ -55,6 +57,7 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) const NONE: Events = Events {
         sample_at: NEVER,
+        others_at: NEVER,
         guard_at: NEVER,
         stats_at: NEVER,
         peak_at: NEVER,
@@ -67,12 +70,12 @@ impl Events {
         look_step: LOOK_STEP,
     };
 
-    /// The countdown runs out when more bytes than this have been allocated: what is due at a number of bytes is one
-    /// less away.
-    fn next(&self) -> u64 {
+    /// Notes the first of what isn't a sample, after any of that was changed. What is due at a number of bytes is due when
+    /// more than one less have been allocated.
+    pub(crate) fn plan(&mut self) {
         let hooks = self.hook_allocated_at.iter().fold(NEVER, |first, &at| first.min(at));
         let others = self.stats_at.min(self.peak_at).min(self.look_at);
-        self.sample_at.min(self.guard_at).min(hooks.min(others).saturating_sub(1))
+        self.others_at = self.guard_at.min(hooks.min(others).saturating_sub(1));
     }
 }
 
@@ -128,6 +131,7 @@ impl<O: Observer> Heap<O> {
             if O::ENABLED {
                 self.draw_guard(thread, (*thread).allocated);
             }
+            (*thread).events.plan();
             self.draw_wait(thread);
         }
     }
@@ -153,7 +157,8 @@ impl<O: Observer> Heap<O> {
     unsafe fn arm(thread: *mut Thread) {
         // SAFETY: the caller's promise. Waits are below 2^63, which a countdown that has run out is not.
         unsafe {
-            let left = (*thread).events.next().saturating_sub((*thread).allocated);
+            let events = &(*thread).events;
+            let left = events.sample_at.min(events.others_at).saturating_sub((*thread).allocated);
             (*thread).countdown = left.min(i64::MAX as u64);
         }
     }
@@ -179,19 +184,24 @@ impl<O: Observer> Heap<O> {
                 self.draw_wait(thread);
                 if (*thread).depth == 0 {
                     (*thread).depth += 1;
-                    let event = Block { address, requested_bytes, usable_bytes, entry: *entry };
+                    let extent = self.core.shared.map.extent(address);
+                    let arena = (*extent).arena();
+                    let event = Block { address, arena, requested_bytes, usable_bytes, entry: *entry };
                     if self.observer.sampled(&mut (*thread).slot, &event) {
-                        self.flag(address, true);
+                        self.flag(extent, address, true);
                     }
                     self.observer.deferred(&mut (*thread).slot);
                     (*thread).depth -= 1;
                 }
             }
-            if O::ENABLED && allocated > (*thread).events.guard_at {
-                // That block could not be guarded.
-                self.draw_guard(thread, allocated);
+            if allocated > (*thread).events.others_at {
+                if O::ENABLED && allocated > (*thread).events.guard_at {
+                    // That block could not be guarded.
+                    self.draw_guard(thread, allocated);
+                }
+                self.other_events(thread);
+                (*thread).events.plan();
             }
-            self.other_events(thread);
             Self::arm(thread);
         }
     }
@@ -379,6 +389,7 @@ impl<O: Observer> Heap<O> {
         unsafe {
             if (*thread).events.peak_at == NEVER {
                 (*thread).events.peak_at = (*thread).allocated + PEAK_STEP;
+                (*thread).events.plan();
                 Self::arm(thread);
             }
         }
@@ -399,8 +410,11 @@ impl<O: Observer> Heap<O> {
             // SAFETY: the list holds live states, and its lock is held.
             unsafe {
                 if thread != me {
-                    AtomicU64::from_ptr(&raw mut (*thread).events.sample_at).store(0, Ordering::Relaxed);
-                    AtomicU64::from_ptr(&raw mut (*thread).countdown).store(0, Ordering::Relaxed);
+                    let events = &raw mut (*thread).events;
+                    for at in [&raw mut (*events).sample_at, &raw mut (*events).others_at, &raw mut (*thread).countdown]
+                    {
+                        AtomicU64::from_ptr(at).store(0, Ordering::Relaxed);
+                    }
                 }
                 thread = (*thread).next;
             }
@@ -417,6 +431,7 @@ impl<O: Observer> Heap<O> {
                 if O::ENABLED {
                     self.draw_guard(thread, (*thread).allocated);
                 }
+                (*thread).events.plan();
                 self.draw_wait(thread);
             }
         }

@@ -311,6 +311,7 @@ impl<O: Observer> Heap<O> {
                 return None;
             }
             self.draw_guard(thread, end);
+            (*thread).events.plan();
             if request.arena.is_some() || matches!(request.tcache, TcacheChoice::Explicit(_)) {
                 // Of an arena that may be reset.
                 return None;

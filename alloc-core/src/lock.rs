@@ -106,33 +106,47 @@ impl Counts {
     }
 }
 
-/// Counts, and who took the lock last. Written by the holder only.
+/// Who took the lock last, and how often it was taken. Written by the holder only.
 #[derive(Debug)]
 struct Record {
-    counts: Counts,
     last: usize,
+    num_ops: u64,
 }
 
-/// A lock, whatever it protects: one piece of code for all of them.
+/// A lock, whatever it protects: one piece of code for all of them. These are the bytes that each taking writes: with what
+/// the data begin with they are half a cache line.
 #[derive(Debug)]
+#[repr(C)]
 struct Raw {
     word: AtomicU32,
-    /// Threads that sleep.
-    sleepers: AtomicU32,
+    rank: Rank,
     /// Thread pointer of the holder, 0 while there is none (and for a moment when there is a new one).
     holder: AtomicUsize,
     record: UnsafeCell<Record>,
-    rank: Rank,
+}
+
+/// What happens to a lock less often.
+#[derive(Debug)]
+struct Rest {
+    /// Threads that sleep.
+    sleepers: AtomicU32,
+    /// All but `num_ops`. Written by the holder only.
+    counts: UnsafeCell<Counts>,
+}
+
+impl Rest {
+    const fn new() -> Self {
+        Rest { sleepers: AtomicU32::new(0), counts: UnsafeCell::new(Counts::NONE) }
+    }
 }
 
 impl Raw {
     const fn new(rank: Rank) -> Self {
         Raw {
             word: AtomicU32::new(FREE),
-            sleepers: AtomicU32::new(0),
-            holder: AtomicUsize::new(0),
-            record: UnsafeCell::new(Record { counts: Counts::NONE, last: 0 }),
             rank,
+            holder: AtomicUsize::new(0),
+            record: UnsafeCell::new(Record { last: 0, num_ops: 0 }),
         }
     }
 
@@ -144,16 +158,17 @@ impl Raw {
 
     /// Counts that the calling thread has taken the lock, and signs.
     #[inline]
-    fn taken(&self) {
+    fn taken(&self, rest: &Rest) {
         let me = sys::thread_pointer();
         // Relaxed: read only by the holder itself and, after a fork, by the only thread left.
         self.holder.store(me, Ordering::Relaxed);
         // SAFETY: this thread has the lock.
         let record = unsafe { &mut *self.record.get() };
-        record.counts.num_ops += 1;
+        record.num_ops += 1;
         if record.last != me {
             record.last = me;
-            record.counts.num_owner_switch += 1;
+            // SAFETY: as above.
+            unsafe { (*rest.counts.get()).num_owner_switch += 1 };
         }
         ranks::took(self.rank);
     }
@@ -173,28 +188,28 @@ impl Raw {
     #[cold]
     #[inline(never)]
     #[unsafe(link_section = "heapsift_text")]
-    fn take_contended(&self) {
+    fn take_contended(&self, rest: &Rest) {
         let spins = SPINS.load(Ordering::Relaxed);
         let mut round = 0;
         while spins < 0 || round < spins {
             if self.word.load(Ordering::Relaxed) == FREE && self.take() {
                 // SAFETY: this thread has the lock.
-                unsafe { (*self.record.get()).counts.num_spin_acq += 1 };
+                unsafe { (*rest.counts.get()).num_spin_acq += 1 };
                 return;
             }
             core::hint::spin_loop();
             round += 1;
         }
-        let sleepers = self.sleepers.fetch_add(1, Ordering::Relaxed) + 1;
+        let sleepers = rest.sleepers.fetch_add(1, Ordering::Relaxed) + 1;
         let start_ns = sys::clock_monotonic_ns();
         // Acquire: as in `take`. From here on the word says that somebody may sleep.
         while self.word.swap(CONTENDED, Ordering::Acquire) != FREE {
             sys::futex_wait(&self.word, CONTENDED);
         }
-        self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        rest.sleepers.fetch_sub(1, Ordering::Relaxed);
         let wait_ns = sys::clock_monotonic_ns().saturating_sub(start_ns);
         // SAFETY: this thread has the lock.
-        let counts = unsafe { &mut (*self.record.get()).counts };
+        let counts = unsafe { &mut *rest.counts.get() };
         counts.num_wait += 1;
         counts.total_wait_ns += wait_ns;
         counts.max_wait_ns = counts.max_wait_ns.max(wait_ns);
@@ -208,9 +223,11 @@ impl Raw {
 
 /// A mutual exclusion lock around `T`.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Mutex<T> {
     raw: Raw,
     data: UnsafeCell<T>,
+    rest: Rest,
 }
 
 // SAFETY: the data is only reached through a guard, which one thread holds at a time.
@@ -221,7 +238,7 @@ unsafe impl<T: Send> Send for Mutex<T> {}
 impl<T> Mutex<T> {
     /// A free lock.
     pub const fn new(rank: Rank, data: T) -> Self {
-        Mutex { raw: Raw::new(rank), data: UnsafeCell::new(data) }
+        Mutex { raw: Raw::new(rank), data: UnsafeCell::new(data), rest: Rest::new() }
     }
 
     /// Makes a free lock in place, where all bytes are zero; returns where the data goes.
@@ -242,9 +259,9 @@ impl<T> Mutex<T> {
     #[inline]
     pub fn lock(&self) -> Guard<'_, T> {
         if !self.raw.take() {
-            self.raw.take_contended();
+            self.raw.take_contended(&self.rest);
         }
-        self.raw.taken();
+        self.raw.taken(&self.rest);
         Guard { mutex: self }
     }
 
@@ -252,7 +269,7 @@ impl<T> Mutex<T> {
     #[inline]
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         self.raw.take().then(|| {
-            self.raw.taken();
+            self.raw.taken(&self.rest);
             Guard { mutex: self }
         })
     }
@@ -264,9 +281,12 @@ impl<T> Mutex<T> {
 
     /// Starts counting afresh.
     pub fn reset_counts(&self) {
-        let guard = self.lock();
-        // SAFETY: this thread has the lock while `guard` lives.
-        unsafe { (*guard.mutex.raw.record.get()).counts = Counts::NONE };
+        let _guard = self.lock();
+        // SAFETY: this thread has the lock while the guard lives.
+        unsafe {
+            (*self.raw.record.get()).num_ops = 0;
+            *self.rest.counts.get() = Counts::NONE;
+        }
     }
 
     /// Whether the calling thread holds the lock.
@@ -280,7 +300,7 @@ impl<T> Mutex<T> {
     /// forks) stays held: its critical section goes on in the child.
     pub fn after_fork(&self, abandon: impl FnOnce(&mut T)) {
         let raw = &self.raw;
-        raw.sleepers.store(0, Ordering::Relaxed);
+        self.rest.sleepers.store(0, Ordering::Relaxed);
         if raw.word.load(Ordering::Relaxed) == FREE {
             return;
         }
@@ -305,7 +325,7 @@ impl<T> Guard<'_, T> {
     /// What the lock has seen.
     pub fn counts(&self) -> Counts {
         // SAFETY: the guard's existence means that this thread holds the lock.
-        unsafe { (*self.mutex.raw.record.get()).counts }
+        unsafe { Counts { num_ops: (*self.mutex.raw.record.get()).num_ops, ..*self.mutex.rest.counts.get() } }
     }
 }
 
@@ -426,7 +446,7 @@ mod tests {
         let held = LOCK.lock();
         let others: std::vec::Vec<_> = (0..2).map(|_| std::thread::spawn(|| *LOCK.lock() += 1)).collect();
         // Until both sleep.
-        while LOCK.raw.sleepers.load(Ordering::Relaxed) < 2 {
+        while LOCK.rest.sleepers.load(Ordering::Relaxed) < 2 {
             std::thread::sleep(Duration::from_millis(1));
         }
         std::thread::sleep(Duration::from_millis(20));

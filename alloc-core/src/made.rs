@@ -127,7 +127,7 @@ impl<O: Observer> Heap<O> {
             let mut slot = ThreadSlot { uid: 0, words: [0; 7] };
             let (count, step) = class.map_or((1, 0), |class| (size::regions(class), size::class_bytes(class)));
             for region in 0..count {
-                self.observer.freed(&mut slot, (*extent).address() + region * step);
+                self.observer.freed(&mut slot, (*extent).address() + region * step, (*extent).arena());
             }
             // `deallocate` clears the flagged byte of a large block by this.
             (*extent).set_sampled(class.is_none());

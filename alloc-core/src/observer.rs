@@ -14,6 +14,8 @@ use crate::sys::Entry;
 pub struct Block {
     /// First byte of the block.
     pub address: usize,
+    /// The number of the block's arena.
+    pub arena: usize,
     /// Bytes that the caller asked for.
     pub requested_bytes: usize,
     /// Bytes that the caller may use; the unit of the countdown.
@@ -71,8 +73,8 @@ pub trait Observer: Sync + 'static {
     /// calls [`Observer::freed`] for frees out of it. Must not allocate, must not take a lock of libc or the loader.
     fn sampled(&'static self, slot: &mut ThreadSlot, block: &Block) -> bool;
 
-    /// A block out of a flagged page or extent is going away. Returns whether it had a record (now removed).
-    fn freed(&'static self, slot: &mut ThreadSlot, address: usize) -> bool;
+    /// A block out of a flagged page or extent, of that arena, is going away. Returns whether it had a record (now removed).
+    fn freed(&'static self, slot: &mut ThreadSlot, address: usize, arena: usize) -> bool;
 
     /// The owner of a block out of a flagged page or extent asks for another number of bytes, and the block stays as it
     /// is: its usable size fits.

@@ -319,7 +319,7 @@ mod tests {
         fn sampled(&'static self, _: &mut ThreadSlot, _: &Block) -> bool {
             false
         }
-        fn freed(&'static self, _: &mut ThreadSlot, _: usize) -> bool {
+        fn freed(&'static self, _: &mut ThreadSlot, _: usize, _: usize) -> bool {
             false
         }
         fn new_maximum(&'static self, _: usize) {}

@@ -141,6 +141,26 @@ impl<O: Observer> Heap<O> {
         }
     }
 
+    /// The fast path of freeing for large blocks with a live sample, which are as others once that is forgotten. `false`: ask
+    /// on.
+    #[inline(always)]
+    unsafe fn put_sampled_in_cache(&'static self, ptr: *mut u8) -> bool {
+        let thread = tls::thread();
+        // SAFETY: as above. A flagged page of which no class is told begins with a block in use that has a sample.
+        unsafe {
+            let flagged = sys::load_byte((*thread).map, ptr.addr() >> ((*thread).map_shift & 63));
+            if flagged != isize::from(i8::MIN) || ptr.addr() & (PAGE - 1) != 0 {
+                return false;
+            }
+            let extent = self.core.shared.map.extent(ptr.addr());
+            if extent.is_null() || (*extent).is_guarded_block() {
+                return false;
+            }
+            self.forget(thread, extent, ptr);
+            self.put_large_in_cache(ptr)
+        }
+    }
+
     #[cold]
     #[inline(never)]
     #[unsafe(link_section = "heapsift_text")]
@@ -150,7 +170,7 @@ impl<O: Observer> Heap<O> {
         }
         // SAFETY: the calling thread's state; the caller's promise.
         unsafe {
-            if self.put_neighbour_in_cache(ptr) {
+            if self.put_neighbour_in_cache(ptr) || self.put_sampled_in_cache(ptr) {
                 return;
             }
             if (*tls::thread()).shows_frees && self.deallocate_shown(ptr) {
@@ -365,17 +385,18 @@ impl<O: Observer> Heap<O> {
             if !O::ENABLED || !(*extent).may_be_sampled(ptr.addr()) {
                 return;
             }
+            let arena = (*extent).arena();
             let removed = if (*thread).kind == Kind::Live {
                 (*thread).depth += 1;
-                let removed = self.observer.freed(&mut (*thread).slot, ptr.addr());
+                let removed = self.observer.freed(&mut (*thread).slot, ptr.addr(), arena);
                 (*thread).depth -= 1;
                 removed
             } else {
                 let mut slot = crate::observer::ThreadSlot { uid: 0, words: [0; 7] };
-                self.observer.freed(&mut slot, ptr.addr())
+                self.observer.freed(&mut slot, ptr.addr(), arena)
             };
             if removed {
-                self.flag(ptr.addr(), false);
+                self.flag(extent, ptr.addr(), false);
             }
         }
     }

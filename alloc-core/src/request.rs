@@ -233,10 +233,9 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// Notes that a live sample is (no longer) at `address`, a block in use.
-    pub(crate) unsafe fn flag(&'static self, address: usize, sampled: bool) {
+    /// Notes that a live sample is (no longer) at `address`, a block in use of `extent`.
+    pub(crate) unsafe fn flag(&'static self, extent: *mut Extent, address: usize, sampled: bool) {
         let shared = &self.core.shared;
-        let extent = shared.map.extent(address);
         // SAFETY: the block is in use, so its extent is active and stays so.
         unsafe {
             let class = (*extent).class();

@@ -30,7 +30,7 @@ impl Observer for Watcher {
         self.live.lock().unwrap().push(block.address);
         true
     }
-    fn freed(&'static self, _: &mut ThreadSlot, address: usize) -> bool {
+    fn freed(&'static self, _: &mut ThreadSlot, address: usize, _: usize) -> bool {
         let mut live = self.live.lock().unwrap();
         match live.iter().position(|&a| a == address) {
             Some(i) => {

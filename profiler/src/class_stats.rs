@@ -43,6 +43,7 @@ impl Counter {
 
 /// Samples by class: ever taken, and freed.
 #[derive(Debug)]
+#[repr(C)]
 pub struct ClassStats {
     /// `prof_stats`.
     pub on: AtomicBool,

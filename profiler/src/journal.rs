@@ -46,6 +46,7 @@ struct Lives {
 
 /// The lives that ended since the log was started.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Journal {
     on: AtomicBool,
     /// When it was started, in ticks of the processor and in nanoseconds since 1970.

@@ -36,6 +36,7 @@ pub struct Summit {
 
 /// Watches for peaks.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Peak {
     on: AtomicBool,
     number: AtomicU32,

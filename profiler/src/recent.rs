@@ -60,6 +60,7 @@ struct Ring {
 
 /// The allocations.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Recent {
     /// As configured or set: −1 no limit, 0 none.
     wanted: AtomicIsize,

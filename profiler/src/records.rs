@@ -54,7 +54,9 @@ const SHARD_LEN_FIRST: usize = 16;
 /// What it has at least when that is too little.
 const SHARD_LEN_MIN: usize = 64;
 
+/// What every sample needs comes first.
 #[derive(Debug)]
+#[repr(C)]
 struct Shard {
     slots: Array<Record>,
     used: usize,

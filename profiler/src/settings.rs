@@ -96,6 +96,7 @@ pub struct Configured {
 
 /// All settings.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Settings {
     /// `prof`, `prof.enable`.
     pub enabled: AtomicBool,
@@ -103,6 +104,10 @@ pub struct Settings {
     pub active: AtomicBool,
     /// `prof_thread_active_init`.
     pub thread_active_init: AtomicBool,
+    /// `prof_unwind`.
+    method: AtomicU8,
+    /// `prof_bt_max`.
+    pub depth: AtomicU32,
     /// Mean bytes between samples.
     pub interval: AtomicU64,
     /// A dump each so many bytes; 0: none. From `lg_prof_interval` or `prof_interval`.
@@ -127,8 +132,6 @@ pub struct Settings {
     pub triggers: Triggers,
     /// `prof_control`.
     pub control: control::Choice,
-    /// `prof_bt_max`.
-    pub depth: AtomicU32,
     /// `prof_peak`.
     pub peak: AtomicBool,
     /// `prof_seed`: where the random numbers start; [`NO_SEED`]: anywhere.
@@ -143,8 +146,6 @@ pub struct Settings {
     pub recent: AtomicIsize,
     /// `prof_time_resolution`: accepted; times are as exact as the clock either way.
     high_resolution: AtomicBool,
-    /// `prof_unwind`.
-    method: AtomicU8,
     /// `prof_format`: whether dumps are jemalloc's text.
     heap_v2: AtomicBool,
     /// `prof_prefix`, `prof.prefix`.

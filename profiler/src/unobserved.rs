@@ -26,7 +26,7 @@ impl Observer for Unobserved {
         false
     }
 
-    fn freed(&'static self, _slot: &mut ThreadSlot, _address: usize) -> bool {
+    fn freed(&'static self, _slot: &mut ThreadSlot, _address: usize, _arena: usize) -> bool {
         false
     }
 

@@ -19,7 +19,7 @@ impl Observer for Nobody {
     fn sampled(&'static self, _: &mut ThreadSlot, _: &Block) -> bool {
         panic!("nothing is to be sampled");
     }
-    fn freed(&'static self, _: &mut ThreadSlot, _: usize) -> bool {
+    fn freed(&'static self, _: &mut ThreadSlot, _: usize, _: usize) -> bool {
         false
     }
     fn new_maximum(&'static self, _: usize) {}
