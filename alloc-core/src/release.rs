@@ -453,15 +453,22 @@ impl<O: Observer> Heap<O> {
     unsafe fn flush_while_shrinking(&'static self, thread: *mut Thread) {
         // SAFETY: a live state is the calling thread's own.
         unsafe {
-            if (*thread).kind != Kind::Live || (*thread).is_looking {
-                return;
+            if (*thread).kind == Kind::Live && !(*thread).is_looking {
+                self.look_through(thread, 1..=NCLASSES, |class| self.flush(thread, thread, class, 0));
+                (*thread).narrow();
             }
-            (*thread).is_looking = true;
-            for class in (1..=NCLASSES).filter(|&class| !(*thread).is_closed(class)) {
-                self.flush(thread, thread, class, 0);
-            }
-            (*thread).narrow();
-            (*thread).is_looking = false;
         }
+    }
+
+    /// Empties the caches of slab classes of a thread while the process grows: what the program freed when it did something
+    /// else may be the last blocks of as many slabs, whose memory would do. Whole pages are of use where they are: back in the
+    /// arena, small requests would cut them up.
+    ///
+    /// # Safety
+    /// `thread` is the calling thread's own live state.
+    #[cold]
+    pub(crate) unsafe fn flush_for_growth(&'static self, thread: *mut Thread) {
+        // SAFETY: the caller's promise.
+        unsafe { self.look_through(thread, 1..=NBINS, |class| self.flush(thread, thread, class, 0)) };
     }
 }

@@ -1,5 +1,6 @@
 //! The slow paths of allocating: empty caches, large blocks, samples; and what a thread does now and then.
 
+use core::ops::RangeInclusive;
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
@@ -372,13 +373,30 @@ impl<O: Observer> Heap<O> {
                 return None;
             }
             (*thread).looked_through = now;
+            self.look_through(thread, 1..=NCLASSES, |class| self.give_idle(thread, class));
+            Some(passed)
+        }
+    }
+
+    /// Does something with the caches of these classes that are open, unless that is going on.
+    ///
+    /// # Safety
+    /// `thread` is the calling thread's own live state.
+    pub(crate) unsafe fn look_through(
+        &'static self,
+        thread: *mut Thread,
+        classes: RangeInclusive<usize>,
+        look: impl Fn(usize),
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if (*thread).is_looking {
+                return;
+            }
             (*thread).is_looking = true;
             // Most threads use few of the classes.
-            for class in (1..=NCLASSES).filter(|&class| !(*thread).is_closed(class)) {
-                self.give_idle(thread, class);
-            }
+            classes.filter(|&class| !(*thread).is_closed(class)).for_each(look);
             (*thread).is_looking = false;
-            Some(passed)
         }
     }
 
@@ -412,6 +430,11 @@ impl<O: Observer> Heap<O> {
             }
             if let Some(target) = self.core.shared.beyond_bound() {
                 self.trim_all(target);
+            }
+            let growths = self.core.shared.growths();
+            if (*thread).growths != growths {
+                (*thread).growths = growths;
+                self.flush_for_growth(thread);
             }
             (*thread).ticks = (*thread).ticks.wrapping_sub(1);
             if (*thread).ticks >= TICKS {

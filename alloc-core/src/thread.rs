@@ -104,6 +104,8 @@ pub struct Thread {
     pub(crate) depth: u32,
     /// Slow operations until the next look at the arena's decay.
     pub(crate) ticks: u32,
+    /// The growths of the process after which the thread has emptied its caches.
+    pub(crate) growths: usize,
     /// Whether blocks are cached at all.
     pub(crate) caching: bool,
     pub(crate) arena: Option<&'static Arena>,
@@ -208,6 +210,7 @@ const fn shared(kind: Kind) -> SharedThread {
         kind,
         depth: 0,
         ticks: 0,
+        growths: 0,
         caching: false,
         arena: None,
         bottom: [null_mut(); CLASSES],

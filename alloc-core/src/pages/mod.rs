@@ -81,6 +81,10 @@ pub struct Shared {
     missing_min: AtomicUsize,
     /// How often the bound has taken pages of a heap that shrinks.
     shrinks: AtomicUsize,
+    /// How often the process has used much more memory for the first time: see [`Shared::growths`].
+    growths: AtomicUsize,
+    /// Bytes of that since it was last much.
+    fresh_bytes: AtomicUsize,
     /// What the last look at the bound on unused pages has left beyond it.
     left_beyond: AtomicUsize,
     /// What the bound on unused pages has cost.
@@ -102,6 +106,8 @@ impl Shared {
             many_pages: AtomicUsize::new(purge::MANY_PAGES_LEAST),
             missing_min: AtomicUsize::new(gather::MISSING_MIN),
             shrinks: AtomicUsize::new(0),
+            growths: AtomicUsize::new(0),
+            fresh_bytes: AtomicUsize::new(0),
             left_beyond: AtomicUsize::new(0),
             regret: Regret::new(),
             alarm: Alarm::new(),

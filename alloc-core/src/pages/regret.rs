@@ -46,6 +46,9 @@ const OUTGROWN_BYTES: usize = 4 << 20;
 /// After a miss of what such growth has taken, none is believed for so many ticks.
 const GROWTH_BELIEVED_TICKS: u64 = 4 * FORGIVEN_TICKS;
 
+/// Memory that is used for the first time is much from so many bytes on.
+const GROWTH_BYTES: usize = 512 << 10;
+
 /// A rhythm is learned so many times faster than by the bytes that were missed: a program whose heap swings by half a
 /// gigabyte would otherwise be half done before it has its pages.
 const EAGERNESS: usize = 4;
@@ -166,6 +169,7 @@ impl Shared {
     /// An arena is about to use so many bytes without pages behind them; it has had to give `lent` bytes for growth.
     #[inline]
     pub(super) fn note_fresh(&self, bytes: usize, lent: &mut usize) {
+        self.count_growth(bytes);
         let regret = &self.regret;
         let mut growth = bytes;
         if regret.taken.load(Ordering::Relaxed) != 0 {
@@ -177,6 +181,26 @@ impl Shared {
         if regret.allowed() != 0 && self.dirty_bytes.load(Ordering::Relaxed) > self.strict_bound() {
             regret.note_growth(growth);
         }
+    }
+
+    #[inline]
+    fn count_growth(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let fresh = self.fresh_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if fresh >= GROWTH_BYTES.max(self.active_bytes.load(Ordering::Relaxed) / 8) {
+            // Relaxed, and no exchange: what another thread adds meanwhile may be forgotten.
+            self.fresh_bytes.store(0, Ordering::Relaxed);
+            self.growths.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often the process has used an eighth more memory for the first time, and half a mebibyte at least. Then it is time
+    /// to see whether there isn't some that nobody needs.
+    #[inline]
+    pub(crate) fn growths(&self) -> usize {
+        self.growths.load(Ordering::Relaxed)
     }
 }
 
