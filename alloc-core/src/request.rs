@@ -395,7 +395,9 @@ impl<O: Observer> Heap<O> {
             }
             (*thread).is_looking = true;
             // Most threads use few of the classes.
-            classes.filter(|&class| !(*thread).is_closed(class)).for_each(look);
+            for class in classes.filter(|&class| !(*thread).is_closed(class)) {
+                look(class);
+            }
             (*thread).is_looking = false;
         }
     }
