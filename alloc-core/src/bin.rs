@@ -3,6 +3,9 @@
 //! A slab's free regions are a bitmap in its descriptor. Regions are taken from the current slab, lowest first; when it
 //! is full, from the lowest slab that has free ones. An empty slab goes back to the page layer.
 
+mod counts;
+mod run;
+
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
@@ -16,54 +19,13 @@ use crate::sparse;
 use crate::sys;
 use crate::wrong::{self, Kind, Wrong};
 
+pub use counts::{BinCounts, Visit};
+use run::{Run, Shape, put_run};
+
 /// So many blocks of a batch are asked of memory before they are needed.
 const AHEAD: usize = 16;
 /// A class with so many slabs gets several at once, side by side: those that are not used yet are few beside the others.
 const ROWS_FROM: usize = 64;
-
-/// Counters of a bin, as jemalloc names them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct BinCounts {
-    /// Regions handed to thread caches or callers.
-    pub nmalloc: u64,
-    /// Regions that came back.
-    pub ndalloc: u64,
-    /// Requests that were served, most of them out of thread caches; a cache tells when it is filled or flushed.
-    pub nrequests: u64,
-    /// Regions out now.
-    pub curregs: usize,
-    /// Fills of thread caches.
-    pub nfills: u64,
-    /// Flushes of thread caches.
-    pub nflushes: u64,
-    /// Slabs ever made.
-    pub nslabs: u64,
-    /// Times that a slab with free regions became the current one again.
-    pub nreslabs: u64,
-    /// Slabs now.
-    pub curslabs: usize,
-    /// Slabs with free regions, the current one aside.
-    pub nonfull_slabs: usize,
-    /// Pages of slabs that no region in use touches, and that were given back; see [`crate::sparse`].
-    pub absent_pages: usize,
-}
-
-impl BinCounts {
-    /// Nothing yet.
-    pub const NONE: BinCounts = BinCounts {
-        nmalloc: 0,
-        ndalloc: 0,
-        nrequests: 0,
-        nfills: 0,
-        nflushes: 0,
-        nslabs: 0,
-        nreslabs: 0,
-        curregs: 0,
-        curslabs: 0,
-        nonfull_slabs: 0,
-        absent_pages: 0,
-    };
-}
 
 /// What a bin's lock protects.
 #[derive(Debug)]
@@ -78,27 +40,6 @@ pub(crate) struct Inner {
 
 // SAFETY: the raw pointers lead to slabs of this bin, which the lock around `Inner` protects.
 unsafe impl Send for Inner {}
-
-/// Who comes to a bin, or to the large blocks of a class.
-#[derive(Clone, Copy, Debug)]
-pub struct Visit {
-    /// Requests served since the last visit.
-    pub requests: u64,
-    /// Whether a cache is filled or flushed.
-    pub by_cache: bool,
-}
-
-impl Visit {
-    /// A request that no cache serves.
-    pub const REQUEST: Visit = Visit { requests: 1, by_cache: false };
-    /// A free that no cache takes.
-    pub const FREE: Visit = Visit { requests: 0, by_cache: false };
-
-    /// A cache that has served so many requests.
-    pub fn cache(requests: u64) -> Self {
-        Visit { requests, by_cache: true }
-    }
-}
 
 /// A bin.
 #[derive(Debug)]
@@ -273,109 +214,6 @@ impl Inner {
             empty.first = slab;
         }
     }
-}
-
-/// What the slabs of a class look like.
-#[derive(Clone, Copy)]
-struct Shape {
-    class: usize,
-    bytes: usize,
-    regions: usize,
-    reciprocal: u64,
-    /// Bytes up to the end of the last region; a slab may have a rest behind it.
-    used: usize,
-}
-
-impl Shape {
-    fn of(class: usize) -> Self {
-        // What looks for a region's bit relies on it.
-        let regions = size::regions(class).min(size::MAX_REGIONS);
-        let bytes = size::class_bytes(class);
-        Shape { class, bytes, regions, reciprocal: size::reciprocal(class), used: bytes * regions }
-    }
-
-    /// What is wrong with a free of `address` in a slab that begins at `start` and has no region in use there.
-    #[cold]
-    fn fault(&self, start: usize, address: usize) -> Kind {
-        let offset = address - start;
-        let inside = offset % self.bytes;
-        if offset >= self.used {
-            Kind::Foreign
-        } else if inside != 0 {
-            Kind::Inside(address - inside, self.bytes)
-        } else {
-            Kind::Free(self.bytes)
-        }
-    }
-}
-
-/// Blocks of one slab that come back one after the other, as those that were allocated together often do. What is written
-/// by each of them is kept here until the last: a processor would wait for its own last store each time.
-struct Run {
-    slab: *mut Extent,
-    start: usize,
-    /// A word of the slab's bitmap, and its bits so far.
-    word: usize,
-    bits: u64,
-}
-
-impl Run {
-    /// # Safety
-    /// `slab` is an active slab, and the lock of its bin is held as long as there is the run.
-    #[inline]
-    unsafe fn of(slab: *mut Extent) -> Self {
-        // SAFETY: the caller's promise.
-        unsafe { Run { slab, start: (*slab).address(), word: 0, bits: (*slab).body.free[0] } }
-    }
-
-    /// Puts the region at `offset` back, if there is one in use: see [`Shape::fault`].
-    ///
-    /// # Safety
-    /// `offset` is less than [`Shape::used`] of the slab's shape; nobody uses the block there any more.
-    #[inline(always)]
-    unsafe fn put(&mut self, shape: &Shape, offset: usize) -> bool {
-        let region = size::index_by(shape.reciprocal, offset);
-        if region * shape.bytes != offset {
-            return false;
-        }
-        if region / 64 != self.word {
-            // SAFETY: the bitmap has a bit for each of MAX_REGIONS, and both regions are of them.
-            unsafe {
-                let free = &mut (*self.slab).body.free;
-                *free.get_unchecked_mut(self.word) = self.bits;
-                self.word = region / 64;
-                self.bits = *free.get_unchecked(self.word);
-            }
-        }
-        let bit = 1 << (region % 64);
-        let was_in_use = self.bits & bit == 0;
-        self.bits |= bit;
-        was_in_use
-    }
-}
-
-/// Puts those of `blocks` back that lie in `slab`, up to the first that doesn't, or that is no region in use. Returns how many
-/// those are.
-///
-/// # Safety
-/// `slab` is an active slab of `shape`, and the lock of its bin is held. Nobody uses the blocks any more.
-#[inline(never)]
-#[unsafe(link_section = "heapsift_text")]
-unsafe fn put_run(shape: &Shape, slab: *mut Extent, blocks: &[*mut u8]) -> usize {
-    let (shape, mut back) = (*shape, 0);
-    // SAFETY: the caller's promise; what lies before `used` is asked first.
-    unsafe {
-        let mut run = Run::of(slab);
-        while let Some(block) = blocks.get(back) {
-            let offset = block.addr().wrapping_sub(run.start);
-            if offset >= shape.used || !run.put(&shape, offset) {
-                break;
-            }
-            back += 1;
-        }
-        *(*slab).body.free.get_unchecked_mut(run.word) = run.bits;
-    }
-    back
 }
 
 impl Bin {

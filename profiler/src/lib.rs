@@ -25,6 +25,8 @@ mod buckets;
 #[cfg(feature = "profiling")]
 mod busy;
 #[cfg(feature = "profiling")]
+mod capture;
+#[cfg(feature = "profiling")]
 mod class_stats;
 #[cfg(feature = "profiling")]
 mod clock;

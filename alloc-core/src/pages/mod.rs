@@ -3,8 +3,9 @@
 //! Everything here lives under one lock by arena. The lock is dropped for system calls that take long and for a
 //! program's hooks where that can be; extents on their way are in [`State::Transit`] meanwhile, so that no neighbour
 //! merges with them. `space` has the free extents, `gather` and `relocate` move pages between them, `grow` has the sources
-//! of memory, `row` slabs side by side, `ahead` what is backed before it is touched, `purge` the giving back, `hooks` a
-//! program's own sources, `whole` what is done to an arena as a whole.
+//! of memory, `row` slabs side by side, `resize` blocks that grow and shrink in place, `ahead` what is backed before it is touched,
+//! `purge` the giving back, `hooks` a program's own sources, `whole` what is done to an arena as a whole; `shared` is what
+//! all arenas share.
 
 pub(crate) mod ahead;
 pub mod cache;
@@ -18,7 +19,9 @@ mod numbers;
 mod purge;
 mod regret;
 pub mod relocate;
+mod resize;
 mod row;
+mod shared;
 mod space;
 mod span;
 mod whole;
@@ -26,14 +29,12 @@ mod whole;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-use crate::background::Alarm;
-use crate::base::Base;
 use crate::conf::Options;
 use crate::decay::{Decay, Tier};
 use crate::extent::{Extent, LARGE, State, flag};
 use crate::large::LargeBlock;
 use crate::lock::{Guard, Mutex, Rank};
-use crate::pagemap::{PageMap, large_byte};
+use crate::pagemap::large_byte;
 use crate::size::MAX_SIZE_CLASS;
 use crate::sys::{self, LG_PAGE, PAGE};
 use cache::Cache;
@@ -42,84 +43,10 @@ use gather::{Gathered, Unbacked};
 use hooks::{ExtentHooks, Hooks};
 pub use numbers::{FreeByClass, FreeExtents, PageLocks, PageStats};
 pub(crate) use purge::Target;
-use regret::Regret;
+pub use shared::{Apart, Shared};
 
 /// The decay time that nobody has chosen: then unused pages have a bound as well.
 const DIRTY_MS_DEFAULT: i64 = Options::DEFAULT.dirty_decay_ms;
-
-/// A word that all threads write, in cache lines of its own: what stands beside it is read at every lookup.
-#[derive(Debug)]
-#[repr(align(128))]
-pub struct Apart<T>(T);
-
-impl<T> core::ops::Deref for Apart<T> {
-    type Target = T;
-    #[inline]
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-/// What all arenas of a heap share.
-#[derive(Debug)]
-pub struct Shared {
-    /// Metadata.
-    pub base: Base,
-    /// From addresses to extents.
-    pub map: PageMap,
-    /// Age of the next mapping.
-    serial: AtomicU64,
-    /// Bytes of active extents over all arenas, as each arena last told.
-    pub active_bytes: Apart<AtomicUsize>,
-    /// Highest value of `active_bytes` seen while somebody wanted to know.
-    pub active_bytes_max: AtomicUsize,
-    /// Unused backed bytes over all arenas, as each arena last told.
-    dirty_bytes: Apart<AtomicUsize>,
-    /// The change of an arena's pages from which it is told.
-    many_pages: AtomicUsize,
-    /// Bytes that a large request lacks from which on pages are moved there; see [`gather`].
-    missing_min: AtomicUsize,
-    /// How often the bound has taken pages of a heap that shrinks.
-    shrinks: AtomicUsize,
-    /// How often the process has used much more memory for the first time: see [`Shared::growths`].
-    growths: AtomicUsize,
-    /// Bytes of that since it was last much.
-    fresh_bytes: AtomicUsize,
-    /// What the last look at the bound on unused pages has left beyond it.
-    left_beyond: AtomicUsize,
-    /// What the bound on unused pages has cost.
-    regret: Regret,
-    /// How background threads are woken.
-    pub alarm: Alarm,
-}
-
-impl Shared {
-    /// Nothing mapped yet.
-    pub const fn new() -> Self {
-        Shared {
-            base: Base::new(),
-            map: PageMap::new(),
-            serial: AtomicU64::new(0),
-            active_bytes: Apart(AtomicUsize::new(0)),
-            active_bytes_max: AtomicUsize::new(0),
-            dirty_bytes: Apart(AtomicUsize::new(0)),
-            many_pages: AtomicUsize::new(purge::MANY_PAGES_LEAST),
-            missing_min: AtomicUsize::new(gather::MISSING_MIN),
-            shrinks: AtomicUsize::new(0),
-            growths: AtomicUsize::new(0),
-            fresh_bytes: AtomicUsize::new(0),
-            left_beyond: AtomicUsize::new(0),
-            regret: Regret::new(),
-            alarm: Alarm::new(),
-        }
-    }
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 /// Counters of giving pages back, by tier.
 #[derive(Clone, Copy, Debug, Default)]
@@ -506,75 +433,6 @@ impl Pages {
     /// The next free of pages is to wake the background thread of this arena.
     pub(crate) fn have_alarm_rung(&self) {
         self.rings.store(true, Ordering::SeqCst);
-    }
-
-    /// Cuts the end off an active large extent.
-    ///
-    /// # Safety
-    /// The extent is the caller's, active, no slab, longer than `pages`; nobody uses the pages after.
-    pub unsafe fn shrink(&self, shared: &Shared, extent: *mut Extent, pages: usize) -> bool {
-        let mut inner = self.inner.lock();
-        // SAFETY: the caller owns the extent.
-        unsafe {
-            if (*extent).guarded() {
-                return false;
-            }
-            let cut = (*extent).pages() - pages;
-            let rest = self.split(&mut inner, shared, extent, pages);
-            if rest.is_null() {
-                return false;
-            }
-            (*rest).set_zeroed(false);
-            inner.active_pages -= cut;
-            inner.tell(shared);
-            let state = if (*rest).pinned() { State::Pinned } else { State::Dirty };
-            self.give(&mut inner, shared, rest, state);
-        }
-        true
-    }
-
-    /// Lets an active large extent grow in place to `pages`, if the neighbour behind it is free and long enough.
-    /// Returns whether it did, and whether the new pages read as zero, which is worth more where `zero`.
-    ///
-    /// # Safety
-    /// The extent is the caller's, active, no slab, shorter than `pages`.
-    pub unsafe fn expand(&self, shared: &Shared, extent: *mut Extent, pages: usize, zero: bool) -> Option<bool> {
-        let mut inner = self.inner.lock();
-        // SAFETY: the caller owns the extent; the neighbour is checked before it is touched.
-        unsafe {
-            if (*extent).guarded() {
-                return None;
-            }
-            let more = pages - (*extent).pages();
-            let after = shared.map.extent((*extent).end());
-            let state = [State::Dirty, State::Pinned, State::Muzzy, State::Retained]
-                .into_iter()
-                .find(|&state| self.in_cache(&mut inner, after, state))?;
-            if (*after).address() != (*extent).end() || (*after).pages() < more || !self.can_merge(extent, after) {
-                return None;
-            }
-            inner.cache(state).remove(after);
-            if (*after).pages() > more {
-                let rest = self.split(&mut inner, shared, after, more);
-                if rest.is_null() {
-                    self.give(&mut inner, shared, after, state);
-                    return None;
-                }
-                self.give(&mut inner, shared, rest, state);
-            }
-            let zeroed = (*after).zeroed();
-            let gathered = if state == State::Retained {
-                self.gather(&mut inner, shared, &Unbacked::whole(after), zero)
-            } else {
-                Gathered::NONE
-            };
-            self.merge(&mut inner, shared, extent, after);
-            inner.active_pages += more;
-            inner.tell(shared);
-            drop(inner);
-            self.move_in(shared, &gathered);
-            Some(zeroed && gathered.is_empty())
-        }
     }
 
     /// Where `sbrk` stands among the sources of memory: an index into [`crate::conf::DSS`].

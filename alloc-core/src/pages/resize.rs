@@ -1,0 +1,76 @@
+//! Active extents that grow and shrink in place.
+
+use super::gather::{Gathered, Unbacked};
+use super::{Pages, Shared};
+use crate::extent::{Extent, State};
+
+impl Pages {
+    /// Cuts the end off an active large extent.
+    ///
+    /// # Safety
+    /// The extent is the caller's, active, no slab, longer than `pages`; nobody uses the pages after.
+    pub unsafe fn shrink(&self, shared: &Shared, extent: *mut Extent, pages: usize) -> bool {
+        let mut inner = self.inner.lock();
+        // SAFETY: the caller owns the extent.
+        unsafe {
+            if (*extent).guarded() {
+                return false;
+            }
+            let cut = (*extent).pages() - pages;
+            let rest = self.split(&mut inner, shared, extent, pages);
+            if rest.is_null() {
+                return false;
+            }
+            (*rest).set_zeroed(false);
+            inner.active_pages -= cut;
+            inner.tell(shared);
+            let state = if (*rest).pinned() { State::Pinned } else { State::Dirty };
+            self.give(&mut inner, shared, rest, state);
+        }
+        true
+    }
+
+    /// Lets an active large extent grow in place to `pages`, if the neighbour behind it is free and long enough.
+    /// Returns whether it did, and whether the new pages read as zero, which is worth more where `zero`.
+    ///
+    /// # Safety
+    /// The extent is the caller's, active, no slab, shorter than `pages`.
+    pub unsafe fn expand(&self, shared: &Shared, extent: *mut Extent, pages: usize, zero: bool) -> Option<bool> {
+        let mut inner = self.inner.lock();
+        // SAFETY: the caller owns the extent; the neighbour is checked before it is touched.
+        unsafe {
+            if (*extent).guarded() {
+                return None;
+            }
+            let more = pages - (*extent).pages();
+            let after = shared.map.extent((*extent).end());
+            let state = [State::Dirty, State::Pinned, State::Muzzy, State::Retained]
+                .into_iter()
+                .find(|&state| self.in_cache(&mut inner, after, state))?;
+            if (*after).address() != (*extent).end() || (*after).pages() < more || !self.can_merge(extent, after) {
+                return None;
+            }
+            inner.cache(state).remove(after);
+            if (*after).pages() > more {
+                let rest = self.split(&mut inner, shared, after, more);
+                if rest.is_null() {
+                    self.give(&mut inner, shared, after, state);
+                    return None;
+                }
+                self.give(&mut inner, shared, rest, state);
+            }
+            let zeroed = (*after).zeroed();
+            let gathered = if state == State::Retained {
+                self.gather(&mut inner, shared, &Unbacked::whole(after), zero)
+            } else {
+                Gathered::NONE
+            };
+            self.merge(&mut inner, shared, extent, after);
+            inner.active_pages += more;
+            inner.tell(shared);
+            drop(inner);
+            self.move_in(shared, &gathered);
+            Some(zeroed && gathered.is_empty())
+        }
+    }
+}
