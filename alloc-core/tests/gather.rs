@@ -2,7 +2,7 @@
 
 mod common;
 
-use alloc_core::{Heap, Request, TcacheChoice};
+use alloc_core::{ArenaSelection, Heap, Request, TcacheChoice};
 use common::Nobody;
 
 static HEAP: Heap<Nobody> = Heap::new(Nobody);
@@ -100,6 +100,41 @@ fn a_large_block_gets_the_pages_of_short_extents() {
     for block in more.into_iter().chain(kept).chain([large]) {
         block.free(request);
     }
+}
+
+#[test]
+fn a_gap_between_unused_pages_is_used_with_both() {
+    let request = own_arena();
+    let arena = request.arena.unwrap();
+    assert!(HEAP.set_arena_decay_ms(arena, alloc_core::decay::Tier::Dirty, -1));
+    Block::new(16 * MIB, 0, request).free(request);
+    let [first, gap, last, wall] = [4, 2, 4, 1].map(|mib| Block::new(mib * MIB, mib, request));
+    let (start, whole) = (first.start, [&first, &gap, &last].map(|block| block.bytes).iter().sum());
+    assert_eq!(start.addr() + whole, wall.start.addr(), "the blocks lie side by side");
+    // Without pages in between, and with unused ones on both sides.
+    gap.free(request);
+    HEAP.arena_purge(ArenaSelection::One(arena));
+    first.free(request);
+    last.free(request);
+    let before = faults();
+    let block = Block::new(whole, 5, request);
+    let touched = faults() - before;
+    assert_eq!(block.start, start);
+    assert!(touched < 600, "{touched} pages were touched for the first time; the gap has 512");
+    // From the other side, and with a part of the last.
+    block.free(request);
+    let [first, gap, last] = [2, 2, 5].map(|mib| Block::new(mib * MIB, mib, request));
+    gap.free(request);
+    HEAP.arena_purge(ArenaSelection::One(arena));
+    first.free(request);
+    last.free(request);
+    let block = Block::new(8 * MIB, 6, request);
+    assert!(
+        block.start >= start && block.start.addr() + block.bytes <= wall.start.addr(),
+        "{block:?} from {start:?} on"
+    );
+    block.free(request);
+    wall.free(request);
 }
 
 #[test]

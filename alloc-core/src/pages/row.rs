@@ -55,7 +55,7 @@ impl Pages {
                 && (*behind).pages() >= pages
             {
                 inner.cache(State::Retained).remove(behind);
-                let next = self.part_beside(inner, shared, behind, pages, Side::After);
+                let next = self.part_beside(inner, shared, behind, pages, Side::After, State::Retained);
                 if next.is_null() {
                     break;
                 }

@@ -77,45 +77,28 @@ impl Pages {
         null_mut()
     }
 
-    /// A dirty extent, none of which is long enough, together with as much of the unbacked extent beside it as is missing:
-    /// less memory is touched for the first time than by an extent without any, and dirty ones that are too short for
-    /// large requests don't stay as they are while memory grows. Null: there is no such pair.
+    /// A dirty extent, none of which is long enough, together with as much of the unbacked extent beside it as is missing, or
+    /// with all of that and as much of the dirty one behind it: less memory is touched for the first time than by an extent
+    /// without any, and dirty ones that are too short for large requests don't stay as they are while memory grows, nor do
+    /// the gaps between them. Null: there are no such neighbours.
     fn extend_dirty(&self, inner: &mut Inner, shared: &Shared, pages: usize, unbacked: &mut Unbacked) -> *mut Extent {
-        let candidates = inner.dirty.largest().take(EXTEND_TRIES);
-        let neighbours = candidates.map(|dirty| {
-            // SAFETY: a live extent in the cache.
-            let (before, after) = unsafe { ((*dirty).address().wrapping_sub(PAGE), (*dirty).end()) };
-            (dirty, shared.map.extent(after), shared.map.extent(before))
-        });
-        let mut tries = [(null_mut(), null_mut(), null_mut()); EXTEND_TRIES];
-        tries.iter_mut().zip(neighbours).for_each(|(place, found)| *place = found);
-        for (dirty, after, before) in tries.into_iter().take_while(|(dirty, ..)| !dirty.is_null()) {
-            // SAFETY: the extents are in caches of this arena, as is checked, and adjacent.
+        let mut tries = [null_mut(); EXTEND_TRIES];
+        tries.iter_mut().zip(inner.dirty.largest()).for_each(|(place, dirty)| *place = dirty);
+        for dirty in tries.into_iter().take_while(|dirty| !dirty.is_null()) {
+            // SAFETY: a live extent in the cache, and neighbours that are in caches of this arena.
             unsafe {
                 let Some(missing) = pages.checked_sub((*dirty).pages()).filter(|&missing| missing > 0) else {
                     continue;
                 };
-                for (neighbour, side) in [(after, Side::After), (before, Side::Before)] {
-                    if !self.in_cache(inner, neighbour, State::Retained) || (*neighbour).pages() < missing {
-                        continue;
+                for side in [Side::After, Side::Before] {
+                    let Some(gap) = self.beside(inner, shared, dirty, side, State::Retained) else { continue };
+                    let Some(more) = missing.checked_sub((*gap).pages()).filter(|&more| more > 0) else {
+                        return self.join_part(inner, shared, dirty, gap, missing, side, unbacked);
+                    };
+                    let beyond = self.beside(inner, shared, gap, side, State::Dirty);
+                    if let Some(beyond) = beyond.filter(|&beyond| (*beyond).pages() >= more) {
+                        return self.join_over(inner, shared, [dirty, gap, beyond], more, side, unbacked);
                     }
-                    let (low, high) = if side == Side::After { (dirty, neighbour) } else { (neighbour, dirty) };
-                    if (*low).end() != (*high).address() || !self.can_merge(low, high) {
-                        continue;
-                    }
-                    inner.cache(State::Dirty).remove(dirty);
-                    inner.cache(State::Retained).remove(neighbour);
-                    let extent = self.join_part(inner, shared, dirty, neighbour, missing, side);
-                    if !extent.is_null() {
-                        let whole = Unbacked::whole(extent);
-                        let backed = (pages - missing) << LG_PAGE;
-                        *unbacked = if side == Side::After {
-                            Unbacked { start: whole.start + backed, ..whole }
-                        } else {
-                            Unbacked { end: whole.end - backed, ..whole }
-                        };
-                    }
-                    return extent;
                 }
             }
         }
@@ -126,24 +109,58 @@ impl Pages {
     /// descriptor for the rest, and both are free as before.
     ///
     /// # Safety
-    /// Both are free, in no cache, and adjacent: the unbacked one lies on that `side` of the dirty one.
+    /// Both are in their caches, and adjacent: the unbacked one lies on that `side` of the dirty one.
+    #[expect(clippy::too_many_arguments, reason = "one caller; a struct would only rename them")]
     unsafe fn join_part(
         &self,
         inner: &mut Inner,
         shared: &Shared,
         dirty: *mut Extent,
-        unbacked: *mut Extent,
+        gap: *mut Extent,
         pages: usize,
         side: Side,
+        unbacked: &mut Unbacked,
     ) -> *mut Extent {
-        // SAFETY: the caller hands over both extents.
+        // SAFETY: the caller's promise.
         unsafe {
-            let part = self.part_beside(inner, shared, unbacked, pages, side);
+            inner.cache(State::Dirty).remove(dirty);
+            inner.cache(State::Retained).remove(gap);
+            let part = self.part_beside(inner, shared, gap, pages, side, State::Retained);
             if part.is_null() {
                 self.give(inner, shared, dirty, State::Dirty);
                 return part;
             }
+            *unbacked = Unbacked::whole(part);
             self.join(inner, shared, dirty, part, side)
+        }
+    }
+
+    /// Joins the unbacked extent between two dirty ones to the first of these, and `pages` pages of the other one, the rest of
+    /// which is kept. Null: there was no descriptor for the rest, and all are free as before.
+    ///
+    /// # Safety
+    /// All three are in their caches, and adjacent in this order on that `side`.
+    unsafe fn join_over(
+        &self,
+        inner: &mut Inner,
+        shared: &Shared,
+        [dirty, gap, beyond]: [*mut Extent; 3],
+        pages: usize,
+        side: Side,
+        unbacked: &mut Unbacked,
+    ) -> *mut Extent {
+        // SAFETY: the caller's promise.
+        unsafe {
+            inner.cache(State::Dirty).remove(beyond);
+            let part = self.part_beside(inner, shared, beyond, pages, side, State::Dirty);
+            if part.is_null() {
+                return part;
+            }
+            inner.cache(State::Dirty).remove(dirty);
+            inner.cache(State::Retained).remove(gap);
+            *unbacked = Unbacked::whole(gap);
+            let joined = self.join(inner, shared, dirty, gap, side);
+            self.join(inner, shared, joined, part, side)
         }
     }
 

@@ -154,7 +154,7 @@ impl Pages {
                 {
                     inner.cache(State::Retained).remove(neighbour);
                     let pages = (bytes >> LG_PAGE).min((*neighbour).pages());
-                    let part = self.part_beside(inner, shared, neighbour, pages, side);
+                    let part = self.part_beside(inner, shared, neighbour, pages, side, State::Retained);
                     if !part.is_null() {
                         whole = self.join(inner, shared, whole, part, side);
                     }
@@ -164,32 +164,33 @@ impl Pages {
         }
     }
 
-    /// The `pages` pages of an unbacked extent at the end that lies towards an extent of which it is on that `side`; the rest
-    /// is kept. Null: there was no descriptor for the rest, and all of it is free as before.
+    /// The `pages` pages of a free extent at the end that lies towards another one of which it is on that `side`; the rest
+    /// goes to the cache of `state`. Null: there was no descriptor for the rest, and all of it is there.
     ///
     /// # Safety
-    /// `unbacked` is free, in no cache, the caller's, and has so many pages.
+    /// `extent` is free, in no cache, the caller's, and has so many pages.
     pub(super) unsafe fn part_beside(
         &self,
         inner: &mut Inner,
         shared: &Shared,
-        unbacked: *mut Extent,
+        extent: *mut Extent,
         pages: usize,
         side: Side,
+        state: State,
     ) -> *mut Extent {
         // SAFETY: the caller hands over the extent.
         unsafe {
-            let all = (*unbacked).pages();
+            let all = (*extent).pages();
             if all == pages {
-                return unbacked;
+                return extent;
             }
-            let second = self.split(inner, shared, unbacked, if side == Side::After { pages } else { all - pages });
+            let second = self.split(inner, shared, extent, if side == Side::After { pages } else { all - pages });
             if second.is_null() {
-                self.give(inner, shared, unbacked, State::Retained);
+                self.give(inner, shared, extent, state);
                 return null_mut();
             }
-            let (part, rest) = if side == Side::After { (unbacked, second) } else { (second, unbacked) };
-            self.give(inner, shared, rest, State::Retained);
+            let (part, rest) = if side == Side::After { (extent, second) } else { (second, extent) };
+            self.give(inner, shared, rest, state);
             part
         }
     }
