@@ -113,8 +113,8 @@ struct Record {
     num_ops: u64,
 }
 
-/// A lock, whatever it protects: one piece of code for all of them. These are the bytes that each taking writes: with what
-/// the data begin with they are half a cache line.
+/// A lock, whatever it protects: one piece of code for all of them. These 32 bytes are what each taking writes; the data
+/// follow, so that what they begin with shares the cache line.
 #[derive(Debug)]
 #[repr(C)]
 struct Raw {

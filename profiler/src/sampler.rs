@@ -78,34 +78,10 @@ pub fn wait(slot: &mut ThreadSlot, interval: u64) -> u64 {
         return 0;
     }
     // 53 random bits; 1 to 2^53, so that the logarithm is finite.
-    let bytes = minus_log((random(slot) >> 11) + 1) * interval.min(NEVER).cast_signed() as f64;
+    let u = ((random(slot) >> 11) + 1) as f64 * (1.0 / (1u64 << 53) as f64);
+    let bytes = -libm::log(u) * interval as f64;
     if bytes >= (NEVER - 1) as f64 { NEVER - 1 } else { bytes as u64 }
 }
-
-/// −ln(n / 2^53) for n of 1 to 2^53, within 2 · 10^−14. A general logarithm reads constants from a dozen cache lines, which a
-/// sample finds cold.
-///
-/// n = m · 2^k with m between √½ and √2, and ln m = 2 artanh s = 2 (s + s³/3 + s⁵/5 + …) with s = (m − 1) / (m + 1), at most
-/// 0.172 either way.
-fn minus_log(n: u64) -> f64 {
-    const ROOT_OF_HALF: u64 = core::f64::consts::FRAC_1_SQRT_2.to_bits();
-    const LG_ONE: u32 = f64::MANTISSA_DIGITS - 1;
-    // Counted from √½ on, the exponent steps where m would leave its range.
-    let above = (n as f64).to_bits() - ROOT_OF_HALF;
-    let k = (above >> LG_ONE) as f64;
-    let m = f64::from_bits((above & ((1 << LG_ONE) - 1)) + ROOT_OF_HALF);
-    let s = (m - 1.0) / (m + 1.0);
-    // As an array in memory: constants of the code would be gathered with those of all other code.
-    let Factors(powers) = core::hint::black_box(&FACTORS);
-    let ln_m = 2.0 * s * powers.iter().copied().rev().reduce(|sum, factor| sum * (s * s) + factor).unwrap_or(0.0);
-    (f64::from(f64::MANTISSA_DIGITS) - k) * core::f64::consts::LN_2 - ln_m
-}
-
-/// Those of s¹, s³, s⁵ and so on, in a cache line.
-#[repr(align(64))]
-struct Factors([f64; 8]);
-static FACTORS: Factors =
-    Factors([1.0, 1.0 / 3.0, 1.0 / 5.0, 1.0 / 7.0, 1.0 / 9.0, 1.0 / 11.0, 1.0 / 13.0, 1.0 / 15.0]);
 
 #[cfg(test)]
 mod tests {
@@ -162,20 +138,6 @@ mod tests {
         assert_eq!(child(5, 7), child(5, 7));
         assert_ne!(child(5, 7), child(5, 8));
         assert_ne!(child(5, 7), mix(5) | 1);
-    }
-
-    #[test]
-    fn the_logarithm_is_that_of_the_library() {
-        let mut slot = slot(11);
-        let powers = (0..=53).map(|lg| 1u64 << lg);
-        let near = powers.flat_map(|power| [power - power / 3, power - 1, power, power + 1]);
-        let drawn = (0..100_000).map(|_| random(&mut slot) >> 11);
-        for n in near.chain(drawn).map(|n| n.clamp(1, 1 << 53)) {
-            let expected = -(n as f64 / (1u64 << 53) as f64).ln();
-            let error = (minus_log(n) - expected).abs();
-            assert!(error <= 2e-14 + expected * 1e-15, "{n}: {error}");
-        }
-        assert_eq!(minus_log(1 << 53), 0.0);
     }
 
     #[test]
