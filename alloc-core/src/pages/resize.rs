@@ -1,6 +1,7 @@
 //! Active extents that grow and shrink in place.
 
 use super::gather::{Gathered, Unbacked};
+use super::span::Side;
 use super::{Pages, Shared};
 use crate::extent::{Extent, State};
 
@@ -43,21 +44,12 @@ impl Pages {
                 return None;
             }
             let more = pages - (*extent).pages();
-            let after = shared.map.extent((*extent).end());
-            let state = [State::Dirty, State::Pinned, State::Muzzy, State::Retained]
+            let (state, after) = [State::Dirty, State::Pinned, State::Muzzy, State::Retained]
                 .into_iter()
-                .find(|&state| self.in_cache(&mut inner, after, state))?;
-            if (*after).address() != (*extent).end() || (*after).pages() < more || !self.can_merge(extent, after) {
+                .find_map(|state| Some((state, self.beside(&mut inner, shared, extent, Side::After, state, more)?)))?;
+            let after = self.part_beside(&mut inner, shared, after, more, Side::After, state);
+            if after.is_null() {
                 return None;
-            }
-            inner.cache(state).remove(after);
-            if (*after).pages() > more {
-                let rest = self.split(&mut inner, shared, after, more);
-                if rest.is_null() {
-                    self.give(&mut inner, shared, after, state);
-                    return None;
-                }
-                self.give(&mut inner, shared, rest, state);
             }
             let zeroed = (*after).zeroed();
             let gathered = if state == State::Retained {

@@ -51,10 +51,8 @@ impl Pages {
             let (pages, mut last, mut more) = ((*slab).pages(), slab, 0);
             (*slab).links.child = null_mut();
             while more + 2 * pages <= row
-                && let Some(behind) = self.beside(inner, shared, last, Side::After, State::Retained)
-                && (*behind).pages() >= pages
+                && let Some(behind) = self.beside(inner, shared, last, Side::After, State::Retained, pages)
             {
-                inner.cache(State::Retained).remove(behind);
                 let next = self.part_beside(inner, shared, behind, pages, Side::After, State::Retained);
                 if next.is_null() {
                     break;

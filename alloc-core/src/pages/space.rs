@@ -90,78 +90,33 @@ impl Pages {
                 let Some(missing) = pages.checked_sub((*dirty).pages()).filter(|&missing| missing > 0) else {
                     continue;
                 };
+                // A program's hook is asked once, about the extent that would do.
+                let least = if self.has_hooks() { missing } else { 1 };
                 for side in [Side::After, Side::Before] {
-                    let Some(gap) = self.beside(inner, shared, dirty, side, State::Retained) else { continue };
-                    let Some(more) = missing.checked_sub((*gap).pages()).filter(|&more| more > 0) else {
-                        return self.join_part(inner, shared, dirty, gap, missing, side, unbacked);
+                    let Some(gap) = self.beside(inner, shared, dirty, side, State::Retained, least) else { continue };
+                    let over = missing.saturating_sub((*gap).pages());
+                    let part = if over == 0 {
+                        self.part_beside(inner, shared, gap, missing, side, State::Retained)
+                    } else if let Some(beyond) = self.beside(inner, shared, gap, side, State::Dirty, over) {
+                        self.part_beside(inner, shared, beyond, over, side, State::Dirty)
+                    } else {
+                        continue;
                     };
-                    let beyond = self.beside(inner, shared, gap, side, State::Dirty);
-                    if let Some(beyond) = beyond.filter(|&beyond| (*beyond).pages() >= more) {
-                        return self.join_over(inner, shared, [dirty, gap, beyond], more, side, unbacked);
+                    if part.is_null() {
+                        return part;
                     }
+                    inner.cache(State::Dirty).remove(dirty);
+                    *unbacked = Unbacked::whole(if over == 0 { part } else { gap });
+                    let mut whole = dirty;
+                    if over > 0 {
+                        inner.cache(State::Retained).remove(gap);
+                        whole = self.join(inner, shared, whole, gap, side);
+                    }
+                    return self.join(inner, shared, whole, part, side);
                 }
             }
         }
         null_mut()
-    }
-
-    /// Joins `pages` pages of an unbacked extent to the dirty one beside it, and keeps the rest of it. Null: there was no
-    /// descriptor for the rest, and both are free as before.
-    ///
-    /// # Safety
-    /// Both are in their caches, and adjacent: the unbacked one lies on that `side` of the dirty one.
-    #[expect(clippy::too_many_arguments, reason = "one caller; a struct would only rename them")]
-    unsafe fn join_part(
-        &self,
-        inner: &mut Inner,
-        shared: &Shared,
-        dirty: *mut Extent,
-        gap: *mut Extent,
-        pages: usize,
-        side: Side,
-        unbacked: &mut Unbacked,
-    ) -> *mut Extent {
-        // SAFETY: the caller's promise.
-        unsafe {
-            inner.cache(State::Dirty).remove(dirty);
-            inner.cache(State::Retained).remove(gap);
-            let part = self.part_beside(inner, shared, gap, pages, side, State::Retained);
-            if part.is_null() {
-                self.give(inner, shared, dirty, State::Dirty);
-                return part;
-            }
-            *unbacked = Unbacked::whole(part);
-            self.join(inner, shared, dirty, part, side)
-        }
-    }
-
-    /// Joins the unbacked extent between two dirty ones to the first of these, and `pages` pages of the other one, the rest of
-    /// which is kept. Null: there was no descriptor for the rest, and all are free as before.
-    ///
-    /// # Safety
-    /// All three are in their caches, and adjacent in this order on that `side`.
-    unsafe fn join_over(
-        &self,
-        inner: &mut Inner,
-        shared: &Shared,
-        [dirty, gap, beyond]: [*mut Extent; 3],
-        pages: usize,
-        side: Side,
-        unbacked: &mut Unbacked,
-    ) -> *mut Extent {
-        // SAFETY: the caller's promise.
-        unsafe {
-            inner.cache(State::Dirty).remove(beyond);
-            let part = self.part_beside(inner, shared, beyond, pages, side, State::Dirty);
-            if part.is_null() {
-                return part;
-            }
-            inner.cache(State::Dirty).remove(dirty);
-            inner.cache(State::Retained).remove(gap);
-            *unbacked = Unbacked::whole(gap);
-            let joined = self.join(inner, shared, dirty, gap, side);
-            self.join(inner, shared, joined, part, side)
-        }
     }
 
     /// Cuts `pages` pages at an aligned address out of a free extent; what is left in front and behind goes to the cache of
@@ -306,7 +261,7 @@ impl Pages {
         unsafe {
             let mut whole = extent;
             for side in [Side::Before, Side::After] {
-                if let Some(neighbour) = self.beside(inner, shared, whole, side, state) {
+                if let Some(neighbour) = self.beside(inner, shared, whole, side, state, 1) {
                     inner.cache(state).remove(neighbour);
                     whole = self.join(inner, shared, whole, neighbour, side);
                 }

@@ -30,10 +30,11 @@ struct Reached {
 }
 
 impl Pages {
-    /// The extent right beside `extent`, if it is free, in `state`, and may become one with it.
+    /// The extent right beside `extent`, if it is free, in `state`, of `least` pages and more, and may become one with it: a
+    /// program's hook is asked about no other.
     ///
     /// # Safety
-    /// `extent` is free and of this arena, in a cache or the caller's.
+    /// `extent` is of this arena, in a cache or the caller's.
     #[inline(always)]
     pub(super) unsafe fn beside(
         &self,
@@ -42,6 +43,7 @@ impl Pages {
         extent: *mut Extent,
         side: Side,
         state: State,
+        least: usize,
     ) -> Option<*mut Extent> {
         // SAFETY: the caller's promise; a neighbour is checked before it is touched.
         unsafe {
@@ -49,7 +51,7 @@ impl Pages {
                 Side::Before => shared.map.extent((*extent).address().wrapping_sub(PAGE)),
                 Side::After => shared.map.extent((*extent).end()),
             };
-            if !self.in_cache(inner, neighbour, state) {
+            if !self.in_cache(inner, neighbour, state) || (*neighbour).pages() < least {
                 return None;
             }
             let (low, high) = if side == Side::Before { (neighbour, extent) } else { (extent, neighbour) };
@@ -64,14 +66,14 @@ impl Pages {
     unsafe fn reach(&self, inner: &mut Inner, shared: &Shared, extent: *mut Extent, side: Side) -> Option<Reached> {
         // SAFETY: the caller's promise; what is in a cache is a live extent.
         unsafe {
-            if let Some(dirty) = self.beside(inner, shared, extent, side, State::Dirty) {
+            if let Some(dirty) = self.beside(inner, shared, extent, side, State::Dirty, 1) {
                 return Some(Reached { bridge: None, dirty });
             }
-            let bridge = self.beside(inner, shared, extent, side, State::Retained)?;
+            let bridge = self.beside(inner, shared, extent, side, State::Retained, 1)?;
             if (*bridge).pages() > BRIDGE_PAGES {
                 return None;
             }
-            let dirty = self.beside(inner, shared, bridge, side, State::Dirty)?;
+            let dirty = self.beside(inner, shared, bridge, side, State::Dirty, 1)?;
             Some(Reached { bridge: Some(bridge), dirty })
         }
     }
@@ -99,7 +101,7 @@ impl Pages {
                     at = reached.dirty;
                     pages += (*at).pages();
                 }
-                open_ends += u32::from(self.beside(inner, shared, at, side, State::Retained).is_none());
+                open_ends += u32::from(self.beside(inner, shared, at, side, State::Retained, 1).is_none());
             }
             if open_ends == 0 { most } else { pages }
         }
@@ -150,9 +152,8 @@ impl Pages {
             let (from, to) = ahead::backed_around((*extent).address(), (*extent).end());
             for (side, bytes) in [(Side::Before, (*extent).address() - from), (Side::After, to - (*extent).end())] {
                 if bytes > 0
-                    && let Some(neighbour) = self.beside(inner, shared, whole, side, State::Retained)
+                    && let Some(neighbour) = self.beside(inner, shared, whole, side, State::Retained, 1)
                 {
-                    inner.cache(State::Retained).remove(neighbour);
                     let pages = (bytes >> LG_PAGE).min((*neighbour).pages());
                     let part = self.part_beside(inner, shared, neighbour, pages, side, State::Retained);
                     if !part.is_null() {
@@ -164,11 +165,11 @@ impl Pages {
         }
     }
 
-    /// The `pages` pages of a free extent at the end that lies towards another one of which it is on that `side`; the rest
-    /// goes to the cache of `state`. Null: there was no descriptor for the rest, and all of it is there.
+    /// Takes the `pages` pages of a free extent that lie towards another one, of which it is on that `side`, out of the cache
+    /// of `state`; the rest stays. Null: there was no descriptor for the rest, and all of it is there.
     ///
     /// # Safety
-    /// `extent` is free, in no cache, the caller's, and has so many pages.
+    /// `extent` is in that cache, and has so many pages.
     pub(super) unsafe fn part_beside(
         &self,
         inner: &mut Inner,
@@ -178,8 +179,9 @@ impl Pages {
         side: Side,
         state: State,
     ) -> *mut Extent {
-        // SAFETY: the caller hands over the extent.
+        // SAFETY: the caller's promise.
         unsafe {
+            inner.cache(state).remove(extent);
             let all = (*extent).pages();
             if all == pages {
                 return extent;
