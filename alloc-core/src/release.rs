@@ -112,7 +112,7 @@ impl<O: Observer> Heap<O> {
         unsafe {
             self.count_freed(thread, usable);
             let arena = self.arena_of(extent);
-            if class > 0 {
+            if (*extent).is_slab() {
                 let mut block = ptr;
                 arena.flush(class, &self.core.shared, &raw mut block, 1, Visit::FREE);
             } else {

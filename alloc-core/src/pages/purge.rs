@@ -47,6 +47,10 @@ impl Shared {
     /// everything.
     #[inline]
     pub(crate) fn beyond_bound(&self) -> Option<Target> {
+        // No bound is lower.
+        if self.dirty_bytes.load(Ordering::Relaxed) <= BOUND_BYTES {
+            return None;
+        }
         let bound = self.strict_bound() + self.regret.allowed();
         // Without blocks in use there is nothing between which pages could be scattered.
         let scattered = bound.min(self.active_bytes.load(Ordering::Relaxed) / 2) / 2;

@@ -15,6 +15,18 @@ const EXTEND_PAGES: usize = 64;
 /// So many dirty extents are looked at for that, the largest ones.
 const EXTEND_TRIES: usize = 8;
 
+/// Where an extent is looked for, and whether it must not be much larger: a large one with memory behind it is cut before
+/// memory is touched for the first time. Free neighbours become one at once, so that after a burst all may be one extent.
+const ORDER: [(State, bool); 7] = [
+    (State::Pinned, true),
+    (State::Dirty, true),
+    (State::Muzzy, true),
+    (State::Pinned, false),
+    (State::Dirty, false),
+    (State::Muzzy, false),
+    (State::Retained, false),
+];
+
 impl Pages {
     /// Finds an extent of at least `pages` pages at an aligned address, cuts it to size, and takes it out of its cache.
     /// Null: there is none. `unbacked`: the part of it, if any, that has no pages yet.
@@ -47,11 +59,7 @@ impl Pages {
                 return null_mut();
             }
         }
-        // First what isn't much larger. But a large backed extent is split before memory is touched for the first time:
-        // free neighbours are merged at once here, so that after a burst all backed memory may be one extent.
-        let near = [State::Pinned, State::Dirty, State::Muzzy].map(|state| (state, self.lg_max_fit));
-        let any = [State::Pinned, State::Dirty, State::Muzzy, State::Retained].map(|state| (state, u32::MAX));
-        for (state, lg_max_fit) in near.into_iter().chain(any) {
+        for (state, near) in ORDER {
             if state == State::Retained && align == PAGE && pages >= EXTEND_PAGES && !zero {
                 let found = self.extend_dirty(inner, shared, pages, unbacked);
                 if !found.is_null() {
@@ -61,7 +69,7 @@ impl Pages {
             if inner.cache(state).pages() < wanted {
                 continue;
             }
-            let found = inner.cache(state).first_fit(wanted, lg_max_fit);
+            let found = inner.cache(state).first_fit(wanted, if near { self.lg_max_fit } else { u32::MAX });
             if !found.is_null() {
                 // SAFETY: the extent is in that cache.
                 unsafe {

@@ -264,19 +264,21 @@ impl Thread {
     /// Takes slots without a block from classes of whole pages until there is room for `bytes` more; looks at a few classes,
     /// others each time.
     fn take_empty_slots(&mut self, bytes: usize, share: usize) {
-        const LOOKED_AT: usize = 8;
+        const LOOKED_AT: usize = 4;
+        let (mut class, mut room) = (self.slots_from, self.large_room);
         for _ in 0..LOOKED_AT {
-            self.slots_from = if self.slots_from < NCLASSES { self.slots_from.max(NBINS) + 1 } else { NBINS + 1 };
-            let class = self.slots_from;
-            while self.last[class] > self.top[class] {
-                // SAFETY: above the topmost block there is this slot.
-                self.last[class] = unsafe { self.last[class].sub(1) };
-                self.large_room -= size::class_bytes(class);
-            }
-            if self.large_room + bytes <= share {
-                return;
+            class = if class < NCLASSES { class.max(NBINS) + 1 } else { NBINS + 1 };
+            // SAFETY: the topmost block, or the slot below the first, lies no higher than the last slot.
+            let empty = unsafe { self.last[class].offset_from_unsigned(self.top[class]) };
+            if empty > 0 {
+                self.last[class] = self.top[class];
+                room -= empty * size::class_bytes(class);
+                if room + bytes <= share {
+                    break;
+                }
             }
         }
+        (self.slots_from, self.large_room) = (class, room);
     }
 
     /// Takes room back, as far as it is empty: all that a class of whole pages has, what a slab class has grown by.
