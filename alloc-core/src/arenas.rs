@@ -200,7 +200,8 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// Binds a thread to an arena. Blocks in its caches keep theirs.
+    /// Binds a thread to an arena. Blocks in its caches keep theirs, unless it comes from an odd one to an even one or the other
+    /// way round.
     ///
     /// # Safety
     /// `thread` is the calling thread's state.
@@ -208,6 +209,12 @@ impl<O: Observer> Heap<O> {
         // SAFETY: the caller's promise; shared states are not written.
         unsafe {
             if (*thread).kind == Kind::Live {
+                if arena.pages.is_odd() != (*thread).is_odd() {
+                    self.flush_all(thread);
+                    // Other threads look at states in the list under its lock.
+                    let _threads = self.core.threads.lock();
+                    (*thread).set_odd(arena.pages.is_odd(), self.options());
+                }
                 arena.threads.fetch_add(1, Ordering::Relaxed);
                 if let Some(old) = (*thread).arena.replace(arena) {
                     old.threads.fetch_sub(1, Ordering::Relaxed);

@@ -393,15 +393,16 @@ impl Bin {
     ///
     /// # Safety
     /// `slab` is an active slab of this bin that holds a block of the caller.
-    pub unsafe fn flag(&self, class: usize, slab: *mut Extent, shared: &Shared, address: usize, sampled: bool) {
+    pub unsafe fn flag(&self, slab: *mut Extent, shared: &Shared, address: usize, sampled: bool) {
         let _inner = self.inner.lock();
         // SAFETY: the caller's block keeps the slab alive; the lock orders changes of the flags.
         unsafe {
             (*slab).count_sample(address, sampled);
+            let byte = shared.map.class_byte(address);
             if sampled {
-                shared.map.set_class(address, 1, class as u8 | FLAG);
+                shared.map.set_class(address, 1, byte | FLAG);
             } else if (*slab).samples.load(Ordering::Relaxed) == 0 {
-                shared.map.set_class((*slab).address(), (*slab).pages(), class as u8);
+                shared.map.set_class((*slab).address(), (*slab).pages(), byte & !FLAG);
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::heap::{Heap, INTERNAL_ARENA};
 use crate::observer::Observer;
 use crate::size::{self, NBINS, NCLASSES};
 use crate::sys::LG_PAGE;
-use crate::thread::read_counter;
+use crate::thread::{places, read_counter};
 
 /// What the program holds of one size class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,8 +67,8 @@ impl<O: Observer> Heap<O> {
             while !thread.is_null() {
                 // SAFETY: the list holds live states, and its lock is held; the owner moves its tops meanwhile.
                 unsafe {
-                    for (class, cached) in cached.iter_mut().enumerate().skip(1) {
-                        *cached += (*thread).cached_by_anybody(class);
+                    for place in places() {
+                        cached[size::class_at(place)] += (*thread).cached_by_anybody(place);
                     }
                     thread = (*thread).next;
                 }

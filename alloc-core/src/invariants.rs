@@ -45,7 +45,7 @@ fn check_map(map: &PageMap, extent: &Extent) {
         let mut byte = map.class_byte(address);
         if is_slab {
             flagged += usize::from(byte & FLAG != 0);
-            byte &= !FLAG;
+            byte = crate::size::class_at(usize::from(byte & !FLAG)) as u8;
         }
         let expected = if is_slab { class as u8 } else { large_byte(class, sampled) };
         // Without the flat array all bytes are 0, and those of large blocks in caches are, which a test sees none of.

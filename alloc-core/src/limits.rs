@@ -3,8 +3,8 @@
 use crate::conf::{self, Options, UNSET};
 use crate::heap::Heap;
 use crate::observer::Observer;
-use crate::size::{self, NBINS, NCLASSES, NHBINS};
-use crate::thread::{Kind, Thread};
+use crate::size::{self, NBINS, NCLASSES, NHBINS, PAIRED};
+use crate::thread::{Kind, Thread, foreign_slots};
 
 /// Slots of a class above jemalloc's largest cached one.
 const LARGE_SLOTS: usize = 8;
@@ -40,7 +40,11 @@ impl Limits {
     /// Slots of all classes, with one below the first of each.
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn slots_needed(&self, options: &Options) -> usize {
-        (1..=NCLASSES).map(|class| self.capacity_max(class, options) + 1).sum()
+        let of_class = |class| {
+            let foreign = if class <= PAIRED { foreign_slots(class, self.capacity(class, options)) + 1 } else { 0 };
+            self.capacity_max(class, options) + 1 + foreign
+        };
+        (1..=NCLASSES).map(of_class).sum()
     }
 
     /// Slots that the cache of `class` has at first under these limits and `options`: jemalloc's rule, twice the regions of a slab within
@@ -88,6 +92,12 @@ impl Limits {
 }
 
 impl Thread {
+    /// The limits that the thread has of its own, if it has, and their slots.
+    pub(crate) fn own_slots(&self) -> Option<(Limits, *mut *mut u8)> {
+        // SAFETY: made for this state, and never given back.
+        self.has_own_limits.then(|| unsafe { ((*self.own_limits).limits, (*self.own_limits).slots) })
+    }
+
     /// The limits that hold for the thread.
     fn limits(&self, options: &Options) -> Limits {
         // SAFETY: made for this state, and never given back.

@@ -2,8 +2,9 @@
 //! rest.
 //!
 //! The flat array has one byte for each OS page of the 47-bit address space, 32 GiB of which almost nothing is ever
-//! touched. A byte of 1 to [`crate::size::NBINS`] is the class of the slab in that page; with [`FLAG`] set, a live sample
-//! may begin in that page. A large block has its byte at its first page ([`large_byte`]), always with the flag, so that its frees
+//! touched. A byte of 1 to [`crate::size::NBINS`] is the class of the slab in that page, and one above
+//! [`crate::size::NCLASSES`] the second place of a class, of a slab in an arena with an odd number; with [`FLAG`] set, a live
+//! sample may begin in that page. A large block has its byte at its first page ([`large_byte`]), always with the flag, so that its frees
 //! take a path that clears the byte while the block is in a thread's cache: a second free finds that. 0 is everything
 //! else: no block starts there that the fast path knows.
 //! Only the parts of it for memory of the heap can be written; the rest reads as zero. So a program that has all its memory

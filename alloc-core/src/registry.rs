@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::arena::Arena;
 use crate::heap::Heap;
 use crate::observer::Observer;
-use crate::size::NCLASSES;
+use crate::size;
 use crate::snapshot::Snapshot;
 use crate::sys;
 use crate::thread::{self, DEAD, Kind, Thread, read_counter, state_bytes};
@@ -175,6 +175,7 @@ impl<O: Observer> Heap<O> {
         unsafe {
             (*thread).slot.uid = uid;
             (*thread).arena = self.choose_arena();
+            (*thread).set_odd((*thread).arena.is_some_and(|arena| arena.pages.is_odd()), options);
             (*thread).countdown = u64::MAX >> 1;
             (*thread).looked_through = sys::ticks();
             {
@@ -231,15 +232,15 @@ impl<O: Observer> Heap<O> {
 
     /// Empties all caches of the calling thread.
     pub(crate) unsafe fn flush_all(&'static self, thread: *mut Thread) {
-        for class in 1..=NCLASSES {
+        for place in thread::places() {
             // SAFETY: the calling thread's own live state.
             unsafe {
-                self.flush(thread, thread, class, 0);
-                let requests = (*thread).take_requests(class);
+                self.flush(thread, thread, place, 0);
+                let requests = (*thread).take_requests(place);
                 if requests > 0
                     && let Some(arena) = (*thread).arena
                 {
-                    arena.count_requests(class, requests);
+                    arena.count_requests(size::class_at(place), requests);
                 }
             }
         }

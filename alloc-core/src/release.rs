@@ -8,7 +8,7 @@ use crate::events::NEVER;
 use crate::extent::{Extent, State};
 use crate::heap::{Heap, Request, TcacheChoice};
 use crate::observer::Observer;
-use crate::size::{self, NBINS, NCLASSES};
+use crate::size::{self, NBINS, NCLASSES, PAIRED, PLACES};
 use crate::sys::{self, PAGE};
 use crate::thread::{Kind, Thread, share_of};
 use crate::tls;
@@ -129,15 +129,15 @@ impl<O: Observer> Heap<O> {
         // SAFETY: as above. The descriptor of a block in use is there, and is never unmapped.
         unsafe {
             let flagged = sys::load_byte((*thread).map, ptr.addr() >> ((*thread).map_shift & 63));
-            let class = flagged.wrapping_sub(i8::MIN as isize).cast_unsigned();
-            if class.wrapping_sub(1) >= NBINS {
+            let place = flagged.wrapping_sub(i8::MIN as isize).cast_unsigned();
+            if place.wrapping_sub(1) >= PLACES - 1 || !size::is_slab(place) {
                 return false;
             }
             let extent = self.core.shared.map.extent(ptr.addr());
-            if extent.is_null() || (*extent).may_be_sampled(ptr.addr()) || (*thread).has_on_top(class, ptr) {
+            if extent.is_null() || (*extent).may_be_sampled(ptr.addr()) || (*thread).has_on_top(place, ptr) {
                 return false;
             }
-            (*thread).push(class, ptr)
+            (*thread).push(place, ptr)
         }
     }
 
@@ -286,7 +286,8 @@ impl<O: Observer> Heap<O> {
             let class = (*extent).class();
             let usable = if class > 0 { size::class_bytes(class) } else { (*extent).bytes() };
             let cache = if class > 0 { self.cache_of(thread, tcache) } else { null_mut() };
-            if !cache.is_null() && (*cache).has_on_top(class, ptr) {
+            let place = if core::ptr::eq(cache, thread) { self.place_of(extent) } else { class };
+            if !cache.is_null() && (*cache).has_on_top(place, ptr) {
                 return Wrong::new(ptr.addr(), Fault::Free(usable)).tell(b"free");
             }
             if wrong::is_checked()
@@ -303,7 +304,7 @@ impl<O: Observer> Heap<O> {
             if is_live && (*thread).events.deallocated_at != NEVER {
                 self.deallocation_events(thread, usable);
             }
-            if !cache.is_null() && self.put_in_cache(thread, cache, class, ptr) {
+            if !cache.is_null() && self.put_in_cache(thread, cache, place, ptr) {
                 // A push counts in the cache that it is to.
                 if core::ptr::eq(cache, thread) {
                     (*thread).show_freed(usable);
@@ -332,46 +333,60 @@ impl<O: Observer> Heap<O> {
         }
     }
 
+    /// Where a thread caches the blocks of an active extent that has a class.
+    unsafe fn place_of(&'static self, extent: *const Extent) -> usize {
+        // SAFETY: the caller's extent.
+        unsafe {
+            let class = (*extent).class();
+            if class <= PAIRED { size::place(class, self.arena_of(extent).pages.is_odd()) } else { class }
+        }
+    }
+
     /// Puts a block in a cache, which may have to give others back first. `false`: there is no room for it.
     ///
     /// # Safety
-    /// `cache` is the thread's own live state, or a cache that no other thread uses; the block is of `class`, and nobody
-    /// uses it.
+    /// `cache` is the thread's own live state, or a cache that no other thread uses; the block is of the class at `place`, and
+    /// nobody uses it.
     unsafe fn put_in_cache(
         &'static self,
         thread: *mut Thread,
         cache: *mut Thread,
-        class: usize,
+        place: usize,
         block: *mut u8,
     ) -> bool {
         // SAFETY: the caller's promise.
         unsafe {
             let mut share = self.core.cache_share.load(Ordering::Relaxed);
-            if class > NBINS {
+            let is_slab = size::is_slab(place);
+            if !is_slab {
                 share = share.min(share_of(self.core.shared.active_bytes.load(Ordering::Relaxed)));
             }
-            if self.push(cache, class, block) || ((*cache).grow(class, share) && self.push(cache, class, block)) {
+            if self.push(cache, place, block) || ((*cache).grow(place, share) && self.push(cache, place, block)) {
                 return true;
             }
-            let cached = (*cache).cached(class);
+            let cached = (*cache).cached(place);
             if cached == 0 {
                 return false;
             }
             let options = self.options();
             let (small, large) = (options.lg_tcache_flush_small_div, options.lg_tcache_flush_large_div);
             // What goes is at least one block.
-            let gone = (cached >> if class <= NBINS { small } else { large }).max(1);
-            self.flush(thread, cache, class, cached - gone);
+            let gone = if (*cache).is_foreign(place) {
+                cached
+            } else {
+                (cached >> if is_slab { small } else { large }).max(1)
+            };
+            self.flush(thread, cache, place, cached - gone);
             // The flush may have come to a look at all caches, which takes unused room back.
-            self.push(cache, class, block) || ((*cache).grow(class, share) && self.push(cache, class, block))
+            self.push(cache, place, block) || ((*cache).grow(place, share) && self.push(cache, place, block))
         }
     }
 
     /// Puts a block on a cache and, if it is a large one, says so in the page map. `false`: the cache is full.
-    unsafe fn push(&'static self, cache: *mut Thread, class: usize, block: *mut u8) -> bool {
+    unsafe fn push(&'static self, cache: *mut Thread, place: usize, block: *mut u8) -> bool {
         // SAFETY: as in `put_in_cache`.
-        let is_in = unsafe { (*cache).push(class, block) };
-        if is_in && class > NBINS {
+        let is_in = unsafe { (*cache).push(place, block) };
+        if is_in && !size::is_slab(place) {
             self.core.shared.map.set_class(block.addr(), 1, 0);
         }
         is_in
@@ -406,15 +421,15 @@ impl<O: Observer> Heap<O> {
     /// # Safety
     /// `cache` is the thread's own live state, or a cache that no other thread uses; `thread` is the calling thread's
     /// state.
-    pub(crate) unsafe fn flush(&'static self, thread: *mut Thread, cache: *mut Thread, class: usize, keep: usize) {
-        // SAFETY: the caller's promise; the cache holds blocks of `class` that nobody uses.
+    pub(crate) unsafe fn flush(&'static self, thread: *mut Thread, cache: *mut Thread, place: usize, keep: usize) {
+        // SAFETY: the caller's promise; the cache holds blocks of its class that nobody uses.
         unsafe {
-            let cached = (*cache).cached(class);
+            let cached = (*cache).cached(place);
             if cached <= keep {
                 return;
             }
-            (*cache).take_mark(class);
-            let slots = (*cache).bottom[class].add(1);
+            (*cache).take_mark(place);
+            let slots = (*cache).bottom[place].add(1);
             let mut left = cached - keep;
             let mut arena = None;
             let shrinks = self.core.shared.shrinks();
@@ -422,19 +437,19 @@ impl<O: Observer> Heap<O> {
                 let extent = self.core.shared.map.extent((*slots).addr());
                 if extent.is_null() {
                     // The slab that it was in is gone.
-                    Wrong::new((*slots).addr(), Fault::Free(size::class_bytes(class))).tell(b"free");
+                    Wrong::new((*slots).addr(), Fault::Free(size::class_bytes(place))).tell(b"free");
                     left -= 1;
                     *slots = *slots.add(left);
                     continue;
                 }
                 let owner = self.arena_of(extent);
-                let visit = Visit::cache((*cache).take_requests(class));
-                left = owner.flush(class, &self.core.shared, slots, left, visit);
+                let visit = Visit::cache((*cache).take_requests(place));
+                left = owner.flush(size::class_at(place), &self.core.shared, slots, left, visit);
                 arena = Some(owner);
             }
             slots.copy_from(slots.add(cached - keep), keep);
-            (*cache).top[class] = (*cache).bottom[class].add(keep);
-            (*cache).inflow[class] = (*cache).inflow[class].wrapping_sub((cached - keep) as u64);
+            (*cache).top[place] = (*cache).bottom[place].add(keep);
+            (*cache).inflow[place] = (*cache).inflow[place].wrapping_sub((cached - keep) as u64);
             if let Some(arena) = arena {
                 self.slow_operation(thread, (*thread).arena.unwrap_or(arena));
             }
@@ -454,7 +469,7 @@ impl<O: Observer> Heap<O> {
         // SAFETY: a live state is the calling thread's own.
         unsafe {
             if (*thread).kind == Kind::Live && !(*thread).is_looking {
-                self.look_through(thread, 1..=NCLASSES, |class| self.flush(thread, thread, class, 0));
+                self.look_through(thread, |_| true, |place| self.flush(thread, thread, place, 0));
                 (*thread).narrow();
             }
         }
@@ -469,6 +484,6 @@ impl<O: Observer> Heap<O> {
     #[cold]
     pub(crate) unsafe fn flush_for_growth(&'static self, thread: *mut Thread) {
         // SAFETY: the caller's promise.
-        unsafe { self.look_through(thread, 1..=NBINS, |class| self.flush(thread, thread, class, 0)) };
+        unsafe { self.look_through(thread, size::is_slab, |place| self.flush(thread, thread, place, 0)) };
     }
 }

@@ -1,6 +1,5 @@
 //! The slow paths of allocating: empty caches, large blocks, samples; and what a thread does now and then.
 
-use core::ops::RangeInclusive;
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
@@ -12,9 +11,9 @@ use crate::heap::{Heap, Request, TcacheChoice};
 use crate::observer::Observer;
 use crate::pagemap::large_byte;
 use crate::pages::Target;
-use crate::size::{self, CLASS_MAX, NBINS, NCLASSES, SMALL_MAX};
+use crate::size::{self, CLASS_MAX, NBINS, SMALL_MAX};
 use crate::sys::{self, Entry, PAGE};
-use crate::thread::{Kind, Thread, is_block};
+use crate::thread::{Kind, Thread, is_block, places};
 use crate::tls;
 use crate::wrong;
 
@@ -107,7 +106,7 @@ impl<O: Observer> Heap<O> {
             (*thread).allocated = (*thread).allocated.wrapping_add(usable);
             *top_slot = top.sub(1);
             let marks = (*thread).marks;
-            if class > NBINS && !marks.is_null() {
+            if !size::is_slab(class) && !marks.is_null() {
                 (*marks.add(block.addr() / PAGE)).store(large_byte(class, false).cast_signed(), Ordering::Relaxed);
             }
             block
@@ -241,7 +240,7 @@ impl<O: Observer> Heap<O> {
         unsafe {
             let class = (*extent).class();
             if (*extent).is_slab() {
-                self.arena_of(extent).bin(class).flag(class, extent, shared, address, sampled);
+                self.arena_of(extent).bin(class).flag(extent, shared, address, sampled);
             } else {
                 (*extent).set_sampled(sampled);
                 shared.map.set_class((*extent).address(), 1, large_byte(class, sampled));
@@ -272,7 +271,8 @@ impl<O: Observer> Heap<O> {
         if !cache.is_null() && may_cache {
             // SAFETY: the thread's own live state, or a cache that the program lets no other thread use.
             unsafe {
-                let block = (*cache).pop(class);
+                let place = (*cache).place(class);
+                let block = (*cache).pop(place);
                 if !block.is_null() {
                     if class > NBINS {
                         // In use again.
@@ -280,7 +280,7 @@ impl<O: Observer> Heap<O> {
                     }
                     return Obtained { block, usable, zeroed: false };
                 }
-                if class <= NBINS && (*cache).open(class) {
+                if class <= NBINS && (*cache).open(place) {
                     let block = self.fill(thread, cache, class, request.arena);
                     return Obtained { block, usable, zeroed: false };
                 }
@@ -315,19 +315,20 @@ impl<O: Observer> Heap<O> {
         let Some(arena) = self.arena_for(thread, arena) else { return null_mut() };
         // SAFETY: the caller's promise; the cache is empty and has `capacity` slots above its bottom.
         unsafe {
-            let want = (*cache).fill_count(class);
-            let slots = (*cache).bottom[class].add(1);
-            let visit = Visit::cache((*cache).take_requests(class) + 1);
+            let place = (*cache).place(class);
+            let want = (*cache).fill_count(place);
+            let slots = (*cache).bottom[place].add(1);
+            let visit = Visit::cache((*cache).take_requests(place) + 1);
             let got = arena.fill(class, &self.core.shared, slots, want, visit);
             if got == 0 {
                 return null_mut();
             }
             // Lowest address on top: it goes out first, so that the memory in use stays low and dense.
             core::slice::from_raw_parts_mut(slots, got).reverse();
-            (*cache).top[class] = slots.add(got).sub(1);
+            (*cache).top[place] = slots.add(got).sub(1);
             // Before the look at all caches that may follow. The bin knows of this request already.
-            let block = (*cache).pop(class);
-            (*cache).inflow[class] = (*cache).inflow[class].wrapping_add(got as u64 - 1);
+            let block = (*cache).pop(place);
+            (*cache).inflow[place] = (*cache).inflow[place].wrapping_add(got as u64 - 1);
             self.slow_operation(thread, arena);
             block
         }
@@ -373,19 +374,19 @@ impl<O: Observer> Heap<O> {
                 return None;
             }
             (*thread).looked_through = now;
-            self.look_through(thread, 1..=NCLASSES, |class| self.give_idle(thread, class));
+            self.look_through(thread, |_| true, |place| self.give_idle(thread, place));
             Some(passed)
         }
     }
 
-    /// Does something with the caches of these classes that are open, unless that is going on.
+    /// Does something with the caches of those places that are open, unless that is going on.
     ///
     /// # Safety
     /// `thread` is the calling thread's own live state.
     pub(crate) unsafe fn look_through(
         &'static self,
         thread: *mut Thread,
-        classes: RangeInclusive<usize>,
+        which: impl Fn(usize) -> bool,
         look: impl Fn(usize),
     ) {
         // SAFETY: the caller's promise.
@@ -395,29 +396,32 @@ impl<O: Observer> Heap<O> {
             }
             (*thread).is_looking = true;
             // Most threads use few of the classes.
-            for class in classes.filter(|&class| !(*thread).is_closed(class)) {
-                look(class);
+            for place in places().filter(|&place| which(place) && !(*thread).is_closed(place)) {
+                look(place);
             }
             (*thread).is_looking = false;
         }
     }
 
-    /// Gives the lower half of a cache back when it was not used since the last look.
-    unsafe fn give_idle(&'static self, thread: *mut Thread, class: usize) {
+    /// Gives the lower half of a cache back when it was not used since the last look, and all that the thread has no use for.
+    unsafe fn give_idle(&'static self, thread: *mut Thread, place: usize) {
         // SAFETY: the calling thread's own live state.
         unsafe {
-            let cached = (*thread).cached(class);
+            let cached = (*thread).cached(place);
             if cached == 0 {
-                (*thread).shrink(class);
+                (*thread).shrink(place);
                 return;
             }
-            let idle = (*thread).take_mark(class);
-            if idle > 0 {
-                (*thread).fill_less(class);
-                self.flush(thread, thread, class, cached - idle);
-                (*thread).shrink(class);
+            if (*thread).is_foreign(place) {
+                return self.flush(thread, thread, place, 0);
             }
-            (*thread).set_mark(class, idle > 0);
+            let idle = (*thread).take_mark(place);
+            if idle > 0 {
+                (*thread).fill_less(place);
+                self.flush(thread, thread, place, cached - idle);
+                (*thread).shrink(place);
+            }
+            (*thread).set_mark(place, idle > 0);
         }
     }
 

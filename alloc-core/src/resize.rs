@@ -23,9 +23,10 @@ impl<O: Observer> Heap<O> {
         let thread = tls::thread();
         // SAFETY: the slot always holds a live state, with a map for every address.
         let byte = unsafe { sys::load_byte((*thread).map, ptr.addr() >> ((*thread).map_shift & 63)) };
-        let class = byte.cast_unsigned() & usize::from(!crate::pagemap::FLAG);
-        if class.wrapping_sub(1) < size::NCLASSES && !is_checked() {
-            return size::class_bytes(class);
+        let place = byte.cast_unsigned() & usize::from(!crate::pagemap::FLAG);
+        let bytes = size::class_bytes(place);
+        if bytes > 0 && !is_checked() {
+            return bytes;
         }
         // SAFETY: the caller's promise.
         unsafe { self.usable_size_by_extent(ptr) }

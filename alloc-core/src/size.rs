@@ -30,8 +30,33 @@ pub const MAX_SIZE_CLASS: usize = 0x7000_0000_0000_0000;
 /// Most regions that a slab has.
 pub const MAX_REGIONS: usize = 512;
 
-const fn make_sizes() -> [u32; NCLASSES + 1] {
-    let mut sizes = [0u32; NCLASSES + 1];
+/// Slab classes up to this one, of 256 bytes, have a second place: the cache lines of such blocks are often those of their
+/// neighbours too.
+pub(crate) const PAIRED: usize = 13;
+/// Places in thread caches and in the bytes of the page map: none, those of all classes, and the second ones, which the slabs
+/// of arenas with odd numbers have.
+pub const PLACES: usize = 1 + NCLASSES + PAIRED;
+
+/// Where a class is in an arena, or for a thread of one, whose number is odd or not.
+#[inline]
+pub(crate) const fn place(class: usize, is_odd: bool) -> usize {
+    if is_odd && class <= PAIRED { class + NCLASSES } else { class }
+}
+
+/// The class at a place.
+#[inline]
+pub(crate) const fn class_at(place: usize) -> usize {
+    if place > NCLASSES { place - NCLASSES } else { place }
+}
+
+/// Whether a place is one of a slab class.
+#[inline]
+pub(crate) const fn is_slab(place: usize) -> bool {
+    place <= NBINS || place > NCLASSES
+}
+
+const fn make_sizes() -> [u32; PLACES] {
+    let mut sizes = [0u32; PLACES];
     sizes[1] = 8;
     let mut class = 2;
     while class <= NCLASSES {
@@ -49,12 +74,16 @@ const fn make_sizes() -> [u32; NCLASSES + 1] {
         };
         class += 1;
     }
+    while class < PLACES {
+        sizes[class] = sizes[class_at(class)];
+        class += 1;
+    }
     sizes
 }
 
-/// Usable bytes by class; index 0 is unused.
-pub static SIZES: [u32; NCLASSES + 1] = make_sizes();
-pub(crate) const SIZES_CONST: [u32; NCLASSES + 1] = make_sizes();
+/// Usable bytes by class, at all places of each; index 0 is unused.
+pub static SIZES: [u32; PLACES] = make_sizes();
+pub(crate) const SIZES_CONST: [u32; PLACES] = make_sizes();
 
 const TABLE_LEN: usize = TABLE_MAX + 1;
 
@@ -94,7 +123,7 @@ pub fn class_of(bytes: usize) -> usize {
     }
 }
 
-/// Usable bytes of class `class` (from 1).
+/// Usable bytes of class `class` (from 1), or of the class at a place.
 #[inline]
 pub fn class_bytes(class: usize) -> usize {
     SIZES[class] as usize

@@ -12,7 +12,7 @@ use crate::observer::Observer;
 use crate::size::{self, NBINS, NCLASSES};
 use crate::stats::{ARENA_LOCKS, ArenaStats, GLOBAL_LOCKS, Stats};
 use crate::sys::{self, LG_PAGE};
-use crate::thread::{Thread, read_counter};
+use crate::thread::{Thread, places, read_counter};
 
 /// Which arenas' numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -370,8 +370,8 @@ impl<O: Observer> Heap<O> {
         // SAFETY: live states; counters are read as such.
         self.for_each_thread(|thread| unsafe {
             if (*thread).arena.is_some_and(|bound| core::ptr::eq(bound, arena)) {
-                for (class, sum) in requests.iter_mut().enumerate().skip(1) {
-                    *sum += (*thread).untold_by_anybody(class);
+                for place in places() {
+                    requests[size::class_at(place)] += (*thread).untold_by_anybody(place);
                 }
                 out.tcache_bytes += (*thread).cached_bytes();
             }

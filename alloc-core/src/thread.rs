@@ -13,6 +13,7 @@
 //! and goes back to its slabs. Then the topmost block is the mark: if it is still there at the look after that, nothing of
 //! the class was used, and all of it goes. The fast paths know nothing of this.
 
+mod places;
 mod slots;
 
 use core::cell::UnsafeCell;
@@ -25,13 +26,12 @@ use crate::events::Events;
 use crate::limits::OwnLimits;
 use crate::observer::ThreadSlot;
 use crate::pagemap::{NO_MAP_SHIFT, no_map};
-use crate::size::{self, NCLASSES, SIZES_CONST};
+use crate::size::{self, PLACES, SIZES_CONST};
 use crate::wrong::{Kind as Fault, Wrong};
 
+pub(crate) use places::{foreign_slots, places};
 pub use slots::state_bytes;
 pub(crate) use slots::{SHARE_MOST, cache_share, share_of};
-
-const CLASSES: usize = NCLASSES + 1;
 
 /// What slots without a block hold.
 pub(crate) const NO_BLOCK: *mut u8 = core::ptr::without_provenance_mut(1);
@@ -87,17 +87,17 @@ pub struct Thread {
     pub(crate) allocated: u64,
     /// Bytes of usable size ever freed by the thread other than into its caches: see [`Thread::deallocated`].
     pub(crate) freed_elsewhere: u64,
-    /// The topmost block by class; [`NO_BLOCK`] lies below the first.
-    pub(crate) top: [*mut *mut u8; CLASSES],
-    /// The last slot by class.
-    pub(crate) last: [*mut *mut u8; CLASSES],
+    /// The topmost block by place; [`NO_BLOCK`] lies below the first.
+    pub(crate) top: [*mut *mut u8; PLACES],
+    /// The last slot by place.
+    pub(crate) last: [*mut *mut u8; PLACES],
     /// Copy of [`size::SIZES`], reached from the register that holds the state.
-    pub(crate) sizes: [u32; CLASSES],
-    /// Blocks ever put on a cache by a free, by class.
-    pub(crate) frees: [u64; CLASSES],
-    /// Copy of [`size::TABLE`].
+    pub(crate) sizes: [u32; PLACES],
+    /// Blocks ever put on a cache by a free, by place.
+    pub(crate) frees: [u64; PLACES],
+    /// Copy of [`size::TABLE`], with the places from which the thread allocates.
     pub(crate) table: [u8; size::TABLE.len()],
-    /// Classes by KiB, rounded up, for larger requests.
+    /// Such places by KiB, rounded up, for larger requests.
     pub(crate) large_table: [u8; LARGE_TABLE_LEN],
     pub(crate) kind: Kind,
     /// Above 0 while the thread is inside of an observer or suppressed: nothing is sampled.
@@ -109,10 +109,12 @@ pub struct Thread {
     /// Whether blocks are cached at all.
     pub(crate) caching: bool,
     pub(crate) arena: Option<&'static Arena>,
-    /// The slot below the first, by class; [`no_slot`] until the cache is opened.
-    pub(crate) bottom: [*mut *mut u8; CLASSES],
-    /// Where that slot is of a class whose cache is open.
-    start: [*mut *mut u8; CLASSES],
+    /// Whether the thread allocates from the second places of slab classes, as its arena has an odd number.
+    is_odd: bool,
+    /// The slot below the first, by place; [`no_slot`] until the cache is opened.
+    pub(crate) bottom: [*mut *mut u8; PLACES],
+    /// Where that slot is of a place whose cache is open.
+    start: [*mut *mut u8; PLACES],
     /// When the caches were last looked through, in ticks of the processor.
     pub(crate) looked_through: u64,
     /// Whether that is going on: giving blocks back may come to ask for it again.
@@ -126,25 +128,25 @@ pub struct Thread {
     /// Bytes for which the caches of slab classes have slots beyond their first capacity.
     grown_room: usize,
     /// What the next fill asks for: few at first and for classes that are rarely used.
-    fill_next: [u16; CLASSES],
-    /// Slots that a class starts with.
-    slots: [u16; CLASSES],
+    fill_next: [u16; PLACES],
+    /// Slots that a place starts with.
+    slots: [u16; PLACES],
     /// Slots that it can have.
-    slots_max: [u16; CLASSES],
+    slots_max: [u16; PLACES],
     /// Limits that the program has set for this thread; null as long as it has not, and the ones of a thread that had the
     /// state before are there to be used again.
     pub(crate) own_limits: *mut OwnLimits,
     /// Whether they hold.
     pub(crate) has_own_limits: bool,
     /// The slot whose block was taken out, counted from `bottom`; 0: none.
-    mark: [u16; CLASSES],
+    mark: [u16; PLACES],
     /// That block.
-    marked: [*mut u8; CLASSES],
-    /// Classes of which the thread has freed a block while it had no cache for it.
-    freed: [bool; CLASSES],
-    /// Blocks by class that fills brought less those that flushes took, less the requests that a bin has been told of:
+    marked: [*mut u8; PLACES],
+    /// Places of which the thread has freed a block while it had no cache for it.
+    freed: [bool; PLACES],
+    /// Blocks by place that fills brought less those that flushes took, less the requests that a bin has been told of:
     /// with `frees`, and less what is cached, these are the requests that no bin has been told of yet.
-    pub(crate) inflow: [u64; CLASSES],
+    pub(crate) inflow: [u64; PLACES],
     /// Whether the program looks at `freed_shown`, so that every free must count there.
     pub(crate) shows_frees: bool,
     /// Bytes of usable size ever freed by the thread, once the program has asked where they are counted.
@@ -186,8 +188,8 @@ const fn no_slot() -> *mut *mut u8 {
 
 /// The table and the map of a shared state give class 0 only. Pointers for the other classes would each be one more for the
 /// loader to adjust, in every process that starts.
-const fn only_first(slot: *mut *mut u8) -> [*mut *mut u8; CLASSES] {
-    let mut slots = [null_mut(); CLASSES];
+const fn only_first(slot: *mut *mut u8) -> [*mut *mut u8; PLACES] {
+    let mut slots = [null_mut(); PLACES];
     slots[0] = slot;
     slots
 }
@@ -203,8 +205,8 @@ const fn shared(kind: Kind) -> SharedThread {
         freed_elsewhere: 0,
         top: only_first(none),
         last: only_first(none),
-        sizes: [0; CLASSES],
-        frees: [0; CLASSES],
+        sizes: [0; PLACES],
+        frees: [0; PLACES],
         table: [0; size::TABLE.len()],
         large_table: [0; LARGE_TABLE_LEN],
         kind,
@@ -213,23 +215,24 @@ const fn shared(kind: Kind) -> SharedThread {
         growths: 0,
         caching: false,
         arena: None,
-        bottom: [null_mut(); CLASSES],
-        start: [null_mut(); CLASSES],
+        is_odd: false,
+        bottom: [null_mut(); PLACES],
+        start: [null_mut(); PLACES],
         looked_through: 0,
         is_looking: false,
         narrow: 0,
         large_room: 0,
         slots_from: 0,
         grown_room: 0,
-        fill_next: [0; CLASSES],
-        slots: [0; CLASSES],
-        slots_max: [0; CLASSES],
+        fill_next: [0; PLACES],
+        slots: [0; PLACES],
+        slots_max: [0; PLACES],
         own_limits: null_mut(),
         has_own_limits: false,
-        mark: [0; CLASSES],
-        freed: [false; CLASSES],
-        marked: [null_mut(); CLASSES],
-        inflow: [0; CLASSES],
+        mark: [0; PLACES],
+        freed: [false; PLACES],
+        marked: [null_mut(); PLACES],
+        inflow: [0; PLACES],
         shows_frees: false,
         freed_shown: 0,
         events: Events::NONE,
@@ -286,16 +289,13 @@ impl Thread {
         if !options.has_plain_frees() {
             self.no_fast_frees();
         }
-        let plain_allocations = !(options.zero || options.junk_alloc);
-        self.table = if plain_allocations { size::TABLE } else { [0; size::TABLE.len()] };
-        self.large_table = if plain_allocations { LARGE_TABLE } else { [0; LARGE_TABLE_LEN] };
         self.depth = 0;
         self.is_looking = false;
         self.ticks = 0;
         self.allocated = 0;
         self.freed_elsewhere = 0;
-        self.frees = [0; CLASSES];
-        self.inflow = [0; CLASSES];
+        self.frees = [0; PLACES];
+        self.inflow = [0; PLACES];
         self.shows_frees = false;
         self.freed_shown = 0;
         self.events = Events::NONE;
@@ -303,22 +303,23 @@ impl Thread {
         self.arena = None;
         self.empty();
         self.set_caching(options.tcache && !options.safety_check);
+        self.fill_tables(options);
     }
 
-    /// Requests of `class` that were served since this was asked last.
+    /// Requests at `place` that were served since this was asked last.
     #[inline]
-    pub(crate) fn take_requests(&mut self, class: usize) -> u64 {
-        let untold = self.inflow[class].wrapping_add(self.frees[class]).wrapping_sub(self.cached(class) as u64);
-        self.inflow[class] = self.inflow[class].wrapping_sub(untold);
+    pub(crate) fn take_requests(&mut self, place: usize) -> u64 {
+        let untold = self.inflow[place].wrapping_add(self.frees[place]).wrapping_sub(self.cached(place) as u64);
+        self.inflow[place] = self.inflow[place].wrapping_sub(untold);
         untold
     }
 
-    /// Requests of `class` that no bin has been told of yet, as another thread may ask: a moment's picture.
-    pub(crate) fn untold_by_anybody(&mut self, class: usize) -> u64 {
+    /// Requests at `place` that no bin has been told of yet, as another thread may ask: a moment's picture.
+    pub(crate) fn untold_by_anybody(&mut self, place: usize) -> u64 {
         // SAFETY: fields of this state.
         let (inflow, frees) =
-            unsafe { (read_counter(&raw mut self.inflow[class]), read_counter(&raw mut self.frees[class])) };
-        let untold = inflow.wrapping_add(frees).wrapping_sub(self.cached_by_anybody(class) as u64);
+            unsafe { (read_counter(&raw mut self.inflow[place]), read_counter(&raw mut self.frees[place])) };
+        let untold = inflow.wrapping_add(frees).wrapping_sub(self.cached_by_anybody(place) as u64);
         // Between the looks a block may have moved.
         untold.cast_signed().max(0) as u64
     }
@@ -328,9 +329,9 @@ impl Thread {
         // SAFETY: fields of this state.
         unsafe {
             let mut sum = read_counter(&raw mut self.freed_elsewhere);
-            for class in 1..=NCLASSES {
-                let frees = read_counter(&raw mut self.frees[class]);
-                sum = sum.wrapping_add(frees.wrapping_mul(size::SIZES[class].into()));
+            for place in places() {
+                let frees = read_counter(&raw mut self.frees[place]);
+                sum = sum.wrapping_add(frees.wrapping_mul(size::SIZES[place].into()));
             }
             sum
         }
@@ -366,78 +367,78 @@ impl Thread {
         (self.map, self.map_shift) = (no_map(), NO_MAP_SHIFT);
     }
 
-    /// Blocks in the cache of `class`.
+    /// Blocks in the cache at `place`.
     #[inline]
-    pub(crate) fn cached(&self, class: usize) -> usize {
+    pub(crate) fn cached(&self, place: usize) -> usize {
         // SAFETY: both point into the same array.
-        unsafe { self.top[class].offset_from_unsigned(self.bottom[class]) }
+        unsafe { self.top[place].offset_from_unsigned(self.bottom[place]) }
     }
 
-    /// Slots of the cache of `class`.
+    /// Slots of the cache at `place`.
     #[inline]
-    pub(crate) fn capacity(&self, class: usize) -> usize {
+    pub(crate) fn capacity(&self, place: usize) -> usize {
         // SAFETY: both point into the same array.
-        unsafe { self.last[class].offset_from_unsigned(self.bottom[class]) }
+        unsafe { self.last[place].offset_from_unsigned(self.bottom[place]) }
     }
 
     /// Takes the topmost block; null when the cache is empty.
     #[inline]
-    pub(crate) fn pop(&mut self, class: usize) -> *mut u8 {
-        let top = self.top[class];
+    pub(crate) fn pop(&mut self, place: usize) -> *mut u8 {
+        let top = self.top[place];
         // SAFETY: `top` points at a slot, at the one below the first, or at the slot that the mark emptied.
         unsafe {
             let mut block = *top;
             if block == NO_BLOCK {
-                if self.mark[class] == 0 {
+                if self.mark[place] == 0 {
                     return null_mut();
                 }
-                self.take_mark(class);
+                self.take_mark(place);
                 block = *top;
             }
-            self.top[class] = top.sub(1);
+            self.top[place] = top.sub(1);
             if !is_block(block) {
                 // The fast paths that freed it don't look; this is before anybody gets it.
                 Wrong::new(block.addr(), Fault::Foreign).tell(b"free");
-                return self.pop(class);
+                return self.pop(place);
             }
             block
         }
     }
 
-    /// Whether `block` is what was freed last into the cache of `class`.
-    pub(crate) fn has_on_top(&self, class: usize, block: *mut u8) -> bool {
+    /// Whether `block` is what was freed last into the cache at `place`.
+    pub(crate) fn has_on_top(&self, place: usize, block: *mut u8) -> bool {
         // SAFETY: `top` points at a slot or at the one below the first.
-        unsafe { *self.top[class] == block }
+        unsafe { *self.top[place] == block }
     }
 
     /// Puts a freed block on the cache, and counts it. `false`: it is full.
     #[inline(always)]
-    pub(crate) fn push(&mut self, class: usize, block: *mut u8) -> bool {
-        let top = self.top[class];
-        if top == self.last[class] {
+    pub(crate) fn push(&mut self, place: usize, block: *mut u8) -> bool {
+        let top = self.top[place];
+        if top == self.last[place] {
             return false;
         }
         // SAFETY: `top` is below the last slot.
         unsafe {
             let top = top.add(1);
             *top = block;
-            self.top[class] = top;
+            self.top[place] = top;
         }
-        self.frees[class] = self.frees[class].wrapping_add(1);
+        self.frees[place] = self.frees[place].wrapping_add(1);
         true
     }
 
-    /// Blocks in the cache of `class`, as another thread may ask: a moment's picture.
-    pub(crate) fn cached_by_anybody(&self, class: usize) -> usize {
-        let bytes = self.top[class].addr().saturating_sub(self.bottom[class].addr());
+    /// Blocks in the cache at `place`, as another thread may ask: a moment's picture.
+    pub(crate) fn cached_by_anybody(&self, place: usize) -> usize {
+        let bytes = self.top[place].addr().saturating_sub(self.bottom[place].addr());
         let cached = bytes / core::mem::size_of::<*mut u8>();
         // Between the looks the cache may have been opened.
-        if cached > self.slots_max[class] as usize { 0 } else { cached }
+        if cached > self.slots_max[place] as usize { 0 } else { cached }
     }
 
     /// Bytes in the caches, as another thread may ask: a moment's picture.
     pub(crate) fn cached_bytes(&self) -> usize {
-        (1..=NCLASSES).map(|class| self.cached_by_anybody(class) * size::class_bytes(class)).sum()
+        places().map(|place| self.cached_by_anybody(place) * size::class_bytes(place)).sum()
     }
 
     /// Adds to a counter that other threads read; only its own thread writes it.

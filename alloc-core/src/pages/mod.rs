@@ -3,7 +3,7 @@
 //! Everything here lives under one lock by arena. The lock is dropped for system calls that take long and for a
 //! program's hooks where that can be; extents on their way are in [`State::Transit`] meanwhile, so that no neighbour
 //! merges with them. `space` has the free extents, `gather` and `relocate` move pages between them, `grow` has the sources
-//! of memory, `row` slabs side by side, `resize` blocks that grow and shrink in place, `ahead` what is backed before it is touched,
+//! of memory, `free` active extents that become free, `row` slabs side by side, `resize` blocks that grow and shrink in place, `ahead` what is backed before it is touched,
 //! `purge` the giving back, `hooks` a program's own sources, `whole` what is done to an arena as a whole; `shared` is what
 //! all arenas share.
 
@@ -11,6 +11,7 @@ pub(crate) mod ahead;
 pub mod cache;
 mod descriptors;
 mod dss;
+mod free;
 pub mod gather;
 mod grow;
 mod guards;
@@ -35,8 +36,8 @@ use crate::extent::{Extent, LARGE, State, flag};
 use crate::large::LargeBlock;
 use crate::lock::{Guard, Mutex, Rank};
 use crate::pagemap::large_byte;
-use crate::size::MAX_SIZE_CLASS;
-use crate::sys::{self, LG_PAGE, PAGE};
+use crate::size::{self, MAX_SIZE_CLASS};
+use crate::sys::{LG_PAGE, PAGE};
 use cache::Cache;
 use descriptors::Descriptors;
 use gather::{Gathered, Unbacked};
@@ -107,6 +108,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Pages {
     arena: usize,
+    is_odd: bool,
     inner: Mutex<Inner>,
     /// One thread grows the arena at a time.
     growing: Mutex<()>,
@@ -156,6 +158,8 @@ impl Pages {
             (&raw mut (*inner).decay_muzzy).write(Decay::new(settings.muzzy_ms));
             (&raw mut (*inner).descriptors).write(Descriptors::new(settings.arena, settings.tracks));
             (&raw mut (*place).arena).write(settings.arena);
+            // Where threads follow the processor from arena to arena, these are all alike.
+            (&raw mut (*place).is_odd).write(settings.arena % 2 == 1 && options.percpu_arena.is(c"disabled"));
             Mutex::begin(&raw mut (*place).growing, Rank::Grow);
             Mutex::begin(&raw mut (*place).decaying_dirty, Rank::Decay);
             Mutex::begin(&raw mut (*place).decaying_muzzy, Rank::Decay);
@@ -173,6 +177,13 @@ impl Pages {
             (&raw mut (*place).huge_from).write(ahead::huge_from(options));
             (&raw mut (*place).lg_max_fit).write(options.lg_extent_max_active_fit.min(64) as u32);
         }
+    }
+
+    /// Whether slabs have the second places of their classes, by which threads tell the blocks of their own arena from half of
+    /// all others.
+    #[inline]
+    pub(crate) fn is_odd(&self) -> bool {
+        self.is_odd
     }
 
     fn hooks(&self) -> Option<Hooks> {
@@ -349,90 +360,10 @@ impl Pages {
             for page in 1..pages.saturating_sub(1) {
                 shared.map.set_extent(address + page * PAGE, extent);
             }
-            shared.map.set_class(address, pages, class as u8);
+            shared.map.set_class(address, pages, size::place(class, self.is_odd) as u8);
         } else if class != LARGE as usize {
             shared.map.set_class(address, 1, large_byte(class, false));
         }
-    }
-
-    /// Takes back an active extent: a slab, or a `large` block, which is counted out.
-    ///
-    /// # Safety
-    /// The extent is active, of this arena, and nobody uses its memory any more.
-    pub unsafe fn deallocate(&self, shared: &Shared, extent: *mut Extent, large: Option<&LargeBlock<'_>>) {
-        // SAFETY: the caller gives up the extent.
-        unsafe {
-            let (address, pages) = ((*extent).address(), (*extent).pages());
-            if large.is_none() {
-                for page in 1..pages.saturating_sub(1) {
-                    shared.map.set_extent(address + page * PAGE, null_mut());
-                }
-                shared.map.set_class(address, pages, 0);
-            } else if (*extent).class() != LARGE as usize || (*extent).samples.load(Ordering::Relaxed) > 0 {
-                shared.map.set_class(address, 1, 0);
-            }
-            self.give_up(shared, extent, large);
-        }
-    }
-
-    /// Takes back an active extent that has no class in the page map.
-    ///
-    /// # Safety
-    /// As [`Pages::deallocate`].
-    unsafe fn give_up(&self, shared: &Shared, extent: *mut Extent, large: Option<&LargeBlock<'_>>) {
-        // SAFETY: the caller gives up the extent.
-        unsafe {
-            let pages = (*extent).pages();
-            (*extent).set_zeroed(false);
-            (*extent).set_class(LARGE as usize);
-            if (*extent).guarded() {
-                self.take_guards_back(shared, extent);
-            }
-            if (*extent).bytes() >= self.purge_from_bytes.load(Ordering::Relaxed) && !(*extent).pinned() {
-                return self.deallocate_to_os(shared, extent, pages, large);
-            }
-            let state = if (*extent).pinned() { State::Pinned } else { State::Dirty };
-            let mut inner = self.inner.lock();
-            inner.active_pages -= pages;
-            if let Some(block) = large {
-                block.went();
-            }
-            self.give(&mut inner, shared, extent, state);
-            inner.tell(shared);
-        }
-        self.after_free(shared);
-    }
-
-    /// Counts something under the lock.
-    pub(crate) fn locked(&self, count: impl FnOnce()) {
-        let _inner = self.inner.lock();
-        count();
-    }
-
-    /// What is due when pages have become unused.
-    #[inline]
-    fn after_free(&self, shared: &Shared) {
-        match self.dirty_ms.load(Ordering::Relaxed) {
-            0 => self.decay(shared, sys::clock_coarse_ns()),
-            DIRTY_MS_DEFAULT => self.keep_bound(shared),
-            _ => {}
-        }
-        self.ring_if_asked(shared);
-    }
-
-    /// Wakes the background thread of this arena if it waits for unused pages. Called without locks, after the pages can
-    /// be seen.
-    #[inline]
-    fn ring_if_asked(&self, shared: &Shared) {
-        if self.rings.load(Ordering::Relaxed) {
-            self.rings.store(false, Ordering::Relaxed);
-            shared.alarm.ring(self.arena);
-        }
-    }
-
-    /// The next free of pages is to wake the background thread of this arena.
-    pub(crate) fn have_alarm_rung(&self) {
-        self.rings.store(true, Ordering::SeqCst);
     }
 
     /// Where `sbrk` stands among the sources of memory: an index into [`crate::conf::DSS`].

@@ -3,10 +3,10 @@
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use super::{NO_BLOCK, Thread, no_slot};
+use super::{NO_BLOCK, Thread, foreign_slots, no_slot, places};
 use crate::conf::Options;
 use crate::limits::Limits;
-use crate::size::{self, NBINS, NCLASSES};
+use crate::size::{self, NBINS, NCLASSES, PAIRED};
 
 /// Bytes that the caches of a thread may hold in blocks of whole pages: at most, where threads are few, and at least. The
 /// slab classes of a thread may grow by half as much beyond their first capacity.
@@ -39,7 +39,8 @@ const FIRST_SLOTS: usize = 15;
 /// Where those of a state are, in bytes, each behind one below the first.
 const OFFSET_OF_FIRST_SLOTS: usize = core::mem::size_of::<Thread>().next_multiple_of(64);
 /// Where all the other slots of a state begin.
-const OFFSET_OF_SLOTS: usize = OFFSET_OF_FIRST_SLOTS + NBINS * (FIRST_SLOTS + 1) * core::mem::size_of::<*mut u8>();
+pub(super) const OFFSET_OF_SLOTS: usize =
+    OFFSET_OF_FIRST_SLOTS + NBINS * (FIRST_SLOTS + 1) * core::mem::size_of::<*mut u8>();
 
 /// Bytes of a thread state with its caches.
 pub fn state_bytes(options: &Options) -> usize {
@@ -66,82 +67,100 @@ impl Thread {
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) unsafe fn lay_out_slots(&mut self, mut slot: *mut *mut u8, limits: &Limits, options: &Options) {
         for class in 1..=NCLASSES {
-            let slots = limits.capacity_max(class, options);
-            self.slots[class] = limits.capacity(class, options) as u16;
-            self.slots_max[class] = slots as u16;
-            self.start[class] = slot;
-            // SAFETY: one slot below the first, and those of the class, by the caller's promise.
-            slot = unsafe { slot.add(slots + 1) };
+            let (first, most) = (limits.capacity(class, options), limits.capacity_max(class, options));
+            self.lay_out_place(self.place(class), first, most, &mut slot);
+            if class <= PAIRED {
+                let few = foreign_slots(class, first);
+                self.lay_out_place(size::place(class, !self.is_odd()), few, few, &mut slot);
+            }
         }
+    }
+
+    /// Takes the slots of a place from those that begin at `slot`.
+    fn lay_out_place(&mut self, place: usize, first: usize, most: usize, slot: &mut *mut *mut u8) {
+        self.slots[place] = first as u16;
+        self.slots_max[place] = most as u16;
+        self.start[place] = *slot;
+        // One below the first.
+        *slot = slot.wrapping_add(most + 1);
     }
 
     /// Makes each cache one that has never held a block. [`Thread::set_caching`] says how many it may hold.
     pub(crate) fn empty(&mut self) {
-        for class in 1..=NCLASSES {
-            self.close(class);
-            self.mark[class] = 0;
-            self.freed[class] = false;
-            self.fill_next[class] = self.fill_least(class).min(FIRST_SLOTS as u16 / 2);
+        for place in places() {
+            self.close(place);
+            self.mark[place] = 0;
+            self.freed[place] = false;
+            self.fill_next[place] = self.fill_least(place).min(FIRST_SLOTS as u16 / 2);
         }
     }
 
     /// Makes an empty cache one without slots.
-    fn close(&mut self, class: usize) {
-        (self.bottom[class], self.top[class], self.last[class]) = (no_slot(), no_slot(), no_slot());
+    fn close(&mut self, place: usize) {
+        (self.bottom[place], self.top[place], self.last[place]) = (no_slot(), no_slot(), no_slot());
     }
 
     /// Whether a cache has no slots yet.
-    pub(crate) fn is_closed(&self, class: usize) -> bool {
-        core::ptr::eq(self.bottom[class], no_slot())
+    pub(crate) fn is_closed(&self, place: usize) -> bool {
+        core::ptr::eq(self.bottom[place], no_slot())
     }
 
     /// Gives a cache its slots, unless it has them. `false`: it is to have none.
-    pub(crate) fn open(&mut self, class: usize) -> bool {
-        if !self.is_closed(class) {
-            return self.capacity(class) > 0;
+    pub(crate) fn open(&mut self, place: usize) -> bool {
+        if !self.is_closed(place) {
+            return self.capacity(place) > 0;
         }
         // Those of whole pages grow with use.
-        let slots = if self.caching && class <= NBINS { self.slots[class] as usize } else { 0 };
-        if !self.caching || self.slots_max[class] == 0 {
+        let slots = if self.caching && size::is_slab(place) { self.slots[place] as usize } else { 0 };
+        if !self.caching || self.slots_max[place] == 0 {
             return false;
         }
-        let (bottom, slots) =
-            if slots > FIRST_SLOTS { (self.first_slots(class), FIRST_SLOTS) } else { (self.start[class], slots) };
+        let (bottom, slots) = if slots > FIRST_SLOTS && self.has_few_first(place) {
+            (self.first_slots(place), FIRST_SLOTS)
+        } else {
+            (self.start[place], slots)
+        };
         // SAFETY: the slot below the first, and as many more, are the state's own, see `lay_out_slots`.
-        self.last[class] = unsafe {
+        self.last[place] = unsafe {
             *bottom = NO_BLOCK;
             bottom.add(slots)
         };
-        (self.bottom[class], self.top[class]) = (bottom, bottom);
+        (self.bottom[place], self.top[place]) = (bottom, bottom);
         slots > 0
     }
 
+    /// Whether a place may begin with few slots beside those of the others: those from which slab classes are allocated.
+    fn has_few_first(&self, place: usize) -> bool {
+        size::is_slab(place) && !self.is_foreign(place)
+    }
+
     /// The slot below the first ones of a slab class.
-    fn first_slots(&mut self, class: usize) -> *mut *mut u8 {
+    fn first_slots(&mut self, place: usize) -> *mut *mut u8 {
+        let class = size::class_at(place);
         let state: *mut u8 = (&raw mut *self).cast();
         // SAFETY: they lie behind the state, see `state_bytes`.
         unsafe { state.add(OFFSET_OF_FIRST_SLOTS).cast::<*mut u8>().add((class - 1) * (FIRST_SLOTS + 1)) }
     }
 
     /// Whether a slab class has no more than its first slots.
-    fn has_first_slots(&mut self, class: usize) -> bool {
-        class <= NBINS && core::ptr::eq(self.bottom[class], self.first_slots(class))
+    fn has_first_slots(&mut self, place: usize) -> bool {
+        self.has_few_first(place) && core::ptr::eq(self.bottom[place], self.first_slots(place))
     }
 
     /// Moves a slab class from its first slots to all those that it is to have at first. `false`: it is there.
     #[unsafe(link_section = "heapsift_text")]
-    fn leave_first_slots(&mut self, class: usize) -> bool {
-        if !self.has_first_slots(class) {
+    fn leave_first_slots(&mut self, place: usize) -> bool {
+        if !self.has_first_slots(place) {
             return false;
         }
-        let (cached, start) = (self.cached(class), self.start[class]);
+        let (cached, start) = (self.cached(place), self.start[place]);
         // SAFETY: those up to the topmost, the one below the first included, fit where there are more: see `open`.
         unsafe {
-            start.copy_from_nonoverlapping(self.bottom[class], cached + 1);
+            start.copy_from_nonoverlapping(self.bottom[place], cached + 1);
             // A child of a fork may find itself in between: see `after_fork`.
             compiler_fence(Ordering::SeqCst);
-            (self.bottom[class], self.top[class]) = (start, start.add(cached));
-            self.last[class] = start.add(self.slots[class] as usize);
+            (self.bottom[place], self.top[place]) = (start, start.add(cached));
+            self.last[place] = start.add(self.slots[place] as usize);
         }
         true
     }
@@ -150,13 +169,13 @@ impl Thread {
     /// [`Thread::leave_first_slots`]: what is half done is done. The handler may return there, which then does the same once
     /// more.
     pub(crate) fn after_fork(&mut self) {
-        for class in 1..=NCLASSES {
+        for class in places() {
             let ends = [self.bottom[class], self.top[class], self.last[class]];
             let closed = ends.map(|at| core::ptr::eq(at, no_slot()));
             if closed != [true; 3] && closed != [false; 3] {
                 self.close(class);
                 self.open(class);
-            } else if class <= NBINS {
+            } else if self.has_few_first(class) {
                 let first = self.first_slots(class);
                 let is_first = ends.map(|at| at.addr().wrapping_sub(first.addr()) < (FIRST_SLOTS + 1) * 8);
                 if is_first != [true; 3] && is_first != [false; 3] {
@@ -179,56 +198,57 @@ impl Thread {
         self.narrow = 0;
         self.large_room = 0;
         self.grown_room = 0;
-        for class in 1..=NCLASSES {
-            self.close(class);
+        for place in places() {
+            self.close(place);
         }
     }
 
     /// What a fill asks for at least: an eighth of the cache, and no more than a page's worth if that is less.
-    fn fill_least(&self, class: usize) -> u16 {
-        let page_worth = (crate::sys::PAGE / size::class_bytes(class)).max(1);
-        (self.slots[class] / 8).clamp(1, page_worth as u16)
+    fn fill_least(&self, place: usize) -> u16 {
+        let page_worth = (crate::sys::PAGE / size::class_bytes(place)).max(1);
+        (self.slots[place] / 8).clamp(1, page_worth as u16)
     }
 
     /// How many blocks the next fill of a class should bring; asks for more the next time.
     #[unsafe(link_section = "heapsift_text")]
-    pub(crate) fn fill_count(&mut self, class: usize) -> usize {
-        if class > NBINS {
+    pub(crate) fn fill_count(&mut self, place: usize) -> usize {
+        if !size::is_slab(place) {
             return 1;
         }
         if self.narrow > 0 {
             self.widen();
         }
         let half = |slots: usize| (slots / 2).max(1) as u16;
-        if self.fill_next[class] > half(self.capacity(class)) {
-            self.leave_first_slots(class);
+        if self.fill_next[place] > half(self.capacity(place)) {
+            self.leave_first_slots(place);
         }
-        let wanted = self.fill_next[class].clamp(1, half(self.capacity(class)));
-        let most = half(self.capacity(class).max(self.slots[class] as usize));
-        self.fill_next[class] = (wanted * 2).min(most);
+        let wanted = self.fill_next[place].clamp(1, half(self.capacity(place)));
+        let most = half(self.capacity(place).max(self.slots[place] as usize));
+        self.fill_next[place] = (wanted * 2).min(most);
         wanted as usize
     }
 
     /// The class is little used: the next fill brings fewer.
-    pub(crate) fn fill_less(&mut self, class: usize) {
-        let next = self.fill_next[class];
-        self.fill_next[class] = (next / 2).max(self.fill_least(class)).min(next);
+    pub(crate) fn fill_less(&mut self, place: usize) {
+        let next = self.fill_next[place];
+        self.fill_next[place] = (next / 2).max(self.fill_least(place)).min(next);
     }
 
     /// Makes room in a full cache: for one more block of a class of whole pages, for half as many again of a slab
     /// class. `false`: the class has enough, or the thread its `share`.
-    pub(crate) fn grow(&mut self, class: usize, share: usize) -> bool {
-        if self.is_closed(class) {
+    pub(crate) fn grow(&mut self, place: usize, share: usize) -> bool {
+        if self.is_closed(place) {
             // A thread's first free of a class, before it has allocated any, is often that of a block which another thread
             // has given it, beside those of others: kept, it would be this thread's next one, in a cache line of two threads.
-            if class <= NBINS && !core::mem::replace(&mut self.freed[class], true) {
+            // What isn't to be kept goes to its arena with others.
+            if self.has_few_first(place) && !core::mem::replace(&mut self.freed[place], true) {
                 return false;
             }
-            if self.open(class) {
+            if self.open(place) {
                 return true;
             }
         }
-        if class <= NBINS && self.narrow > 0 {
+        if size::is_slab(place) && self.narrow > 0 {
             self.narrow -= 1;
             if self.narrow > 0 {
                 return false;
@@ -236,28 +256,26 @@ impl Thread {
             self.widen();
             return true;
         }
-        if self.leave_first_slots(class) {
+        if self.leave_first_slots(place) {
             return true;
         }
-        let (bytes, capacity) = (size::class_bytes(class), self.capacity(class));
-        if class > NBINS && self.large_room + bytes > share {
+        let (bytes, capacity) = (size::class_bytes(place), self.capacity(place));
+        let is_large = !size::is_slab(place);
+        if is_large && self.large_room + bytes > share {
             self.take_empty_slots(bytes, share);
         }
-        let (more, room, limit) = if class > NBINS {
-            (1, &mut self.large_room, share)
-        } else {
-            (capacity / 2, &mut self.grown_room, share / 2)
-        };
+        let (more, room, limit) =
+            if is_large { (1, &mut self.large_room, share) } else { (capacity / 2, &mut self.grown_room, share / 2) };
         if !self.caching
             || more == 0
-            || capacity + more > self.slots_max[class] as usize
+            || capacity + more > self.slots_max[place] as usize
             || *room + more * bytes > limit
         {
             return false;
         }
         *room += more * bytes;
         // SAFETY: up to the cache's last slot.
-        self.last[class] = unsafe { self.last[class].add(more) };
+        self.last[place] = unsafe { self.last[place].add(more) };
         true
     }
 
@@ -282,17 +300,18 @@ impl Thread {
     }
 
     /// Takes room back, as far as it is empty: all that a class of whole pages has, what a slab class has grown by.
-    pub(crate) fn shrink(&mut self, class: usize) {
+    pub(crate) fn shrink(&mut self, place: usize) {
         if !self.caching {
             return;
         }
-        let (capacity, cached) = (self.capacity(class), self.cached(class));
-        let least = if class > NBINS { cached } else { cached.max(self.slots[class] as usize) };
-        let room = if class > NBINS { &mut self.large_room } else { &mut self.grown_room };
+        let (capacity, cached) = (self.capacity(place), self.cached(place));
+        let is_slab = size::is_slab(place);
+        let least = if is_slab { cached.max(self.slots[place] as usize) } else { cached };
+        let room = if is_slab { &mut self.grown_room } else { &mut self.large_room };
         if least < capacity {
-            *room -= (capacity - least) * size::class_bytes(class);
+            *room -= (capacity - least) * size::class_bytes(place);
             // SAFETY: a slot of the cache.
-            self.last[class] = unsafe { self.bottom[class].add(least) };
+            self.last[place] = unsafe { self.bottom[place].add(least) };
         }
     }
 
@@ -303,12 +322,12 @@ impl Thread {
             return;
         }
         self.narrow = NARROW_OVERFLOWS;
-        for class in 1..=NCLASSES {
+        for class in places() {
             if self.is_closed(class) {
                 continue;
             }
             self.shrink(class);
-            if class <= NBINS {
+            if size::is_slab(class) {
                 let slots = self.capacity(class).min(NARROW_SLOTS.max(self.cached(class)));
                 // SAFETY: a slot of the cache.
                 self.last[class] = unsafe { self.bottom[class].add(slots) };
@@ -319,7 +338,7 @@ impl Thread {
     /// Gives slab classes the slots back that [`Thread::narrow`] took.
     fn widen(&mut self) {
         self.narrow = 0;
-        for class in 1..=NBINS {
+        for class in places().filter(|&place| size::is_slab(place)) {
             if !self.is_closed(class) {
                 let slots = if self.has_first_slots(class) { FIRST_SLOTS } else { self.slots[class] as usize };
                 // SAFETY: a slot of the cache: see `open` and `leave_first_slots`.
@@ -329,40 +348,40 @@ impl Thread {
     }
 
     /// Marks the middle of a cache, or the top of one that `is_idle`; nothing happens when it is empty.
-    pub(crate) fn set_mark(&mut self, class: usize, is_idle: bool) {
-        self.take_mark(class);
-        let cached = self.cached(class);
+    pub(crate) fn set_mark(&mut self, place: usize, is_idle: bool) {
+        self.take_mark(place);
+        let cached = self.cached(place);
         let at = if is_idle { cached } else { cached.div_ceil(2) };
         if at > 0 {
             // SAFETY: one of the slots in use.
             unsafe {
-                let slot = self.bottom[class].add(at);
-                self.marked[class] = *slot;
+                let slot = self.bottom[place].add(at);
+                self.marked[place] = *slot;
                 *slot = NO_BLOCK;
             }
-            self.mark[class] = at as u16;
+            self.mark[place] = at as u16;
         }
     }
 
     /// Takes the mark off, if it is still there; returns how many blocks lie up to it.
-    pub(crate) fn take_mark(&mut self, class: usize) -> usize {
-        let at = self.mark[class] as usize;
+    pub(crate) fn take_mark(&mut self, place: usize) -> usize {
+        let at = self.mark[place] as usize;
         if at > 0 {
             // SAFETY: the slot that the mark emptied: whoever moves the slots takes the mark off first.
-            unsafe { *self.bottom[class].add(at) = self.marked[class] };
-            self.mark[class] = 0;
+            unsafe { *self.bottom[place].add(at) = self.marked[place] };
+            self.mark[place] = 0;
         }
         at
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::pagemap::{NO_MAP_SHIFT, no_map};
+    extern crate std;
 
-    fn with_state(test: impl FnOnce(&mut Thread)) {
-        extern crate std;
+    pub(in crate::thread) fn with_state(test: impl FnOnce(&mut Thread)) {
         let options = &Options::DEFAULT;
         let mut memory = std::vec![0u64; state_bytes(options) / 8 + 8];
         let start = memory.as_mut_ptr();
