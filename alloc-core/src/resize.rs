@@ -24,7 +24,7 @@ impl<O: Observer> Heap<O> {
         // SAFETY: the slot always holds a live state, with a map for every address.
         let byte = unsafe { sys::load_byte((*thread).map, ptr.addr() >> ((*thread).map_shift & 63)) };
         let place = byte.cast_unsigned() & usize::from(!crate::pagemap::FLAG);
-        let bytes = size::class_bytes(place);
+        let bytes = size::SIZES.get(place).map_or(0, |&bytes| bytes as usize);
         if bytes > 0 && !is_checked() {
             return bytes;
         }

@@ -169,24 +169,24 @@ impl Thread {
     /// [`Thread::leave_first_slots`]: what is half done is done. The handler may return there, which then does the same once
     /// more.
     pub(crate) fn after_fork(&mut self) {
-        for class in places() {
-            let ends = [self.bottom[class], self.top[class], self.last[class]];
+        for place in places() {
+            let ends = [self.bottom[place], self.top[place], self.last[place]];
             let closed = ends.map(|at| core::ptr::eq(at, no_slot()));
             if closed != [true; 3] && closed != [false; 3] {
-                self.close(class);
-                self.open(class);
-            } else if self.has_few_first(class) {
-                let first = self.first_slots(class);
+                self.close(place);
+                self.open(place);
+            } else if self.has_few_first(place) {
+                let first = self.first_slots(place);
                 let is_first = ends.map(|at| at.addr().wrapping_sub(first.addr()) < (FIRST_SLOTS + 1) * 8);
                 if is_first != [true; 3] && is_first != [false; 3] {
                     // The blocks have been copied.
-                    let from = if is_first[1] { first } else { self.start[class] };
+                    let from = if is_first[1] { first } else { self.start[place] };
                     // SAFETY: the topmost block lies above the slot below the first.
-                    let cached = unsafe { self.top[class].offset_from_unsigned(from) };
-                    self.bottom[class] = first;
+                    let cached = unsafe { self.top[place].offset_from_unsigned(from) };
+                    self.bottom[place] = first;
                     // SAFETY: as many as there were.
-                    self.top[class] = unsafe { first.add(cached) };
-                    self.leave_first_slots(class);
+                    self.top[place] = unsafe { first.add(cached) };
+                    self.leave_first_slots(place);
                 }
             }
         }
@@ -322,15 +322,15 @@ impl Thread {
             return;
         }
         self.narrow = NARROW_OVERFLOWS;
-        for class in places() {
-            if self.is_closed(class) {
+        for place in places() {
+            if self.is_closed(place) {
                 continue;
             }
-            self.shrink(class);
-            if size::is_slab(class) {
-                let slots = self.capacity(class).min(NARROW_SLOTS.max(self.cached(class)));
+            self.shrink(place);
+            if size::is_slab(place) {
+                let slots = self.capacity(place).min(NARROW_SLOTS.max(self.cached(place)));
                 // SAFETY: a slot of the cache.
-                self.last[class] = unsafe { self.bottom[class].add(slots) };
+                self.last[place] = unsafe { self.bottom[place].add(slots) };
             }
         }
     }
@@ -338,11 +338,11 @@ impl Thread {
     /// Gives slab classes the slots back that [`Thread::narrow`] took.
     fn widen(&mut self) {
         self.narrow = 0;
-        for class in places().filter(|&place| size::is_slab(place)) {
-            if !self.is_closed(class) {
-                let slots = if self.has_first_slots(class) { FIRST_SLOTS } else { self.slots[class] as usize };
+        for place in places().filter(|&place| size::is_slab(place)) {
+            if !self.is_closed(place) {
+                let slots = if self.has_first_slots(place) { FIRST_SLOTS } else { self.slots[place] as usize };
                 // SAFETY: a slot of the cache: see `open` and `leave_first_slots`.
-                self.last[class] = unsafe { self.bottom[class].add(slots) };
+                self.last[place] = unsafe { self.bottom[place].add(slots) };
             }
         }
     }
