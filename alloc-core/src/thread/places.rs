@@ -31,8 +31,8 @@ impl Thread {
         self.table = if plain_allocations { size::TABLE } else { [0; size::TABLE.len()] };
         self.large_table = if plain_allocations { LARGE_TABLE } else { [0; LARGE_TABLE_LEN] };
         if self.is_odd && plain_allocations {
-            let of_paired = self.table.iter_mut().filter(|place| usize::from(**place) <= PAIRED);
-            of_paired.for_each(|place| *place += NCLASSES as u8);
+            // These are the smallest sizes.
+            self.table[..=size::class_bytes(PAIRED)].iter_mut().for_each(|place| *place += NCLASSES as u8);
         }
     }
 
@@ -121,7 +121,9 @@ mod tests {
                     );
                     assert_eq!((size::class_at(place), size::class_at(other)), (class, class));
                 }
-                assert_eq!(thread.table[100] as usize, thread.place(size::class_of(100)));
+                for (bytes, &place) in thread.table.iter().enumerate() {
+                    assert_eq!(usize::from(place), thread.place(size::class_of(bytes)), "{bytes} bytes");
+                }
             }
         });
     }
