@@ -184,7 +184,7 @@ impl<O: Observer> Heap<O> {
     fn arena_of_cpu(&'static self, thread: *mut Thread, by_cpu: u32) -> Option<&'static Arena> {
         // With `phycpu` the upper half of the CPUs are the second threads of the lower half.
         let index = sys::cpu()? % by_cpu;
-        // SAFETY: the calling thread's state; shared states are not written.
+        // SAFETY: the calling thread's state; shared states are not written. Here no arena is odd: see `Pages::begin`.
         unsafe {
             if let Some(arena) = (*thread).arena {
                 if arena.index() == index as usize {
@@ -200,17 +200,15 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// Binds a thread to an arena. Blocks in its caches keep theirs, unless it comes from an odd one to an even one or the other
-    /// way round.
+    /// Binds a thread to an arena. Blocks in its caches keep theirs.
     ///
     /// # Safety
-    /// `thread` is the calling thread's state.
+    /// `thread` is the calling thread's state. Its caches are empty, or both arenas are odd, or neither is.
     pub(crate) unsafe fn bind(&'static self, thread: *mut Thread, arena: &'static Arena) {
         // SAFETY: the caller's promise; shared states are not written.
         unsafe {
             if (*thread).kind == Kind::Live {
                 if arena.pages.is_odd() != (*thread).is_odd() {
-                    self.flush_all(thread);
                     // Other threads look at states in the list under its lock.
                     let _threads = self.core.threads.lock();
                     (*thread).set_odd(arena.pages.is_odd(), self.options());

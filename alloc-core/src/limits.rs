@@ -160,10 +160,7 @@ impl<O: Observer> Heap<O> {
             let _threads = self.core.threads.lock();
             (*own).limits = limits;
             (*thread).has_own_limits = true;
-            (*thread).lay_out_slots((*own).slots, &limits, options);
-            (*thread).empty();
-            let caching = (*thread).caching;
-            (*thread).set_caching(caching);
+            (*thread).lay_out_again(options);
         }
         true
     }

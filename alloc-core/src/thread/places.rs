@@ -73,12 +73,13 @@ impl Thread {
         self.is_odd
     }
 
-    /// Lays the slots out anew, those that came with the state or those of its own limits, and makes the caches of them.
+    /// Lays the slots out anew, those that came with the state or those of its own limits, and makes caches of them that have
+    /// never held a block. All caches are empty.
     ///
     /// # Safety
-    /// As [`Thread::lay_out_usual_slots`].
-    pub(super) unsafe fn lay_out_again(&mut self, options: &Options) {
-        // SAFETY: the caller's promise; its own slots are as many as its own limits need.
+    /// As [`Thread::lay_out_usual_slots`]; its own limits have as many slots as they need.
+    pub(crate) unsafe fn lay_out_again(&mut self, options: &Options) {
+        // SAFETY: the caller's promise.
         unsafe {
             match self.own_slots() {
                 Some((limits, slots)) => self.lay_out_slots(slots, &limits, options),
@@ -86,6 +87,7 @@ impl Thread {
             }
         }
         self.empty();
+        self.set_caching(self.caching);
     }
 }
 
@@ -96,6 +98,28 @@ mod tests {
 
     use super::*;
     use crate::thread::slots::{OFFSET_OF_SLOTS, state_bytes, tests::with_state};
+
+    #[test]
+    fn room_is_free_again_after_a_change() {
+        with_state(|thread| {
+            let options = &Options::DEFAULT;
+            let (small, large) = (size::class_of(64), size::class_of(20 << 10));
+            for is_odd in [true, false, true] {
+                // Both grow, and are emptied.
+                for class in [small, large] {
+                    let place = thread.place(class);
+                    thread.open(place);
+                    while thread.grow(place, 1 << 20) {}
+                    assert!(thread.capacity(place) > 0);
+                }
+                assert!(thread.large_room > 0 && thread.grown_room > 0);
+                // SAFETY: the slots came with the state.
+                unsafe { thread.set_odd(is_odd, options) };
+                assert_eq!((thread.large_room, thread.grown_room), (0, 0));
+                assert!(places().all(|place| thread.capacity(place) == 0));
+            }
+        });
+    }
 
     #[test]
     fn each_place_has_slots_of_its_own() {
