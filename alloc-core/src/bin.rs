@@ -393,6 +393,7 @@ impl Bin {
     ///
     /// # Safety
     /// `slab` is an active slab of this bin that holds a block of the caller.
+    #[inline]
     pub unsafe fn flag(&self, slab: *mut Extent, shared: &Shared, address: usize, sampled: bool) {
         let _inner = self.inner.lock();
         // SAFETY: the caller's block keeps the slab alive; the lock orders changes of the flags.

@@ -30,11 +30,14 @@ pub type Callback = unsafe extern "C" fn(bool, u64, u64);
 
 /// When a thread's events are due, in bytes of its own counters.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct Events {
     /// A sample is due when more bytes than this have been allocated.
     pub(crate) sample_at: u64,
     /// Something else is: the first of all below, see [`Events::plan`].
     others_at: u64,
+    /// The first of the callbacks that want to know of frees.
+    pub(crate) deallocated_at: u64,
     /// A guarded block is due with the block that passes this.
     pub(crate) guard_at: u64,
     stats_at: u64,
@@ -45,8 +48,6 @@ pub(crate) struct Events {
     hooks: u32,
     hook_allocated_at: [u64; HOOKS_MAX],
     hook_deallocated_at: [u64; HOOKS_MAX],
-    /// The first of the last.
-    pub(crate) deallocated_at: u64,
     /// A look through the caches is due. Threads that find all they need there come to no other one, and those that do
     /// little would keep what they needed when they did much.
     look_at: u64,
@@ -58,6 +59,7 @@ impl Events {
     pub(crate) const NONE: Events = Events {
         sample_at: NEVER,
         others_at: NEVER,
+        deallocated_at: NEVER,
         guard_at: NEVER,
         stats_at: NEVER,
         peak_at: NEVER,
@@ -65,7 +67,6 @@ impl Events {
         hooks: 0,
         hook_allocated_at: [NEVER; HOOKS_MAX],
         hook_deallocated_at: [NEVER; HOOKS_MAX],
-        deallocated_at: NEVER,
         look_at: NEVER,
         look_step: LOOK_STEP,
     };

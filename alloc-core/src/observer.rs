@@ -26,7 +26,7 @@ pub struct Block {
 }
 
 /// What an observer keeps with each thread. Zeroed when a thread starts; only its own thread touches it.
-#[repr(C)]
+#[repr(C, align(64))]
 #[derive(Debug)]
 pub struct ThreadSlot {
     /// Unique number of the thread in this process, from 1, never reused.

@@ -122,9 +122,10 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// The fast path of freeing for the blocks of a slab that begin in the page of one with a live sample. `false`: ask on.
+    /// The fast path of freeing for the blocks of a slab that begin in the page of one with a live sample, and for that one
+    /// itself, which is as the others once its sample is forgotten. `false`: ask on.
     #[inline(always)]
-    unsafe fn put_neighbour_in_cache(&'static self, ptr: *mut u8) -> bool {
+    unsafe fn put_flagged_in_cache(&'static self, ptr: *mut u8) -> bool {
         let thread = tls::thread();
         // SAFETY: as above. The descriptor of a block in use is there, and is never unmapped.
         unsafe {
@@ -134,9 +135,10 @@ impl<O: Observer> Heap<O> {
                 return false;
             }
             let extent = self.core.shared.map.extent(ptr.addr());
-            if extent.is_null() || (*extent).may_be_sampled(ptr.addr()) || (*thread).has_on_top(place, ptr) {
+            if extent.is_null() || (*thread).has_on_top(place, ptr) {
                 return false;
             }
+            self.forget(thread, extent, ptr);
             (*thread).push(place, ptr)
         }
     }
@@ -170,7 +172,7 @@ impl<O: Observer> Heap<O> {
         }
         // SAFETY: the calling thread's state; the caller's promise.
         unsafe {
-            if self.put_neighbour_in_cache(ptr) || self.put_sampled_in_cache(ptr) {
+            if self.put_flagged_in_cache(ptr) || self.put_sampled_in_cache(ptr) {
                 return;
             }
             if (*tls::thread()).shows_frees && self.deallocate_shown(ptr) {
@@ -393,13 +395,23 @@ impl<O: Observer> Heap<O> {
     }
 
     /// Tells the observer that a block goes away, if it may be one with a live sample.
-    #[unsafe(link_section = "heapsift_text")]
+    ///
+    /// # Safety
+    /// `extent` is the active extent of the block, which is the caller's; `thread` the calling thread's state.
+    #[inline]
     pub(crate) unsafe fn forget(&'static self, thread: *mut Thread, extent: *mut Extent, ptr: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if O::ENABLED && (*extent).may_be_sampled(ptr.addr()) {
+                self.forget_sample(thread, extent, ptr);
+            }
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn forget_sample(&'static self, thread: *mut Thread, extent: *mut Extent, ptr: *mut u8) {
         // SAFETY: an active extent; the thread's own state, or a slot for the occasion.
         unsafe {
-            if !O::ENABLED || !(*extent).may_be_sampled(ptr.addr()) {
-                return;
-            }
             let arena = (*extent).arena();
             let removed = if (*thread).kind == Kind::Live {
                 (*thread).depth += 1;

@@ -99,18 +99,23 @@ pub struct Thread {
     pub(crate) table: [u8; size::TABLE.len()],
     /// Such places by KiB, rounded up, for larger requests.
     pub(crate) large_table: [u8; LARGE_TABLE_LEN],
+    /// The observer's words, in a cache line. The next one has what slow paths and samples look at.
+    pub(crate) slot: ThreadSlot,
     pub(crate) kind: Kind,
+    /// Whether blocks are cached at all.
+    pub(crate) caching: bool,
+    /// Whether the thread allocates from the second places of slab classes, as its arena has an odd number.
+    is_odd: bool,
+    /// Whether the program looks at `freed_shown`, so that every free must count there.
+    pub(crate) shows_frees: bool,
     /// Above 0 while the thread is inside of an observer or suppressed: nothing is sampled.
     pub(crate) depth: u32,
     /// Slow operations until the next look at the arena's decay.
     pub(crate) ticks: u32,
+    pub(crate) arena: Option<&'static Arena>,
     /// The growths of the process after which the thread has emptied its caches.
     pub(crate) growths: usize,
-    /// Whether blocks are cached at all.
-    pub(crate) caching: bool,
-    pub(crate) arena: Option<&'static Arena>,
-    /// Whether the thread allocates from the second places of slab classes, as its arena has an odd number.
-    is_odd: bool,
+    pub(crate) events: Events,
     /// The slot below the first, by place; [`no_slot`] until the cache is opened.
     pub(crate) bottom: [*mut *mut u8; PLACES],
     /// Where that slot is of a place whose cache is open.
@@ -147,12 +152,8 @@ pub struct Thread {
     /// Blocks by place that fills brought less those that flushes took, less the requests that a bin has been told of:
     /// with `frees`, and less what is cached, these are the requests that no bin has been told of yet.
     pub(crate) inflow: [u64; PLACES],
-    /// Whether the program looks at `freed_shown`, so that every free must count there.
-    pub(crate) shows_frees: bool,
     /// Bytes of usable size ever freed by the thread, once the program has asked where they are counted.
     pub(crate) freed_shown: u64,
-    pub(crate) events: Events,
-    pub(crate) slot: ThreadSlot,
     /// Links in the list of threads (or of unused states). Threads lock.
     pub(crate) next: *mut Thread,
     pub(crate) previous: *mut Thread,

@@ -153,6 +153,7 @@ impl Buckets {
 
     /// Counts a sample, taken after peak number `peak`. Returns the bucket under which it is counted, which is one of
     /// stack 0 when the table is full; `None` when not even that has room.
+    #[inline]
     pub fn add(&self, origin: Origin, peak: u32) -> Option<BucketId> {
         let recent = &self.recent[(hash_of(&origin) >> (u64::BITS - RECENT.ilog2())) as usize];
         // Acquire: pairs with the Release below.
@@ -164,15 +165,22 @@ impl Buckets {
                 return Some(BucketId(id));
             }
         }
+        self.add_locked(&origin, peak, recent)
+    }
+
+    /// The same for a bucket that wasn't found lately; the next time it is.
+    #[cold]
+    #[inline(never)]
+    fn add_locked(&self, origin: &Origin, peak: u32, recent: &AtomicU32) -> Option<BucketId> {
         let mut inner = self.inner.lock();
-        if let Some(id) = inner.add(&origin, peak, BUCKETS_MAX - BUCKETS_BACK) {
+        if let Some(id) = inner.add(origin, peak, BUCKETS_MAX - BUCKETS_BACK) {
             self.start.store(inner.slots.as_mut_ptr(), Ordering::Relaxed);
             drop(inner);
             // Release: whoever finds the number finds the bucket.
             recent.store(id.0, Ordering::Release);
             return Some(id);
         }
-        let id = inner.add(&Origin { stack: StackId(0), ..origin }, peak, BUCKETS_MAX);
+        let id = inner.add(&Origin { stack: StackId(0), ..*origin }, peak, BUCKETS_MAX);
         drop(inner);
         self.dropped.fetch_add(1, Ordering::Relaxed);
         id

@@ -39,13 +39,14 @@ impl Profiler {
     }
 
     /// The calling thread's stack from `entry` on.
+    #[inline]
     pub(crate) fn interned_stack(&self, slot: &mut ThreadSlot, entry: sys::Entry) -> StackId {
-        if self.hooks.captures() {
+        if self.is_watched() && self.hooks.captures() {
             return self.walk(slot, entry, &mut Trail::none());
         }
         let settings = &self.settings;
         let start = Start::new(entry, settings.method(), settings.depth.load(Ordering::Relaxed) as usize);
-        match unwind::recall(&start) {
+        match unwind::recall(&start, &self.sets_used) {
             Recalled::Known(number) => StackId(number),
             Recalled::New(None) => self.walk(slot, entry, &mut Trail::none()),
             Recalled::New(Some(mut place)) => {
@@ -60,6 +61,7 @@ impl Profiler {
     }
 
     /// The same, walked anew.
+    #[inline(never)]
     fn walk(&self, slot: &mut ThreadSlot, entry: sys::Entry, trail: &mut Trail<'_>) -> StackId {
         let known = &mut slot.words[word::STACK];
         let own_stack = if *known < SAMPLES_BEFORE_LOOK {

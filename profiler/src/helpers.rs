@@ -64,8 +64,46 @@ static HELPERS: [Helper; 2] = [
 const NOT_DUE: u8 = 0;
 const DUE_AT_ONCE: u8 = 1;
 const DUE_LATER: u8 = 2;
-/// Whether the next slow allocation starts helpers.
-static DUE: AtomicU8 = AtomicU8::new(NOT_DUE);
+
+/// Whether a slow allocation to come starts helpers. Each sample asks.
+#[derive(Debug)]
+pub struct Due(AtomicU8);
+
+impl Due {
+    /// None does.
+    pub const fn new() -> Self {
+        Due(AtomicU8::new(NOT_DUE))
+    }
+
+    /// After how many bytes the calling thread should come back for [`Due::start`].
+    #[inline]
+    pub fn after(&self) -> Option<u64> {
+        match self.0.load(Ordering::Relaxed) {
+            NOT_DUE => None,
+            DUE_AT_ONCE => Some(0),
+            _ => Some(CHILD_BYTES),
+        }
+    }
+
+    /// Starts helpers if that is due. Called from slow allocations.
+    #[inline]
+    pub fn start(&self) {
+        if self.0.load(Ordering::Relaxed) != NOT_DUE {
+            start();
+        }
+    }
+
+    fn set(&self, due: u8) {
+        self.0.store(due, Ordering::Relaxed);
+    }
+}
+
+impl Default for Due {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Whether constructors run already: before that, an allocation may come from the loader.
 static CONSTRUCTED: AtomicBool = AtomicBool::new(false);
 static ENDING: AtomicBool = AtomicBool::new(false);
@@ -88,26 +126,8 @@ pub fn ending() -> bool {
 /// no such moment, and its helpers start with its next allocation.
 pub fn heap_started() {
     if CONSTRUCTED.load(Ordering::Relaxed) && any_missing() {
-        DUE.store(DUE_AT_ONCE, Ordering::Relaxed);
+        HEAP.observer().helpers_due.set(DUE_AT_ONCE);
         HEAP.redraw_wait();
-    }
-}
-
-/// After how many bytes the calling thread should come back for [`start_if_due`].
-#[inline]
-pub fn due() -> Option<u64> {
-    match DUE.load(Ordering::Relaxed) {
-        NOT_DUE => None,
-        DUE_AT_ONCE => Some(0),
-        _ => Some(CHILD_BYTES),
-    }
-}
-
-/// Called from slow allocations.
-#[inline]
-pub fn start_if_due() {
-    if DUE.load(Ordering::Relaxed) != NOT_DUE {
-        start();
     }
 }
 
@@ -119,7 +139,7 @@ fn any_missing() -> bool {
 #[cold]
 #[unsafe(link_section = "heapsift_text")]
 pub fn start() {
-    DUE.store(NOT_DUE, Ordering::Relaxed);
+    HEAP.observer().helpers_due.set(NOT_DUE);
     if alloc_core::conf::is_privileged() || ending() {
         return;
     }
@@ -133,7 +153,7 @@ pub fn after_fork() {
         // One that was about to start in another thread of the parent is missing as well.
         if helper.state.load(Ordering::Relaxed) == RUNNING {
             helper.state.store(IDLE, Ordering::Relaxed);
-            DUE.store(DUE_LATER, Ordering::Relaxed);
+            HEAP.observer().helpers_due.set(DUE_LATER);
         }
     }
 }

@@ -49,11 +49,6 @@ impl Hooks {
         self.get(Which::Sampled) != 0
     }
 
-    /// Whether the program wants to hear of frees.
-    pub fn hears_frees(&self) -> bool {
-        self.get(Which::Freed) != 0
-    }
-
     /// The stack as the program captures it, if it does: leading frames of the allocator's own module are cut off.
     pub fn capture(&self, cut: &Cut, frames: &mut [MaybeUninit<usize>]) -> Option<Capture> {
         let hook = self.get(Which::Backtrace);
@@ -155,6 +150,7 @@ pub fn control(call: &mut Call<'_>, which: Which) -> Result<(), Code> {
         if which == Which::Backtrace && hook == 0 {
             return Err(Code::EINVAL);
         }
+        profiler.watch();
         let is_usual = which == Which::Backtrace && hook == usual as *const () as usize;
         place.store(if is_usual { 0 } else { hook }, Ordering::Relaxed);
     }

@@ -124,6 +124,7 @@ pub mod unwind;
 mod waste;
 #[cfg(feature = "profiling")]
 mod watch;
+mod watchers;
 #[cfg(feature = "profiling")]
 mod waterfall;
 

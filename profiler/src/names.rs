@@ -37,6 +37,7 @@ impl Names {
     }
 
     /// Asks for the calling thread's present name, unless the program has chosen one or is in a sandbox.
+    #[inline(never)]
     pub fn refresh(&self, slot: &mut ThreadSlot) {
         if slot.words[word::CHOICES] & choice::NAMED == 0 && !sandbox::in_sandbox() {
             slot.words[word::NAME_ID] = self.intern(extra::thread_name()) as usize + 1;

@@ -121,6 +121,7 @@ fn log_start(call: &mut Call<'_>) -> Answer {
     let name = call.written::<*const c_char>()?.unwrap_or(core::ptr::null());
     // SAFETY: the caller passes null or a C string.
     let path = Path::new(unsafe { text(name) }.unwrap_or(b"")).ok_or(Code::EFAULT)?;
+    profiler.watch();
     if !profiler.journal.start(path) {
         return Err(Code::EFAULT);
     }

@@ -13,15 +13,15 @@ use crate::class_stats::ClassStats;
 use crate::clock::Clock;
 use crate::guard;
 use crate::hooks::Hooks;
-use crate::journal::{Journal, Life};
+use crate::journal::Journal;
 use crate::labels::Labels;
 use crate::lifetimes::Lifetimes;
 use crate::names::Names;
 use crate::naming::Trigger;
 use crate::peak::Peak;
-use crate::recent::{Entry, Event, Recent};
+use crate::recent::Recent;
 use crate::records::{Record, Records};
-use crate::sampler::{self, NEVER, choice, word};
+use crate::sampler::{self, NEVER, Seed, choice, word};
 use crate::settings::{Path, Settings};
 use crate::stacks::Stacks;
 use crate::unwind;
@@ -29,23 +29,29 @@ use crate::{HEAP, dump, helpers, nodes, probes};
 
 /// Watches the heap of this program.
 ///
-/// What each sample asks for comes first, most of it at the start of its structure: few cache lines, since what lies
-/// between two samples leaves none of them near the processor.
+/// What each sample asks for comes first, in two cache lines: what lies between two samples leaves none of them near the
+/// processor.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Profiler {
-    pub(crate) hooks: Hooks,
     pub(crate) clock: Clock,
     pub(crate) lifetimes: Lifetimes,
     /// Grows when waits that have been drawn are no longer right.
     generation: AtomicUsize,
     /// The number of the dump interval, from 1; moved on by each dump.
     pub(crate) epoch: AtomicU32,
+    /// Whether anything was ever switched on that wants more of samples than their counts: the watch for peaks, the
+    /// program's hooks, the last allocations, the log, sums by class. Only then a sample asks each of them.
+    pub(crate) watched: AtomicBool,
+    pub(crate) helpers_due: helpers::Due,
     interval_due: AtomicBool,
     maximum_due: AtomicBool,
+    seed: Seed,
+    pub(crate) sets_used: unwind::SetsUsed,
+    pub(crate) settings: Settings,
     started: AtomicBool,
     exit_registered: AtomicBool,
-    pub(crate) settings: Settings,
+    pub(crate) hooks: Hooks,
     pub(crate) peak: Peak,
     pub(crate) recent: Recent,
     pub(crate) journal: Journal,
@@ -69,6 +75,10 @@ impl Profiler {
     /// A profiler that is off until the configuration says otherwise.
     pub const fn new() -> Self {
         Profiler {
+            seed: Seed::new(),
+            sets_used: unwind::SetsUsed::new(),
+            watched: AtomicBool::new(false),
+            helpers_due: helpers::Due::new(),
             settings: Settings::new(),
             stacks: Stacks::new(),
             records: Records::new(),
@@ -157,21 +167,13 @@ impl Profiler {
         self.peak.forget();
     }
 
-    /// Switches the watch for peaks on or off.
-    pub(crate) fn watch_peak(&self, on: bool) {
-        self.peak.set(on);
-        if !on {
-            self.records.forget_peak();
-        }
-    }
-
     /// Begins a new dump interval; returns the number of the one that ends.
     pub(crate) fn next_epoch(&self) -> u32 {
         self.epoch.fetch_add(1, Ordering::Relaxed)
     }
 
     fn prepare(&self) {
-        sampler::seed(self.settings.seed());
+        self.seed.set(self.settings.seed());
         self.clock.start();
         self.lifetimes.prepare();
     }
@@ -198,40 +200,9 @@ impl Profiler {
         }
     }
 
-    /// A sampled block was freed now.
-    fn ended(&'static self, slot: &mut ThreadSlot, record: &Record) {
-        let age_ns = self.clock.nanoseconds_since(record.birth);
-        self.lifetimes.freed(record.bucket, age_ns, u64::from(record.thread) == slot.uid & u64::from(u32::MAX));
-        let (recent, log) = (self.recent.is_on(), self.journal.wants(record.birth));
-        let (stats, heard) = (self.class_stats.on.load(Ordering::Relaxed), self.hooks.hears_frees());
-        if recent || log || stats || heard {
-            self.tell_end(slot, record, age_ns, recent || log);
-        }
-    }
-
-    /// Tells of the free to whoever wants to know more of it than its age.
-    #[cold]
-    fn tell_end(&'static self, slot: &mut ThreadSlot, record: &Record, age_ns: u64, with_stack: bool) {
-        let origin = self.buckets.origin(record.bucket);
-        let (address, usable) = (record.address as usize, origin.usable as usize);
-        self.class_stats.freed(usable, usable.saturating_sub(record.unasked as usize));
-        if with_stack {
-            let time_ns = sys::clock_realtime_ns();
-            self.refresh(slot, sys::ticks());
-            let stack = self.interned_stack(slot, sys::entry());
-            let freed = Event { thread: slot.uid as u32, name: Names::current(slot), stack, time_ns };
-            let born_ns = time_ns.saturating_sub(age_ns);
-            let born = Event { thread: record.thread, name: record.name, stack: origin.stack, time_ns: born_ns };
-            self.recent.freed(address, &freed);
-            if self.journal.wants(record.birth) {
-                self.journal.ended(&Life { usable: origin.usable, born, freed });
-            }
-        }
-        self.hooks.freed(address, usable);
-    }
-
     /// Reads the thread's name again after a few milliseconds: a system call, as dear as all the rest of a sample.
-    fn refresh(&self, slot: &mut ThreadSlot, ticks: u64) {
+    #[inline]
+    pub(crate) fn refresh(&self, slot: &mut ThreadSlot, ticks: u64) {
         // 1 to 8 ms on processors of today.
         const PAUSE_TICKS: u64 = 1 << 23;
         if slot.words[word::NAME_ID] == 0 || ticks.wrapping_sub(slot.words[word::READ] as u64) > PAUSE_TICKS {
@@ -241,11 +212,9 @@ impl Profiler {
     }
 
     /// Counts the bytes that a sample stands for, and notes when a dump is due for them.
-    fn count_towards_dump(&self, usable: u64, period: u64) {
-        let interval = self.settings.dump_interval.load(Ordering::Relaxed);
-        if interval == 0 {
-            return;
-        }
+    #[cold]
+    #[inline(never)]
+    fn count_towards_dump(&self, interval: u64, usable: u64, period: u64) {
         let bytes = (usable as f64 / probability(usable, period)) as u64;
         let mut sum = self.interval_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         while sum >= interval {
@@ -291,15 +260,25 @@ impl Observer for Profiler {
         if settings.leak.load(Ordering::Relaxed) {
             settings.enabled.store(true, Ordering::Relaxed);
         }
-        self.peak.set(settings.peak.load(Ordering::Relaxed));
         settings.control.boot();
         // SAFETY: the heap boots once, and nobody asks for the settings before that.
         unsafe { settings.freeze() };
-        self.recent.keep(settings.recent.load(Ordering::Relaxed));
-        self.class_stats.on.store(settings.stats.load(Ordering::Relaxed), Ordering::Relaxed);
+        if settings.peak.load(Ordering::Relaxed) {
+            self.watch_peak(true);
+        }
+        let recent = settings.recent.load(Ordering::Relaxed);
+        if recent != 0 {
+            self.watch();
+            self.recent.keep(recent);
+        }
+        if settings.stats.load(Ordering::Relaxed) {
+            self.watch();
+            self.class_stats.on.store(true, Ordering::Relaxed);
+        }
         if settings.enabled.load(Ordering::Relaxed) {
             self.prepare();
             if settings.log.load(Ordering::Relaxed) {
+                self.watch();
                 self.journal.start(Path::from_const(b""));
             }
         }
@@ -319,18 +298,18 @@ impl Observer for Profiler {
         helpers::heap_started();
     }
 
-    #[unsafe(link_section = "heapsift_text")]
+    #[inline]
     fn next_wait(&'static self, slot: &mut ThreadSlot) -> u64 {
         let generation = self.generation.load(Ordering::Relaxed);
         let drawn = &mut slot.words[word::DRAWN];
         let stale = *drawn >> 1 != generation;
         *drawn = generation << 1 | usize::from(stale);
         let wait = if self.samples_now(slot) {
-            sampler::wait(slot, self.settings.interval.load(Ordering::Relaxed))
+            sampler::wait(slot, &self.seed, self.settings.interval.load(Ordering::Relaxed))
         } else {
             NEVER
         };
-        match helpers::due() {
+        match self.helpers_due.after() {
             // No sample is due then: the wait is void when it has run out. What it leaves out has the same distribution
             // as a fresh one, since waits have no memory.
             Some(sooner) if sooner < wait => {
@@ -341,6 +320,7 @@ impl Observer for Profiler {
         }
     }
 
+    #[inline]
     fn sampled(&'static self, slot: &mut ThreadSlot, block: &Block) -> bool {
         // The next wait has been drawn already. The one that ran out must have been drawn under the settings that hold
         // now: else it says nothing about this block.
@@ -352,10 +332,14 @@ impl Observer for Profiler {
         self.refresh(slot, birth);
         let period = self.settings.interval.load(Ordering::Relaxed);
         let usable = block.usable_bytes as u64;
+        let watched = self.is_watched();
         // Counted before there is a record, so that a dump never finds more blocks in use than were allocated.
-        let peak = self.peak.number();
+        let peak = if watched { self.peak.number() } else { 0 };
         let Some(bucket) = self.buckets.add(Origin { usable, period, stack }, peak) else { return false };
-        self.count_towards_dump(usable, period);
+        let dump_interval = self.settings.dump_interval.load(Ordering::Relaxed);
+        if dump_interval != 0 {
+            self.count_towards_dump(dump_interval, usable, period);
+        }
         let record = Record {
             address: block.address as u64,
             birth,
@@ -368,30 +352,31 @@ impl Observer for Profiler {
             labels: Labels::current(slot),
         };
         let kept = self.records.insert(&record, block.arena);
-        self.class_stats.sampled(block.usable_bytes, block.requested_bytes);
-        if self.recent.is_on() {
-            let time_ns = sys::clock_realtime_ns();
-            let born = Event { thread: slot.uid as u32, name: Names::current(slot), stack, time_ns };
-            let (requested, usable) = (block.requested_bytes, block.usable_bytes);
-            self.recent.sampled(&Entry { address: block.address, requested, usable, born, freed: Event::default() });
-        }
-        if self.hooks.hears_samples() {
-            let frames = self.stacks.get(stack).frames;
-            self.hooks.sampled(block.address, block.requested_bytes, frames, block.usable_bytes);
-        }
         probes::allocated(block.address, block.usable_bytes, period);
-        // With its record: if this block makes the peak, it is part of it.
-        self.peak.account(slot);
+        if watched {
+            self.tell_start(slot, block, stack);
+        }
         kept
     }
 
+    #[inline]
     fn freed(&'static self, slot: &mut ThreadSlot, address: usize, arena: usize) -> bool {
-        // Before the block is gone: the heap hasn't counted its free yet.
-        self.peak.account(slot);
-        let Some(record) = self.records.remove(address, arena, self.peak.kept()) else { return false };
+        let watched = self.is_watched();
+        let mut peak = 0;
+        if watched {
+            // Before the block is gone: the heap hasn't counted its free yet.
+            self.peak.account(slot);
+            peak = self.peak.kept();
+        }
+        let Some(record) = self.records.remove(address, arena, peak) else { return false };
         probes::freed(address);
         if !record.is_forgotten() {
-            self.ended(slot, &record);
+            let age_ns = self.clock.nanoseconds_since(record.birth);
+            let same_thread = u64::from(record.thread) == slot.uid & u64::from(u32::MAX);
+            self.lifetimes.freed(record.bucket, age_ns, same_thread);
+            if watched {
+                self.tell_end(slot, &record, age_ns);
+            }
         }
         true
     }
@@ -406,7 +391,7 @@ impl Observer for Profiler {
     fn next_guard_wait(&'static self, slot: &mut ThreadSlot) -> Option<u64> {
         match self.settings.guard.load(Ordering::Relaxed) {
             0 => None,
-            mean => Some(sampler::wait(slot, mean)),
+            mean => Some(sampler::wait(slot, &self.seed, mean)),
         }
     }
 
@@ -428,7 +413,7 @@ impl Observer for Profiler {
     }
 
     fn deferred(&'static self, _slot: &mut ThreadSlot) {
-        helpers::start_if_due();
+        self.helpers_due.start();
         if take(&self.interval_due) {
             // A failure has been told; nobody is there to hear more.
             let _ = dump::automatic(Trigger::Interval);
@@ -471,8 +456,8 @@ impl Observer for Profiler {
 
     fn fork_child(&'static self) {
         let chosen = self.settings.seed();
-        HEAP.with_slot(|slot| sampler::seed_child(chosen, Some(slot)))
-            .unwrap_or_else(|| sampler::seed_child(chosen, None));
+        HEAP.with_slot(|slot| self.seed.set_in_child(chosen, Some(slot)))
+            .unwrap_or_else(|| self.seed.set_in_child(chosen, None));
         self.stacks.after_fork();
         self.records.after_fork();
         self.buckets.after_fork();

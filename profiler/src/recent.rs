@@ -237,6 +237,9 @@ pub fn alloc_max(call: &mut Call<'_>) -> Result<(), Code> {
         if wanted < -1 {
             return Err(Code::EINVAL);
         }
+        if wanted != 0 {
+            profiler.watch();
+        }
         if !profiler.recent.keep(wanted) {
             return Err(Code::EAGAIN);
         }

@@ -112,6 +112,8 @@ impl Shard {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn grow(&mut self) -> bool {
         // By half: a table is never less than half full, which bounds the memory of a record.
         let length = (self.slots.as_slice().len() * 3 / 2).max(SHARD_LEN_MIN);
@@ -173,6 +175,8 @@ impl Shard {
     }
 
     /// Keeps a record that peak number `peak` needs. `false`: no memory.
+    #[cold]
+    #[inline(never)]
     fn keep(&mut self, record: &Record, peak: u32) -> bool {
         if self.gone_peak != peak {
             self.gone_peak = peak;
@@ -277,6 +281,7 @@ impl Records {
     }
 
     /// Adds a live sample. `false`: no memory; it is counted as dropped.
+    #[inline]
     pub fn insert(&self, record: &Record, arena: usize) -> bool {
         let number = Self::shard_of(record.address as usize, arena);
         let kept = {
@@ -294,6 +299,7 @@ impl Records {
 
     /// Takes the sample of a block out, if it has one. When its block lived at peak number `peak` (0: there was none),
     /// it is kept beside the table.
+    #[inline]
     pub fn remove(&self, address: usize, arena: usize, peak: u32) -> Option<Record> {
         let mut shard = self.shard(address, arena).lock();
         let removed = shard.remove(address as u64)?;

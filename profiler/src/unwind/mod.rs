@@ -15,7 +15,7 @@ mod walker;
 
 pub use bounds::{Stack, stack};
 pub use met::{Met, met};
-pub use recall::{Place, Recalled, Start, Trail, recall};
+pub use recall::{Place, Recalled, SetsUsed, Start, Trail, recall};
 pub(crate) use resolve::set_own_tables;
 
 use core::mem::MaybeUninit;

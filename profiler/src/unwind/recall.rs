@@ -15,7 +15,7 @@ use super::Method;
 use crate::busy::Busy;
 
 /// Most words of a walk that is kept.
-const WORDS: usize = 80;
+const WORDS: usize = 76;
 /// Sets of places at most and at first, and places in each: walks that start at one stack pointer share a set.
 const LG_SETS: u32 = 4;
 const LG_SETS_FIRST: u32 = 1;
@@ -24,13 +24,15 @@ const WAYS: usize = 4;
 const MISSED: u32 = 8;
 
 /// A walk that was taken.
+#[repr(C, align(64))]
 struct Walk {
     entry: Entry,
     /// What else decides how a walk is taken, see [`Start::how`].
     how: usize,
     /// The number that was kept with it; 0: no walk.
     number: u32,
-    used: usize,
+    /// How many words were read.
+    used: u32,
     /// Whether the frame pointer at the start says where a frame is.
     needs_bp: bool,
     /// Whether it was taken again.
@@ -41,12 +43,20 @@ struct Walk {
 }
 
 /// One page: programs that take few samples use few sets.
-#[repr(align(4096))]
+#[repr(C, align(4096))]
 struct Set {
     busy: Busy,
-    walks: UnsafeCell<[Walk; WAYS]>,
+    kept: UnsafeCell<Kept>,
+}
+
+/// What a set keeps.
+#[repr(C)]
+struct Kept {
     /// The place that the next new walk gets.
-    next: UnsafeCell<usize>,
+    next: u32,
+    /// [`Start::tag`] of each walk: those of all places lie in one cache line, the walks do not.
+    tags: [u32; WAYS],
+    walks: [Walk; WAYS],
 }
 
 const _: () = assert!(core::mem::size_of::<Set>() == sys::PAGE);
@@ -65,22 +75,46 @@ const NO_WALK: Walk = Walk {
     values: [0; WORDS],
 };
 
-static SETS: [Set; 1 << LG_SETS] =
-    [const { Set { busy: Busy::new(), walks: UnsafeCell::new([const { NO_WALK }; WAYS]), next: UnsafeCell::new(0) } };
-        1 << LG_SETS];
+static SETS: [Set; 1 << LG_SETS] = [const {
+    Set {
+        busy: Busy::new(),
+        kept: UnsafeCell::new(Kept { next: 0, tags: [0; WAYS], walks: [const { NO_WALK }; WAYS] }),
+    }
+}; 1 << LG_SETS];
 
 /// How many sets are used. A program whose walks are seldom the same, as one that recurses, is well served by few.
-static LG_SETS_USED: AtomicU32 = AtomicU32::new(LG_SETS_FIRST);
-static MISSES: AtomicU32 = AtomicU32::new(0);
+#[derive(Debug)]
+pub struct SetsUsed {
+    lg: AtomicU32,
+    misses: AtomicU32,
+}
 
-/// A walk that was recalled before had to give way, or its set was in use.
-#[cold]
-fn note_miss() {
-    let used = LG_SETS_USED.load(Ordering::Relaxed);
-    if used < LG_SETS && MISSES.fetch_add(1, Ordering::Relaxed) >= MISSED {
-        MISSES.store(0, Ordering::Relaxed);
-        // Relaxed, and no exchange: of two threads that do this at once, one goes without.
-        LG_SETS_USED.store(used + 1, Ordering::Relaxed);
+impl SetsUsed {
+    /// The first ones.
+    pub const fn new() -> Self {
+        SetsUsed { lg: AtomicU32::new(LG_SETS_FIRST), misses: AtomicU32::new(0) }
+    }
+
+    #[inline]
+    fn lg(&self) -> u32 {
+        self.lg.load(Ordering::Relaxed).min(LG_SETS)
+    }
+
+    /// A walk that was recalled before had to give way, or its set was in use.
+    #[cold]
+    fn note_miss(&self) {
+        let used = self.lg();
+        if used < LG_SETS && self.misses.fetch_add(1, Ordering::Relaxed) >= MISSED {
+            self.misses.store(0, Ordering::Relaxed);
+            // Relaxed, and no exchange: of two threads that do this at once, one goes without.
+            self.lg.store(used + 1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Default for SetsUsed {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -98,7 +132,17 @@ impl Start {
         let how = sys::thread_pointer() ^ (depth << 50) ^ ((method as usize) << 48);
         Start { entry, how }
     }
+
+    /// Most other walks have another one.
+    #[inline]
+    fn tag(&self) -> u32 {
+        let Entry { pc, sp, .. } = self.entry;
+        ((sp ^ pc.rotate_left(32) ^ self.how).wrapping_mul(SPREAD) >> 32) as u32
+    }
 }
+
+/// 2^64 divided by the golden ratio.
+const SPREAD: usize = 0x9e37_79b9_7f4a_7c15;
 
 /// What is known about a walk.
 #[derive(Debug)]
@@ -126,29 +170,31 @@ impl core::fmt::Debug for Set {
 /// interrupted, is at the same places, there is none. (In the child of a fork, places that threads of the parent held stay
 /// held, and out of use.)
 #[inline]
-pub fn recall(start: &Start) -> Recalled {
-    const SPREAD: usize = 0x9e37_79b9_7f4a_7c15;
-    let used = LG_SETS_USED.load(Ordering::Relaxed).min(LG_SETS);
-    let set = &SETS[(start.entry.sp >> 3).wrapping_mul(SPREAD) >> (usize::BITS - used)];
+pub fn recall(start: &Start, used: &SetsUsed) -> Recalled {
+    let set = &SETS[(start.entry.sp >> 3).wrapping_mul(SPREAD) >> (usize::BITS - used.lg())];
     if !set.busy.take() {
-        note_miss();
+        used.note_miss();
         return Recalled::New(None);
     }
     // SAFETY: the flag is this thread's now.
-    let (walks, next) = unsafe { (&mut *set.walks.get(), &mut *set.next.get()) };
-    // SAFETY: the thread that calls runs on this stack.
-    let known = walks.iter_mut().find(|walk| unsafe { walk.is_taken_from(start) });
-    if let Some(walk) = known {
-        let number = walk.number;
-        walk.was_recalled = true;
-        set.busy.give();
-        return Recalled::Known(number);
+    let kept = unsafe { &mut *set.kept.get() };
+    let tag = start.tag();
+    for (walk, _) in kept.walks.iter_mut().zip(&kept.tags).filter(|&(_, &kept)| kept == tag) {
+        // SAFETY: the thread that calls runs on this stack.
+        if unsafe { walk.is_taken_from(start) } {
+            let number = walk.number;
+            walk.was_recalled = true;
+            set.busy.give();
+            return Recalled::Known(number);
+        }
     }
-    *next = (*next + 1) % WAYS;
-    if core::mem::take(&mut walks[*next].was_recalled) {
-        note_miss();
+    let way = (kept.next as usize + 1) % WAYS;
+    kept.next = way as u32;
+    kept.tags[way] = tag;
+    if core::mem::take(&mut kept.walks[way].was_recalled) {
+        used.note_miss();
     }
-    Recalled::New(Some(Place { set, way: *next }))
+    Recalled::New(Some(Place { set, way }))
 }
 
 impl Walk {
@@ -163,7 +209,7 @@ impl Walk {
         if !same || (self.needs_bp && bp != start.entry.bp) {
             return false;
         }
-        let words = self.offsets.iter().zip(&self.values).take(self.used);
+        let words = self.offsets.iter().zip(&self.values).take(self.used as usize);
         for (&offset, &value) in words {
             // SAFETY: words above the stack pointer of the calling thread. All those before were equal, so the walk of
             // then and one of now have the same frames up to the one that holds this word: it is in use, and mapped.
@@ -178,7 +224,7 @@ impl Walk {
 impl Place {
     fn walk(&mut self) -> &mut Walk {
         // SAFETY: the set's flag is held by this place.
-        unsafe { &mut (&mut *self.set.walks.get())[self.way] }
+        unsafe { &mut (&mut *self.set.kept.get()).walks[self.way] }
     }
 
     /// The trail of a walk that starts now, to be written down here.
@@ -272,7 +318,7 @@ impl Trail<'_> {
     /// The walk came to its end. `false`: it can't be recalled.
     pub fn ended(self) -> bool {
         let Some(walk) = self.walk else { return false };
-        (walk.used, walk.needs_bp) = (self.used, self.needs_bp);
+        (walk.used, walk.needs_bp) = (self.used as u32, self.needs_bp);
         true
     }
 }
@@ -287,19 +333,19 @@ mod tests {
 
     #[test]
     fn sets_are_added_when_walks_are_missed() {
-        let used = || LG_SETS_USED.load(Ordering::Relaxed);
-        let first = used();
+        let used = SetsUsed::new();
         for _ in 0..=MISSED {
-            assert_eq!(used(), first);
-            note_miss();
+            assert_eq!(used.lg(), LG_SETS_FIRST);
+            used.note_miss();
         }
-        assert_eq!(used(), first + 1);
+        assert_eq!(used.lg(), LG_SETS_FIRST + 1);
         for _ in 0..1000 {
-            note_miss();
+            used.note_miss();
         }
-        assert_eq!(used(), LG_SETS);
+        assert_eq!(used.lg(), LG_SETS);
     }
 
+    static USED: SetsUsed = SetsUsed::new();
     /// Stacks by number, from 1.
     static KNOWN: Mutex<Vec<Vec<usize>>> = Mutex::new(Vec::new());
     std::thread_local!(static RECALLED: core::cell::Cell<usize> = const { core::cell::Cell::new(0) });
@@ -317,7 +363,7 @@ mod tests {
         let entry = sys::entry();
         let certain = walked(entry, own, &mut Trail::none());
         let start = Start::new(entry, Method::Auto, 256);
-        match recall(&start) {
+        match recall(&start, &USED) {
             Recalled::Known(number) => {
                 RECALLED.set(RECALLED.get() + 1);
                 assert_eq!(KNOWN.lock().unwrap()[number as usize - 1], certain);
