@@ -24,8 +24,9 @@ pub struct ExtentView {
     pub free_regions: usize,
 }
 
-/// Fails where the page map doesn't say of an extent what its descriptor says.
-fn check_map(map: &PageMap, extent: &Extent) {
+/// Fails where the page map doesn't say of an extent what its descriptor says. `is_odd`: slabs of its arena have the second
+/// places of their classes.
+fn check_map(map: &PageMap, extent: &Extent, is_odd: bool) {
     let found = |address: usize| core::ptr::eq(map.extent(address), extent);
     assert!(
         extent.address().is_multiple_of(PAGE) && extent.bytes().is_multiple_of(PAGE) && extent.bytes() > 0,
@@ -45,9 +46,10 @@ fn check_map(map: &PageMap, extent: &Extent) {
         let mut byte = map.class_byte(address);
         if is_slab {
             flagged += usize::from(byte & FLAG != 0);
-            byte = crate::size::class_at(usize::from(byte & !FLAG)) as u8;
+            byte &= !FLAG;
         }
-        let expected = if is_slab { class as u8 } else { large_byte(class, sampled) };
+        let place = size::place(class, is_odd);
+        let expected = if is_slab { place as u8 } else { large_byte(class, sampled) };
         // Without the flat array all bytes are 0, and those of large blocks in caches are, which a test sees none of.
         assert!(byte == expected || !map.has_bytes(), "{extent:?}: class byte {byte:#x}");
     }
@@ -79,7 +81,7 @@ impl<O: Observer> Heap<O> {
         unsafe {
             arena.pages.for_each_extent(|extent| {
                 let extent = &*extent;
-                check_map(&self.core.shared.map, extent);
+                check_map(&self.core.shared.map, extent, arena.pages.is_odd());
                 assert_eq!(extent.arena(), index as usize, "{extent:?}");
                 let is_slab = extent.state() == State::Active && extent.is_slab();
                 if is_slab {
@@ -104,7 +106,9 @@ impl<O: Observer> Heap<O> {
             panic!("{block:?} is in no extent");
         };
         assert_eq!(extent.state(), State::Active, "{extent:?} of {block:?}");
-        check_map(&self.core.shared.map, extent);
+        // SAFETY: an active extent has an arena.
+        let arena = unsafe { self.arena_of(extent) };
+        check_map(&self.core.shared.map, extent, arena.pages.is_odd());
         if !extent.is_slab() {
             assert_eq!(extent.address(), block.addr(), "{extent:?}");
             return;
