@@ -82,12 +82,23 @@ impl Limits {
         if class > NBINS || first == 0 {
             return first;
         }
+        if !Self::are_free(options) || self.counts[class] != UNSET {
+            return first;
+        }
+        first.max((GROWN_BYTES / size::class_bytes(class)).min(GROWN_SLOTS))
+    }
+
+    /// Whether the options say nothing of how many slots slab classes are to have.
+    fn are_free(options: &Options) -> bool {
         let default = &Options::DEFAULT;
-        let chosen = options.tcache_nslots_small_min != default.tcache_nslots_small_min
-            || options.tcache_nslots_small_max != default.tcache_nslots_small_max
-            || options.lg_tcache_nslots_mul != default.lg_tcache_nslots_mul
-            || self.counts[class] != UNSET;
-        if chosen { first } else { first.max((GROWN_BYTES / size::class_bytes(class)).min(GROWN_SLOTS)) }
+        options.tcache_nslots_small_min == default.tcache_nslots_small_min
+            && options.tcache_nslots_small_max == default.tcache_nslots_small_max
+            && options.lg_tcache_nslots_mul == default.lg_tcache_nslots_mul
+    }
+
+    /// Whether nobody has said of any class how many slots it is to have.
+    pub(crate) fn are_usual(&self, options: &Options) -> bool {
+        Self::are_free(options) && self.counts.iter().all(|&count| count == UNSET)
     }
 }
 
@@ -160,6 +171,7 @@ impl<O: Observer> Heap<O> {
             let _threads = self.core.threads.lock();
             (*own).limits = limits;
             (*thread).has_own_limits = true;
+            (*thread).class_share = usize::MAX;
             (*thread).lay_out_again(options);
         }
         true

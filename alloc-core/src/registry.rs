@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::arena::Arena;
 use crate::heap::Heap;
+use crate::limits::Limits;
 use crate::observer::Observer;
 use crate::size;
 use crate::snapshot::Snapshot;
@@ -175,6 +176,10 @@ impl<O: Observer> Heap<O> {
         unsafe {
             (*thread).slot.uid = uid;
             (*thread).arena = self.choose_arena();
+            let share = thread::class_share(self.core.cache_share.load(Ordering::Relaxed));
+            if share != usize::MAX && Limits::of(options).are_usual(options) {
+                (*thread).class_share = share;
+            }
             (*thread).set_odd((*thread).arena.is_some_and(|arena| arena.pages.is_odd()), options);
             (*thread).countdown = u64::MAX >> 1;
             (*thread).looked_through = sys::ticks();

@@ -31,7 +31,7 @@ use crate::wrong::{Kind as Fault, Wrong};
 
 pub(crate) use places::{foreign_slots, places};
 pub use slots::state_bytes;
-pub(crate) use slots::{SHARE_MOST, cache_share, share_of};
+pub(crate) use slots::{SHARE_MOST, cache_share, class_share, share_of};
 
 /// What slots without a block hold.
 pub(crate) const NO_BLOCK: *mut u8 = core::ptr::without_provenance_mut(1);
@@ -132,6 +132,8 @@ pub struct Thread {
     slots_from: usize,
     /// Bytes for which the caches of slab classes have slots beyond their first capacity.
     grown_room: usize,
+    /// What a slab class may hold before it grows, in bytes.
+    pub(crate) class_share: usize,
     /// What the next fill asks for: few at first and for classes that are rarely used.
     fill_next: [u16; PLACES],
     /// Slots that a place starts with.
@@ -225,6 +227,7 @@ const fn shared(kind: Kind) -> SharedThread {
         large_room: 0,
         slots_from: 0,
         grown_room: 0,
+        class_share: usize::MAX,
         fill_next: [0; PLACES],
         slots: [0; PLACES],
         slots_max: [0; PLACES],
@@ -302,6 +305,7 @@ impl Thread {
         self.events = Events::NONE;
         self.slot = ThreadSlot { uid: 0, words: [0; 7] };
         self.arena = None;
+        self.class_share = usize::MAX;
         self.empty();
         self.set_caching(options.tcache && !options.safety_check);
         self.fill_tables(options);

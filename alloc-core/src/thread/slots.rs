@@ -28,6 +28,12 @@ pub(crate) fn share_of(active: usize) -> usize {
     (active / 8).max(SHARE_OF_SMALL)
 }
 
+/// What each slab class of a new thread may hold before it grows, in bytes, where there are so many threads that they have
+/// this `share`: the caches of threads that wait for work would be most of the memory. In any case it has [`NARROW_SLOTS`].
+pub(crate) fn class_share(share: usize) -> usize {
+    if share < SHARE_MOST { share / 16 } else { usize::MAX }
+}
+
 /// Slots of a slab class while the heap shrinks.
 const NARROW_SLOTS: usize = 4;
 /// So many overflows of such a cache are of a heap that still shrinks.
@@ -111,12 +117,12 @@ impl Thread {
             return self.capacity(place) > 0;
         }
         // Those of whole pages grow with use.
-        let slots = if self.caching && size::is_slab(place) { self.slots[place] as usize } else { 0 };
+        let slots = if self.caching && size::is_slab(place) { self.initial(place) } else { 0 };
         if !self.caching || self.slots_max[place] == 0 {
             return false;
         }
-        let (bottom, slots) = if slots > FIRST_SLOTS && self.has_few_first(place) {
-            (self.first_slots(place), FIRST_SLOTS)
+        let (bottom, slots) = if self.slots[place] as usize > FIRST_SLOTS && self.has_few_first(place) {
+            (self.first_slots(place), slots.min(FIRST_SLOTS))
         } else {
             (self.start[place], slots)
         };
@@ -127,6 +133,15 @@ impl Thread {
         };
         (self.bottom[place], self.top[place]) = (bottom, bottom);
         slots > 0
+    }
+
+    /// Slots that a slab class has before it grows.
+    fn initial(&self, place: usize) -> usize {
+        let slots = self.slots[place] as usize;
+        if self.class_share == usize::MAX {
+            return slots;
+        }
+        slots.min((self.class_share / size::class_bytes(size::class_at(place))).max(NARROW_SLOTS))
     }
 
     /// Whether a place may begin with few slots beside those of the others: those from which slab classes are allocated.
@@ -147,12 +162,19 @@ impl Thread {
         self.has_few_first(place) && core::ptr::eq(self.bottom[place], self.first_slots(place))
     }
 
-    /// Moves a slab class from its first slots to all those that it is to have at first. `false`: it is there.
-    #[unsafe(link_section = "heapsift_text")]
+    /// Moves a slab class from its first slots to all those that it is to have before it grows. `false`: it has them.
     fn leave_first_slots(&mut self, place: usize) -> bool {
-        if !self.has_first_slots(place) {
-            return false;
+        let slots = self.initial(place);
+        let leaves = slots > FIRST_SLOTS && self.has_first_slots(place);
+        if leaves {
+            self.move_slots(place, slots);
         }
+        leaves
+    }
+
+    /// Moves a slab class from its first slots to where it has more of them: `capacity`.
+    #[unsafe(link_section = "heapsift_text")]
+    fn move_slots(&mut self, place: usize, capacity: usize) {
         let (cached, start) = (self.cached(place), self.start[place]);
         // SAFETY: those up to the topmost, the one below the first included, fit where there are more: see `open`.
         unsafe {
@@ -160,13 +182,12 @@ impl Thread {
             // A child of a fork may find itself in between: see `after_fork`.
             compiler_fence(Ordering::SeqCst);
             (self.bottom[place], self.top[place]) = (start, start.add(cached));
-            self.last[place] = start.add(self.slots[place] as usize);
+            self.last[place] = start.add(capacity);
         }
-        true
     }
 
     /// In the child of a fork by a signal handler that may have interrupted [`Thread::open`] or
-    /// [`Thread::leave_first_slots`]: what is half done is done. The handler may return there, which then does the same once
+    /// [`Thread::move_slots`]: what is half done is done. The handler may return there, which then does the same once
     /// more.
     pub(crate) fn after_fork(&mut self) {
         for place in places() {
@@ -186,7 +207,7 @@ impl Thread {
                     self.bottom[place] = first;
                     // SAFETY: as many as there were.
                     self.top[place] = unsafe { first.add(cached) };
-                    self.leave_first_slots(place);
+                    self.move_slots(place, self.initial(place).max(cached));
                 }
             }
         }
@@ -274,8 +295,12 @@ impl Thread {
             return false;
         }
         *room += more * bytes;
-        // SAFETY: up to the cache's last slot.
-        self.last[place] = unsafe { self.last[place].add(more) };
+        if capacity + more > FIRST_SLOTS && self.has_first_slots(place) {
+            self.move_slots(place, capacity + more);
+        } else {
+            // SAFETY: up to the cache's last slot.
+            self.last[place] = unsafe { self.last[place].add(more) };
+        }
         true
     }
 
@@ -306,7 +331,7 @@ impl Thread {
         }
         let (capacity, cached) = (self.capacity(place), self.cached(place));
         let is_slab = size::is_slab(place);
-        let least = if is_slab { cached.max(self.slots[place] as usize) } else { cached };
+        let least = if is_slab { cached.max(self.initial(place)) } else { cached };
         let room = if is_slab { &mut self.grown_room } else { &mut self.large_room };
         if least < capacity {
             *room -= (capacity - least) * size::class_bytes(place);
@@ -340,7 +365,8 @@ impl Thread {
         self.narrow = 0;
         for place in places().filter(|&place| size::is_slab(place)) {
             if !self.is_closed(place) {
-                let slots = if self.has_first_slots(place) { FIRST_SLOTS } else { self.slots[place] as usize };
+                let slots = self.initial(place);
+                let slots = if self.has_first_slots(place) { slots.min(FIRST_SLOTS) } else { slots };
                 // SAFETY: a slot of the cache: see `open` and `leave_first_slots`.
                 self.last[place] = unsafe { self.bottom[place].add(slots) };
             }
@@ -448,6 +474,36 @@ pub(super) mod tests {
             let fills: [usize; 4] = core::array::from_fn(|_| thread.fill_count(class));
             assert!(fills[0] < fills[3] && !thread.has_first_slots(class), "{fills:?}");
             assert!(thread.open(NBINS) && !thread.has_first_slots(NBINS + 1));
+        });
+    }
+
+    #[test]
+    fn one_of_many_threads_begins_with_little() {
+        with_state(|thread| {
+            assert_eq!(
+                (class_share(cache_share(THREADS_FEW)), class_share(cache_share(2 * THREADS_FEW))),
+                (usize::MAX, SHARE_MOST / 32)
+            );
+            thread.class_share = 4096;
+            let [small, large] = [100, 4000].map(size::class_of);
+            assert!(thread.open(small) && thread.open(large) && thread.open(size::class_of(8)));
+            assert_eq!(thread.capacity(small), FIRST_SLOTS);
+            assert!(thread.grow(small, SHARE_MOST) && thread.capacity(small) == 4096 / size::class_bytes(small));
+            assert_eq!(thread.capacity(large), NARROW_SLOTS);
+            // It grows by use, and moves when it must. The room is had again.
+            let mut number = 1;
+            let capacities: [usize; 4] = core::array::from_fn(|_| {
+                while push(thread, large, number..number + 1) {
+                    number += 1;
+                }
+                assert!(thread.grow(large, SHARE_MOST));
+                thread.capacity(large)
+            });
+            assert_eq!(capacities, [6, 9, 13, 19]);
+            assert!(!thread.has_first_slots(large) && thread.grown_room == (19 - NARROW_SLOTS) * 4096);
+            assert_eq!((popped(thread, large), number), (13, 14));
+            thread.shrink(large);
+            assert_eq!((thread.capacity(large), thread.grown_room), (NARROW_SLOTS, 0));
         });
     }
 
