@@ -52,9 +52,18 @@ pub(crate) fn after_fork() {
     ranks::forget_others();
 }
 
+/// Nobody has the lock. Else its word says who does: [`owner`].
 const FREE: u32 = 0;
-const HELD: u32 = 1;
-const CONTENDED: u32 = 2;
+/// In the word beside the owner: somebody may sleep.
+const CONTENDED: u32 = 1;
+
+/// The word of a lock that the calling thread has: bits of its thread pointer, which is a multiple of 64. One store takes the
+/// lock and says whose it is, so that a signal handler which forks in between finds out.
+#[inline]
+fn owner() -> u32 {
+    (sys::thread_pointer() >> 5) as u32 | 2
+}
+
 /// Rounds of spinning before a thread sleeps (`mutex_max_spin`); negative: for ever.
 static SPINS: AtomicI64 = AtomicI64::new(600);
 
@@ -120,7 +129,8 @@ struct Record {
 struct Raw {
     word: AtomicU32,
     rank: Rank,
-    /// Thread pointer of the holder, 0 while there is none (and for a moment when there is a new one).
+    /// Thread pointer of the holder, 0 while there is none (and for a moment at its beginning and its end): the word hasn't
+    /// room for all of it.
     holder: AtomicUsize,
     record: UnsafeCell<Record>,
 }
@@ -153,7 +163,7 @@ impl Raw {
     #[inline]
     fn take(&self) -> bool {
         // Acquire: pairs with the Release in `give`.
-        self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.word.compare_exchange(FREE, owner(), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Counts that the calling thread has taken the lock, and signs.
@@ -179,7 +189,7 @@ impl Raw {
         // Before the lock is free: whoever takes it next must not be mistaken for this thread by `after_fork`.
         self.holder.store(0, Ordering::Relaxed);
         // Release: pairs with the Acquire in `take`.
-        if self.word.swap(FREE, Ordering::Release) == CONTENDED {
+        if self.word.swap(FREE, Ordering::Release) & CONTENDED != 0 {
             sys::futex_wake(&self.word, 1);
         }
     }
@@ -202,9 +212,16 @@ impl Raw {
         }
         let sleepers = rest.sleepers.fetch_add(1, Ordering::Relaxed) + 1;
         let start_ns = sys::clock_monotonic_ns();
-        // Acquire: as in `take`. From here on the word says that somebody may sleep.
-        while self.word.swap(CONTENDED, Ordering::Acquire) != FREE {
-            sys::futex_wait(&self.word, CONTENDED);
+        // Taken by one who has waited, the lock says that others may be waiting too.
+        let mine = owner() | CONTENDED;
+        // Acquire: as in `take`.
+        while let Err(word) = self.word.compare_exchange(FREE, mine, Ordering::Acquire, Ordering::Relaxed) {
+            let waited = word | CONTENDED;
+            let is_marked = word == waited
+                || self.word.compare_exchange(word, waited, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+            if is_marked {
+                sys::futex_wait(&self.word, waited);
+            }
         }
         rest.sleepers.fetch_sub(1, Ordering::Relaxed);
         let wait_ns = sys::clock_monotonic_ns().saturating_sub(start_ns);
@@ -217,7 +234,8 @@ impl Raw {
     }
 
     fn held_by_me(&self) -> bool {
-        self.word.load(Ordering::Relaxed) != FREE && self.holder.load(Ordering::Relaxed) == sys::thread_pointer()
+        let holder = self.holder.load(Ordering::Relaxed);
+        self.word.load(Ordering::Relaxed) & !CONTENDED == owner() && (holder == 0 || holder == sys::thread_pointer())
     }
 }
 
@@ -305,7 +323,7 @@ impl<T> Mutex<T> {
             return;
         }
         if raw.held_by_me() {
-            raw.word.store(HELD, Ordering::Relaxed);
+            raw.word.store(owner(), Ordering::Relaxed);
             return;
         }
         // SAFETY: the process has one thread, it doesn't hold the lock, and the holder doesn't exist here.
@@ -466,7 +484,7 @@ mod tests {
         let mutex = Mutex::new(Rank::Control, 1);
         drop(mutex.lock());
         // Another thread has taken the lock and not signed it yet; the last one to hold it was this one.
-        mutex.raw.word.store(HELD, Ordering::Relaxed);
+        mutex.raw.word.store(owner() ^ 64, Ordering::Relaxed);
         assert!(!mutex.held_by_me());
         mutex.after_fork(|data| *data = 2);
         assert_eq!(mutex.try_lock().as_deref(), Some(&2));
@@ -475,6 +493,13 @@ mod tests {
         mutex.after_fork(|data| *data = 3);
         assert!(mutex.held_by_me() && mutex.try_lock().is_none());
         drop(held);
+        assert_eq!(*mutex.lock(), 2);
+
+        // This thread has taken the lock just now, or is about to free it, and a signal handler forks.
+        mutex.raw.word.store(owner() | CONTENDED, Ordering::Relaxed);
+        mutex.after_fork(|data| *data = 4);
+        assert!(mutex.try_lock().is_none());
+        mutex.raw.give();
         assert_eq!(*mutex.lock(), 2);
     }
 }

@@ -103,7 +103,17 @@ impl Thread {
 
     /// Makes an empty cache one without slots.
     fn close(&mut self, place: usize) {
-        (self.bottom[place], self.top[place], self.last[place]) = (no_slot(), no_slot(), no_slot());
+        self.set_ends(place, [no_slot(); 3]);
+    }
+
+    /// Sets where a cache begins, what its topmost block is, and where it ends; the end first, and the beginning last: see
+    /// [`Thread::after_fork`].
+    fn set_ends(&mut self, place: usize, [bottom, top, last]: [*mut *mut u8; 3]) {
+        self.last[place] = last;
+        compiler_fence(Ordering::SeqCst);
+        self.top[place] = top;
+        compiler_fence(Ordering::SeqCst);
+        self.bottom[place] = bottom;
     }
 
     /// Whether a cache has no slots yet.
@@ -127,11 +137,11 @@ impl Thread {
             (self.start[place], slots)
         };
         // SAFETY: the slot below the first, and as many more, are the state's own, see `lay_out_slots`.
-        self.last[place] = unsafe {
+        let last = unsafe {
             *bottom = NO_BLOCK;
             bottom.add(slots)
         };
-        (self.bottom[place], self.top[place]) = (bottom, bottom);
+        self.set_ends(place, [bottom, bottom, last]);
         slots > 0
     }
 
@@ -186,7 +196,7 @@ impl Thread {
         }
     }
 
-    /// In the child of a fork by a signal handler that may have interrupted [`Thread::open`] or
+    /// In the child of a fork by a signal handler that may have interrupted [`Thread::open`], [`Thread::close`] or
     /// [`Thread::move_slots`]: what is half done is done. The handler may return there, which then does the same once
     /// more.
     pub(crate) fn after_fork(&mut self) {
@@ -194,8 +204,12 @@ impl Thread {
             let ends = [self.bottom[place], self.top[place], self.last[place]];
             let closed = ends.map(|at| core::ptr::eq(at, no_slot()));
             if closed != [true; 3] && closed != [false; 3] {
+                // The end is set first: it tells which way it was.
+                let was_opening = !closed[2];
                 self.close(place);
-                self.open(place);
+                if was_opening {
+                    self.open(place);
+                }
             } else if self.has_few_first(place) {
                 let first = self.first_slots(place);
                 let is_first = ends.map(|at| at.addr().wrapping_sub(first.addr()) < (FIRST_SLOTS + 1) * 8);
@@ -426,16 +440,25 @@ pub(super) mod tests {
             assert!((1..=NCLASSES).all(|class| thread.capacity(class) == 0 && thread.cached(class) == 0));
             assert!(thread.open(class) && thread.open(class));
             let (capacity, last, bottom) = (thread.capacity(class), thread.last[class], thread.bottom[class]);
-            for step in 0..3 {
+            for step in 0..2 {
                 thread.close(class);
-                match step {
-                    0 => thread.last[class] = last,
-                    1 => thread.bottom[class] = bottom,
-                    _ => thread.top[class] = bottom,
+                thread.last[class] = last;
+                if step > 0 {
+                    thread.top[class] = bottom;
                 }
                 thread.after_fork();
                 assert_eq!((thread.capacity(class), thread.cached(class)), (capacity, 0), "{step}");
                 assert!(thread.pop(class).is_null());
+            }
+            // What was half closed is closed.
+            for step in 0..2 {
+                assert!(thread.open(class) && thread.capacity(class) == capacity);
+                thread.last[class] = no_slot();
+                if step > 0 {
+                    thread.top[class] = no_slot();
+                }
+                thread.after_fork();
+                assert!(thread.is_closed(class) && (thread.capacity(class), thread.cached(class)) == (0, 0), "{step}");
             }
             // Closed ones stay so.
             assert_eq!(thread.capacity(class + 1), 0);

@@ -55,7 +55,7 @@ impl Drop for Memory {
 /// A number of the thread's own.
 pub fn thread_pointer() -> usize {
     loom::thread_local! {
-        static NUMBER: usize = 64 * (1 + THREADS.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        static NUMBER: usize = 128 * (1 + THREADS.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
     }
     NUMBER.with(|number| *number)
 }
