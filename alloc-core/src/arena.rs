@@ -128,6 +128,15 @@ impl Arena {
         1
     }
 
+    /// Gives the empty slabs back that bins keep for their next request.
+    pub(crate) fn give_back_empty_slabs(&self, shared: &Shared) {
+        let mut empty = EmptySlabs::new();
+        for class in 1..=NBINS {
+            self.bin(class).give_up_current(class, &mut empty);
+        }
+        empty.release(&self.pages, shared);
+    }
+
     /// Puts back those of `blocks` that belong to this arena, the others move to the front; returns how many are left.
     ///
     /// # Safety

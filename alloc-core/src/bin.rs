@@ -389,6 +389,19 @@ impl Bin {
         left
     }
 
+    /// Gives up the current slab of a bin of `class`, which is kept when its last region comes back, if no region is in use.
+    pub(crate) fn give_up_current(&self, class: usize, empty: &mut EmptySlabs) {
+        let mut inner = self.inner.lock();
+        let (slab, shape) = (inner.current, Shape::of(class));
+        // SAFETY: the bin's lock protects its slabs.
+        unsafe {
+            if !slab.is_null() && usize::from((*slab).free_regions) == shape.regions {
+                inner.current = null_mut();
+                inner.put_first_or_last(&shape, slab, empty);
+            }
+        }
+    }
+
     /// Notes that a live sample is (no longer) at `address`: its page is flagged, and no page of a slab that has no sample.
     ///
     /// # Safety

@@ -134,8 +134,14 @@ impl<O: Observer> Heap<O> {
     /// # Safety
     /// No other thread uses that cache meanwhile, and nobody afterwards.
     pub unsafe fn destroy_cache(&'static self, index: u32) {
-        // SAFETY: the caller's promise.
-        unsafe { self.flush_cache(index) };
+        // SAFETY: the caller's promise; the calling thread's own state.
+        unsafe {
+            self.flush_cache(index);
+            let (cache, arena) = (self.core.caches.get(index), (*self.thread()).arena);
+            if !cache.is_null() {
+                (1..=NCLASSES).for_each(|class| Self::tell_requests(cache, class, arena));
+            }
+        }
         let mut inner = self.core.caches.inner.lock();
         let Some(slot) = self.core.caches.slots().get(index as usize) else { return };
         let cache = slot.swap(null_mut(), Ordering::AcqRel);

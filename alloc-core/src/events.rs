@@ -44,6 +44,8 @@ pub(crate) struct Events {
     peak_at: u64,
     /// Most bytes in use by the thread's own balance, since the start or the last reset.
     peak: u64,
+    /// That balance at the last reset, from which it counts.
+    peak_from: u64,
     /// How many callbacks the thread knows of.
     hooks: u32,
     hook_allocated_at: [u64; HOOKS_MAX],
@@ -64,6 +66,7 @@ impl Events {
         stats_at: NEVER,
         peak_at: NEVER,
         peak: 0,
+        peak_from: 0,
         hooks: 0,
         hook_allocated_at: [NEVER; HOOKS_MAX],
         hook_deallocated_at: [NEVER; HOOKS_MAX],
@@ -86,6 +89,13 @@ struct Hook {
     callback: AtomicUsize,
     interval: AtomicU64,
     alloc_only: AtomicU32,
+}
+
+impl Hook {
+    fn get(&self) -> (usize, u64, u32) {
+        let interval = self.interval.load(Ordering::Relaxed);
+        (self.callback.load(Ordering::Relaxed), interval, self.alloc_only.load(Ordering::Relaxed))
+    }
 }
 
 /// What all threads share of this.
@@ -233,6 +243,10 @@ impl<O: Observer> Heap<O> {
                 (*thread).events.look_at = allocated + step;
             }
             self.take_hooks(thread);
+            if (*thread).depth > 0 {
+                // A callback's own allocation: what is due waits until it is done.
+                return;
+            }
             for i in 0..(*thread).events.hooks as usize {
                 if allocated >= (*thread).events.hook_allocated_at[i] {
                     (*thread).events.hook_allocated_at[i] = allocated + self.core.events.interval(i);
@@ -251,7 +265,7 @@ impl<O: Observer> Heap<O> {
         // SAFETY: the caller's promise.
         unsafe {
             let deallocated = (*thread).deallocated().wrapping_add(bytes as u64);
-            if deallocated < (*thread).events.deallocated_at {
+            if deallocated < (*thread).events.deallocated_at || (*thread).depth > 0 {
                 return;
             }
             for i in 0..(*thread).events.hooks as usize {
@@ -299,16 +313,21 @@ impl<O: Observer> Heap<O> {
     }
 
     /// Adds a callback for all threads, to be called each `interval` bytes (at least 1) that a thread allocates and,
-    /// unless `alloc_only`, each `interval` bytes that it frees. `false`: no room for one more. It stays for ever.
+    /// unless `alloc_only`, each `interval` bytes that it frees. `false`: no room for one more. It stays for ever; the same
+    /// once more changes nothing.
     pub fn add_thread_hook(&'static self, callback: Callback, interval: u64, alloc_only: bool) -> bool {
         let shared = &self.core.events;
         {
             let _adding = shared.adding.lock();
             let count = shared.count.load(Ordering::Relaxed) as usize;
+            let asked = (callback as usize, interval.max(1), u32::from(alloc_only));
+            if shared.hooks[..count].iter().any(|hook| hook.get() == asked) {
+                return true;
+            }
             let Some(hook) = shared.hooks.get(count) else { return false };
-            hook.callback.store(callback as usize, Ordering::Relaxed);
-            hook.interval.store(interval.max(1), Ordering::Relaxed);
-            hook.alloc_only.store(u32::from(alloc_only), Ordering::Relaxed);
+            hook.callback.store(asked.0, Ordering::Relaxed);
+            hook.interval.store(asked.1, Ordering::Relaxed);
+            hook.alloc_only.store(asked.2, Ordering::Relaxed);
             // Release: pairs with the Acquire in `take_hooks`.
             shared.count.store(count as u32 + 1, Ordering::Release);
         }
@@ -350,14 +369,20 @@ impl<O: Observer> Heap<O> {
     pub(crate) unsafe fn note_peak(thread: *mut Thread) {
         // SAFETY: the caller's promise.
         unsafe {
-            // A thread that frees what others allocated has a balance below zero.
-            let balance = (*thread).allocated.wrapping_sub((*thread).deallocated()).cast_signed().max(0) as u64;
-            (*thread).events.peak = (*thread).events.peak.max(balance);
+            let balance = Self::balance(thread).wrapping_sub((*thread).events.peak_from);
+            // A thread that frees what others allocated has one below zero.
+            (*thread).events.peak = (*thread).events.peak.max(balance.cast_signed().max(0) as u64);
         }
     }
 
-    /// Most bytes that the calling thread had in use by its own balance, allocated less freed, since it began or reset
-    /// the peak; looked at every 64 KiB once somebody has asked, and before that now and then.
+    /// What a thread has allocated less what it has freed, in bytes, below zero with the sign of two's complement.
+    unsafe fn balance(thread: *mut Thread) -> u64 {
+        // SAFETY: the caller's promise.
+        unsafe { (*thread).allocated.wrapping_sub((*thread).deallocated()) }
+    }
+
+    /// Most bytes that the calling thread had in use by its own balance, allocated less freed, since it began, or beyond what
+    /// it had when it reset the peak last; looked at every 64 KiB once somebody has asked, and before that now and then.
     pub fn thread_peak(&'static self) -> u64 {
         let thread = self.thread();
         // SAFETY: the calling thread's state; shared states are not written.
@@ -371,7 +396,7 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// The peak counts from here on.
+    /// The peak counts from here on, and from the present balance.
     pub fn reset_thread_peak(&'static self) {
         let thread = self.thread();
         // SAFETY: the calling thread's state; shared states are not written.
@@ -379,7 +404,7 @@ impl<O: Observer> Heap<O> {
             if (*thread).kind == Kind::Live {
                 self.watch_peak(thread);
                 (*thread).events.peak = 0;
-                Self::note_peak(thread);
+                (*thread).events.peak_from = Self::balance(thread);
             }
         }
     }

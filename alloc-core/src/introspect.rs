@@ -89,6 +89,7 @@ impl<O: Observer> Heap<O> {
     /// Gives all unused pages back.
     pub fn arena_purge(&'static self, which: ArenaSelection) {
         for arena in self.selected(which) {
+            arena.give_back_empty_slabs(&self.core.shared);
             arena.give_back_all_idle_pages();
             arena.pages.purge(&self.core.shared);
         }
@@ -98,6 +99,7 @@ impl<O: Observer> Heap<O> {
     pub fn arena_decay(&'static self, which: ArenaSelection) {
         let now_ns = sys::clock_monotonic_ns();
         for arena in self.selected(which) {
+            arena.give_back_empty_slabs(&self.core.shared);
             arena.pages.decay(&self.core.shared, now_ns);
         }
     }
@@ -208,6 +210,11 @@ impl<O: Observer> Heap<O> {
                 return;
             }
             self.flush_all(thread);
+            if !on {
+                // What the thread had set for its caches goes with them.
+                let _threads = self.core.threads.lock();
+                (*thread).drop_own_limits(self.options());
+            }
             (*thread).set_caching(on);
         }
     }

@@ -109,6 +109,14 @@ impl Thread {
         self.has_own_limits.then(|| unsafe { ((*self.own_limits).limits, (*self.own_limits).slots) })
     }
 
+    /// Goes back to what the options say. All caches are empty.
+    pub(crate) fn drop_own_limits(&mut self, options: &Options) {
+        if core::mem::take(&mut self.has_own_limits) {
+            // SAFETY: the slots that came with the state are there still, and nothing lies in those of its own limits.
+            unsafe { self.lay_out_again(options) };
+        }
+    }
+
     /// The limits that hold for the thread.
     fn limits(&self, options: &Options) -> Limits {
         // SAFETY: made for this state, and never given back.

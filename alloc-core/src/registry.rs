@@ -235,18 +235,27 @@ impl<O: Observer> Heap<O> {
         self.core.shared.note_threads(threads.live);
     }
 
+    /// Tells an arena of the requests at a place that no bin has been told of.
+    ///
+    /// # Safety
+    /// The cache is the calling thread's for now.
+    pub(crate) unsafe fn tell_requests(cache: *mut Thread, place: usize, arena: Option<&'static Arena>) {
+        // SAFETY: the caller's promise.
+        let requests = unsafe { (*cache).take_requests(place) };
+        if requests > 0
+            && let Some(arena) = arena
+        {
+            arena.count_requests(size::class_at(place), requests);
+        }
+    }
+
     /// Empties all caches of the calling thread.
     pub(crate) unsafe fn flush_all(&'static self, thread: *mut Thread) {
         for place in thread::places() {
             // SAFETY: the calling thread's own live state.
             unsafe {
                 self.flush(thread, thread, place, 0);
-                let requests = (*thread).take_requests(place);
-                if requests > 0
-                    && let Some(arena) = (*thread).arena
-                {
-                    arena.count_requests(size::class_at(place), requests);
-                }
+                Self::tell_requests(thread, place, (*thread).arena);
             }
         }
     }

@@ -310,8 +310,8 @@ impl<O: Observer> Heap<O> {
                 // A push counts in the cache that it is to.
                 if core::ptr::eq(cache, thread) {
                     (*thread).show_freed(usable);
-                } else if is_live {
-                    (*thread).count_freed(usable);
+                } else {
+                    self.count_freed(thread, usable);
                 }
                 return;
             }

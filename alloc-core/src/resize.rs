@@ -68,25 +68,52 @@ impl<O: Observer> Heap<O> {
         // byte is the class of a block that nobody watches.
         unsafe {
             let old = (*(*thread).map.add(ptr.addr() >> ((*thread).map_shift & 63))).load(Ordering::Relaxed);
-            if old > 0 && old as usize <= NBINS && new_size <= SMALL_MAX {
-                let (old, new) = (old as usize, size::class_of(new_size));
-                if old == new {
-                    return ptr;
+            if old > 0 && new_size <= SMALL_MAX {
+                let place = old as usize;
+                if place <= NBINS {
+                    return self.reallocate_small(ptr, place, new_size);
                 }
-                let fresh = self.allocate_or_else(
-                    new_size,
-                    #[inline(always)]
-                    |size| self.allocate_request(size, &Request::PLAIN, &sys::entry()),
-                );
-                if !fresh.is_null() {
-                    // No more than was asked for: a guarded block ends there.
-                    fresh.copy_from_nonoverlapping(ptr, size::class_bytes(old).min(new_size));
-                    self.deallocate(ptr);
+                if size::is_slab(place) {
+                    return self.reallocate_small_elsewhere(ptr, size::class_at(place), new_size);
                 }
-                return fresh;
             }
             self.reallocate_request(ptr, new_size, &Request::PLAIN, &sys::entry())
         }
+    }
+
+    /// Changes the size of a block of a slab class that has no live sample.
+    ///
+    /// # Safety
+    /// As [`Heap::reallocate`]; the block is of class `old`, and `new_size` at most [`SMALL_MAX`].
+    #[inline(always)]
+    unsafe fn reallocate_small(&'static self, ptr: *mut u8, old: usize, new_size: usize) -> *mut u8 {
+        if old == size::class_of(new_size) {
+            return ptr;
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            let fresh = self.allocate_or_else(
+                new_size,
+                #[inline(always)]
+                |size| self.allocate_request(size, &Request::PLAIN, &sys::entry()),
+            );
+            if !fresh.is_null() {
+                // No more than was asked for: a guarded block ends there.
+                fresh.copy_from_nonoverlapping(ptr, size::class_bytes(old).min(new_size));
+                self.deallocate(ptr);
+            }
+            fresh
+        }
+    }
+
+    /// The same for a block at the second place of its class.
+    ///
+    /// # Safety
+    /// As [`Heap::reallocate_small`].
+    #[inline(never)]
+    unsafe fn reallocate_small_elsewhere(&'static self, ptr: *mut u8, old: usize, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        unsafe { self.reallocate_small(ptr, old, new_size) }
     }
 
     /// As [`Heap::reallocate`], by the rules of the `*allocx` family.

@@ -328,6 +328,13 @@ pub fn large_class_size(index: usize) -> usize {
     base + ((index - 1) % 4 + 1) * (base / 4)
 }
 
+/// The largest of jemalloc's classes of whole pages that is no larger than `bytes`, at least a page.
+pub fn class_within(bytes: usize) -> usize {
+    // Four to a doubling, a page apart where that is more.
+    let quarter = (1usize << (bytes.max(PAGE).ilog2())) / 4;
+    bytes.max(PAGE) & !(quarter.max(PAGE) - 1)
+}
+
 /// Pages of a number of bytes, rounded up.
 #[inline]
 pub fn pages_ceil(bytes: usize) -> usize {
@@ -371,6 +378,27 @@ mod tests {
             for region in 0..MAX_REGIONS {
                 assert_eq!(region_index(class, region * class_bytes(class)), region);
             }
+        }
+    }
+
+    #[test]
+    fn classes_of_pages() {
+        for (bytes, class) in [
+            (4096, 4096),
+            (4097, 4096),
+            (8191, 4096),
+            (12288, 12288),
+            (16384, 16384),
+            (20479, 16384),
+            (28672, 28672),
+            (32768, 32768),
+            (40959, 32768),
+            (40960, 40960),
+            (57343, 49152),
+            (57344, 57344),
+            (65535, 57344),
+        ] {
+            assert_eq!(class_within(bytes), class, "{bytes}");
         }
     }
 

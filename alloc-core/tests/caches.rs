@@ -131,8 +131,54 @@ fn callbacks_and_peaks() {
     }
     let (after, freed_after) = (ALLOCATED.load(Ordering::Relaxed), FREED.load(Ordering::Relaxed));
     assert_eq!((after - before, freed_after - freed_before), (100, 100));
-    for _ in 0..3 {
-        assert!(HEAP.add_thread_hook(count, u64::MAX / 2, true));
+    for more in 0..3 {
+        assert!(HEAP.add_thread_hook(count, u64::MAX / 2 + more, true));
     }
+    // There is no room, which the same callback as before doesn't need.
     assert!(!HEAP.add_thread_hook(count, 1, true));
+    assert!(HEAP.add_thread_hook(count, 10_240, false) && HEAP.add_thread_hook(count, u64::MAX / 2, true));
+}
+
+static DEPTH: AtomicU64 = AtomicU64::new(0);
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+unsafe extern "C" fn allocate(_is_allocation: bool, _allocated: u64, _deallocated: u64) {
+    assert_eq!(DEPTH.fetch_add(1, Ordering::Relaxed), 0);
+    CALLS.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: allocated just now.
+    unsafe { HEAP.deallocate(HEAP.allocate(1000)) };
+    DEPTH.fetch_sub(1, Ordering::Relaxed);
+}
+
+#[test]
+fn a_callback_may_allocate() {
+    for (more, alloc_only) in [false, true].into_iter().enumerate() {
+        assert!(HEAP.add_thread_hook(allocate, 1000 + more as u64, alloc_only));
+        let before = CALLS.load(Ordering::Relaxed);
+        for _ in 0..100 {
+            // SAFETY: allocated just now.
+            unsafe { HEAP.deallocate(HEAP.allocate(100_000)) };
+        }
+        assert!(CALLS.load(Ordering::Relaxed) - before >= 200);
+    }
+}
+
+#[test]
+fn a_peak_counts_from_its_reset() {
+    let kept = HEAP.allocate(10 << 20);
+    HEAP.reset_thread_peak();
+    assert_eq!(HEAP.thread_peak(), 0);
+    let block = HEAP.allocate(100_000);
+    // SAFETY: allocated just now.
+    assert_eq!(HEAP.thread_peak(), unsafe { HEAP.usable_size(block) } as u64);
+    // SAFETY: allocated above.
+    unsafe {
+        HEAP.deallocate(kept);
+        HEAP.deallocate(block);
+    }
+    HEAP.reset_thread_peak();
+    let block = HEAP.allocate(5 << 20);
+    assert_eq!(HEAP.thread_peak(), 5 << 20);
+    // SAFETY: allocated just now.
+    unsafe { HEAP.deallocate(block) };
 }

@@ -143,11 +143,9 @@ extern "C" fn attempt(bytes: usize, align: usize) -> *mut u8 {
     let block = if align == 0 { HEAP.allocate_slow(bytes) } else { HEAP.allocate_aligned(bytes, align, false) };
     if block.is_null() && HEAP.options().infallible_new {
         let number = message::Decimal::new(bytes as u64);
-        message::fatal(&[
-            b"Allocation of size ",
-            number.as_bytes(),
-            b" failed. opt.experimental_infallible_new is true. Aborting.",
-        ]);
+        let what: [&[u8]; 3] =
+            [b"Allocation of size ", number.as_bytes(), b" failed. opt.experimental_infallible_new is true. Aborting."];
+        message::safety_check_failed(&what, &|| {});
     }
     block
 }

@@ -101,7 +101,11 @@ unsafe fn realloc_inner(ptr: *mut c_void, bytes: usize) -> *mut c_void {
                 unsafe { HEAP.deallocate(ptr.cast()) };
                 return null_mut();
             }
-            ZeroRealloc::Abort => message::fatal(&[b"Called realloc(non-null-ptr, 0) with zero_realloc:abort set"]),
+            ZeroRealloc::Abort => {
+                let what: &[u8] = b"Called realloc(non-null-ptr, 0) with zero_realloc:abort set";
+                message::safety_check_failed(&[what], &|| {});
+                return null_mut();
+            }
             ZeroRealloc::Alloc => {}
         }
     }

@@ -22,13 +22,22 @@ fn selection(call: &Call<'_>) -> Option<ArenaSelection> {
     } else if index == ARENAS_DESTROYED {
         None
     } else {
+        want_first(call, index);
         Some(ArenaSelection::One(index as u32))
+    }
+}
+
+/// The first arena is there from the start: a program may set it up before it allocates anything.
+fn want_first(call: &Call<'_>, index: usize) {
+    if index == 0 && !call.heap.arena_initialized(0) {
+        call.heap.thread_arena();
     }
 }
 
 /// A single arena's index.
 fn index(call: &Call<'_>) -> Result<u32, Code> {
     let index = call.index(1);
+    want_first(call, index);
     if index < call.heap.narenas() as usize { Ok(index as u32) } else { Err(Code::EFAULT) }
 }
 
@@ -107,7 +116,7 @@ fn retain_grow_limit(call: &mut Call<'_>) -> Result<(), Code> {
     if wanted.is_some_and(|bytes| !(PAGE..=size::MAX_SIZE_CLASS).contains(&bytes)) {
         return Err(Code::EFAULT);
     }
-    let before = call.heap.arena_grow_limit(index, wanted).ok_or(Code::EFAULT)?;
+    let before = call.heap.arena_grow_limit(index, wanted.map(size::class_within)).ok_or(Code::EFAULT)?;
     call.read(before)
 }
 
