@@ -4,7 +4,7 @@ use core::alloc::{GlobalAlloc, Layout};
 
 use profiler::HEAP;
 
-use crate::{loader_is_ready, own_module};
+use crate::loader_is_ready;
 
 /// The allocator behind the library's own collections (dumps): a private arena, never sampled, so that the library
 /// neither recurses into the public `malloc` nor appears in its own profile.
@@ -42,7 +42,6 @@ extern "C" fn construct() {
         }
         alloc_core::message::fatal(&[b"internal error at ", file, b":", number.as_bytes()])
     }));
-    profiler::set_own_module(own_module());
     loader_is_ready();
     HEAP.start();
     alloc_core::background::constructed();

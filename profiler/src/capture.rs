@@ -73,7 +73,7 @@ impl Profiler {
             }
             unwind::Stack::from_word(*known)
         };
-        let cut = Cut { entry, own: self.own_module() };
+        let cut = Cut { entry, own: unwind::own_module() };
         // The usual depth needs a kilobyte of the program's stack, the greatest four.
         if self.settings.depth.load(Ordering::Relaxed) <= DEPTH_USUAL {
             self.capture::<{ DEPTH_USUAL as usize }>(own_stack, &cut, trail)

@@ -39,7 +39,7 @@ pub fn start(profiler: &Profiler) {
 
 /// Writes the calling thread's stack into `frames`, leaf first; returns how many.
 pub fn stack(profiler: &Profiler, entry: &Entry, frames: &mut [usize]) -> usize {
-    let cut = Cut { entry: *entry, own: profiler.own_module() };
+    let cut = Cut { entry: *entry, own: unwind::own_module() };
     walk(profiler, &cut, frames)
 }
 

@@ -124,7 +124,7 @@ unsafe extern "C" fn usual(frames: *mut *mut c_void, length: *mut c_uint, room: 
     // SAFETY: the caller provides room for so many addresses.
     let out = unsafe { core::slice::from_raw_parts_mut(frames.cast::<MaybeUninit<usize>>(), room as usize) };
     let profiler = HEAP.observer();
-    let cut = Cut { entry: sys::entry(), own: profiler.own_module() };
+    let cut = Cut { entry: sys::entry(), own: unwind::own_module() };
     let captured =
         unwind::capture(profiler.settings.method(), unwind::Stack::UNKNOWN, &cut, out, &mut unwind::Trail::none());
     // SAFETY: the caller provides a place for the number.

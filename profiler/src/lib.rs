@@ -124,6 +124,7 @@ pub mod unwind;
 mod waste;
 #[cfg(feature = "profiling")]
 mod watch;
+#[cfg(feature = "profiling")]
 mod watchers;
 #[cfg(feature = "profiling")]
 mod waterfall;
@@ -133,8 +134,6 @@ pub use global::Heapsift;
 pub use profiler::Profiler;
 #[cfg(not(feature = "profiling"))]
 pub use unobserved::Unobserved;
-#[cfg(feature = "profiling")]
-pub use unwind::module_of;
 
 use alloc_core::Heap;
 
@@ -145,13 +144,6 @@ pub static HEAP: Heap<Profiler> = Heap::new(Profiler::new());
 /// The heap of this program, unobserved.
 #[cfg(not(feature = "profiling"))]
 pub static HEAP: Heap<Unobserved> = Heap::new(Unobserved);
-
-/// Says that all code in `range` is the allocator's own (a shared library of its own): its frames are left out of
-/// stacks. Without it, only the frames between the heap and its caller are.
-#[cfg(feature = "profiling")]
-pub fn set_own_module(range: core::ops::Range<usize>) {
-    HEAP.observer().set_own_module(range);
-}
 
 /// Says where a shared library that holds the allocator has its unwind tables, in pages that are mapped for reading alone
 /// and that hold nothing else which is read often. Each time that something has been looked up there, which is seldom, the

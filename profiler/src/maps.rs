@@ -42,34 +42,44 @@ fn list() -> Result<Option<Vec<u8>>, SinkError> {
     }
 }
 
+/// What mappings can't tell.
+#[derive(Debug)]
+pub enum Unknown {
+    /// There is no list of them.
+    All,
+    /// These modules, which stacks have met, have been unloaded, and others have come in their place.
+    Replaced(Vec<unwind::Met>),
+}
+
 /// Hands out all executable mappings, those of the program's own binary first, and in the end the code of modules that are
 /// not loaded any more, where nothing else has come in its place.
-pub fn executable(mut take: impl FnMut(&Mapping<'_>) -> Result<(), SinkError>) -> Result<(), SinkError> {
-    let Some(text) = list()? else { return Ok(()) };
+pub fn executable(mut take: impl FnMut(&Mapping<'_>) -> Result<(), SinkError>) -> Result<Unknown, SinkError> {
+    let Some(text) = list()? else { return Ok(Unknown::All) };
     let lines = lines_of(&text)?;
     let mut buffer = [0u8; 4096];
     let program = extra::read_link(c"/proc/self/exe", &mut buffer).unwrap_or(b"");
     let program = program.strip_suffix(DELETED).unwrap_or(program);
-    let mut header: Option<&Line<'_>> = None;
     for own in [true, false] {
-        for line in &lines {
-            if line.offset == 0 && !line.path.is_empty() {
-                // The file's first mapping begins with its ELF header.
-                header = Some(line);
-            }
+        for (at, line) in lines.iter().enumerate() {
             if !line.executable || (line.path == program) != own {
                 continue;
             }
-            let header = header.filter(|header| header.path == line.path);
-            // The kernel copies: the image may be unloaded meanwhile.
-            let image = header.and_then(|header| Image::read(header.start as usize, usize::MAX, extra::read_memory));
+            let image = image_of(&lines, at);
             let build_id = image.as_ref().map_or(&[][..], Image::build_id);
             let path = if line.path.is_empty() { b"//anon" } else { line.path };
             let Line { start, limit, offset, .. } = *line;
             take(&Mapping { start, limit, offset, path, build_id })?;
         }
     }
-    unloaded(&lines, take)
+    Ok(Unknown::Replaced(unloaded(&lines, take)?))
+}
+
+/// The ELF image that a line is part of: the file's first mapping begins with its header.
+fn image_of(lines: &[Line<'_>], at: usize) -> Option<Image> {
+    let header = lines[..=at].iter().rev().take_while(|line| line.path == lines[at].path || line.path.is_empty());
+    let header = header.filter(|line| line.offset == 0 && !line.path.is_empty()).last()?;
+    // The kernel copies: the image may be unloaded meanwhile.
+    Image::read(header.start as usize, usize::MAX, extra::read_memory)
 }
 
 fn lines_of(text: &[u8]) -> Result<Vec<Line<'_>>, SinkError> {
@@ -94,26 +104,39 @@ pub fn as_text(mut put: impl FnMut(&[u8]) -> Result<(), SinkError>) -> Result<()
         }
         Ok(())
     })
+    .map(drop)
 }
 
 /// Hands out the code of modules that stacks have met and that are not among the mappings; of two in one place the newer.
-fn unloaded(lines: &[Line<'_>], mut take: impl FnMut(&Mapping<'_>) -> Result<(), SinkError>) -> Result<(), SinkError> {
-    let mut taken: Vec<(u64, u64)> = Vec::new();
+/// Returns those whose place another one has: by their build ids, since the loader's paths are not the kernel's.
+fn unloaded(
+    lines: &[Line<'_>],
+    mut take: impl FnMut(&Mapping<'_>) -> Result<(), SinkError>,
+) -> Result<Vec<unwind::Met>, SinkError> {
+    let (mut taken, mut replaced) = (Vec::<unwind::Met>::new(), Vec::new());
     for module in unwind::met().filter(|module| !module.path().is_empty()) {
         let unwind::Met { start, limit, offset, .. } = module;
         let is_apart = |from: u64, to: u64| to <= start || limit <= from;
-        let is_free = lines.iter().filter(|line| line.executable).all(|line| is_apart(line.start, line.limit))
-            && taken.iter().all(|&(from, to)| is_apart(from, to));
-        if !is_free {
+        let is_other =
+            |build_id: &[u8]| ![build_id, module.build_id()].contains(&&[][..]) && build_id != module.build_id();
+        let line = lines.iter().position(|line| line.executable && !is_apart(line.start, line.limit));
+        let newer = taken.iter().find(|newer| !is_apart(newer.start, newer.limit));
+        if line.is_some() || newer.is_some() {
+            let has_other = newer.is_some_and(|newer| is_other(newer.build_id()))
+                || line.and_then(|at| image_of(lines, at)).is_some_and(|image| is_other(image.build_id()));
+            if has_other {
+                replaced.try_reserve(1).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+                replaced.push(module);
+            }
             continue;
         }
         taken.try_reserve(1).map_err(|_| SinkError::OUT_OF_MEMORY)?;
-        taken.push((start, limit));
+        taken.push(module);
         let mut buffer = [0u8; 4096];
         let path = absolute(module.path(), &mut buffer);
         take(&Mapping { start, limit, offset, path, build_id: module.build_id() })?;
     }
-    Ok(())
+    Ok(replaced)
 }
 
 /// A path as it is, or seen from the present directory, which a program may have changed since: better than nothing. Longer

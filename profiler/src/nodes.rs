@@ -220,7 +220,7 @@ fn thread_active(call: &mut Call<'_>) -> Answer {
 
 fn thread_name(call: &mut Call<'_>) -> Answer {
     let profiler = enabled()?;
-    if profiler.settings.system_names.load(Ordering::Relaxed) {
+    if call.writes() && profiler.settings.system_names.load(Ordering::Relaxed) {
         return Err(Code::ENOENT);
     }
     call.read_xor_write()?;

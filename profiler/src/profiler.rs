@@ -1,6 +1,5 @@
 //! The observer: takes samples, keeps them, and starts dumps.
 
-use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use alloc_core::ctl::Node;
@@ -47,6 +46,8 @@ pub struct Profiler {
     interval_due: AtomicBool,
     maximum_due: AtomicBool,
     seed: Seed,
+    /// Grows when samples begin to be forgotten, and again when they are.
+    resets: AtomicU32,
     pub(crate) sets_used: unwind::SetsUsed,
     pub(crate) settings: Settings,
     started: AtomicBool,
@@ -67,8 +68,6 @@ pub struct Profiler {
     resetting: Mutex<()>,
     /// Bytes allocated (as the samples tell) since the last interval dump.
     interval_bytes: AtomicU64,
-    own_start: AtomicUsize,
-    own_end: AtomicUsize,
 }
 
 impl Profiler {
@@ -76,6 +75,7 @@ impl Profiler {
     pub const fn new() -> Self {
         Profiler {
             seed: Seed::new(),
+            resets: AtomicU32::new(0),
             sets_used: unwind::SetsUsed::new(),
             watched: AtomicBool::new(false),
             helpers_due: helpers::Due::new(),
@@ -102,15 +102,7 @@ impl Profiler {
             exit_registered: AtomicBool::new(false),
             interval_due: AtomicBool::new(false),
             maximum_due: AtomicBool::new(false),
-            own_start: AtomicUsize::new(0),
-            own_end: AtomicUsize::new(0),
         }
-    }
-
-    /// Says that all code in `range` is the allocator's: its frames are cut off stacks.
-    pub(crate) fn set_own_module(&self, range: Range<usize>) {
-        self.own_start.store(range.start, Ordering::Relaxed);
-        self.own_end.store(range.end, Ordering::Relaxed);
     }
 
     fn samples_now(&self, slot: &ThreadSlot) -> bool {
@@ -160,11 +152,13 @@ impl Profiler {
     }
 
     fn forget(&self) {
-        // Counts first: a sample is counted before it gets its record.
+        // AcqRel, and Acquire in `sampled`: what is forgotten lies between the two.
+        self.resets.fetch_add(1, Ordering::AcqRel);
         self.lifetimes.clear(self.buckets.count());
         self.buckets.clear();
         self.records.clear();
         self.peak.forget();
+        self.resets.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Begins a new dump interval; returns the number of the one that ends.
@@ -176,10 +170,6 @@ impl Profiler {
         self.seed.set(self.settings.seed());
         self.clock.start();
         self.lifetimes.prepare();
-    }
-
-    pub(crate) fn own_module(&self) -> Range<usize> {
-        self.own_start.load(Ordering::Relaxed)..self.own_end.load(Ordering::Relaxed)
     }
 
     /// Has the end of the process told, once.
@@ -334,6 +324,7 @@ impl Observer for Profiler {
         let usable = block.usable_bytes as u64;
         let watched = self.is_watched();
         // Counted before there is a record, so that a dump never finds more blocks in use than were allocated.
+        let resets = self.resets.load(Ordering::Acquire);
         let peak = if watched { self.peak.number() } else { 0 };
         let Some(bucket) = self.buckets.add(Origin { usable, period, stack }, peak) else { return false };
         let dump_interval = self.settings.dump_interval.load(Ordering::Relaxed);
@@ -352,6 +343,10 @@ impl Observer for Profiler {
             labels: Labels::current(slot),
         };
         let kept = self.records.insert(&record, block.arena);
+        if self.resets.load(Ordering::Acquire) != resets {
+            // Its count may be gone.
+            self.records.change(block.address, block.arena, Record::forget);
+        }
         probes::allocated(block.address, block.usable_bytes, period);
         if watched {
             self.tell_start(slot, block, stack);
@@ -370,13 +365,14 @@ impl Observer for Profiler {
         }
         let Some(record) = self.records.remove(address, arena, peak) else { return false };
         probes::freed(address);
+        let age_ns = self.clock.nanoseconds_since(record.birth);
         if !record.is_forgotten() {
-            let age_ns = self.clock.nanoseconds_since(record.birth);
             let same_thread = u64::from(record.thread) == slot.uid & u64::from(u32::MAX);
             self.lifetimes.freed(record.bucket, age_ns, same_thread);
-            if watched {
-                self.tell_end(slot, &record, age_ns);
-            }
+        }
+        if watched {
+            // Of forgotten ones too: who has heard of the sample waits for its end.
+            self.tell_end(slot, &record, age_ns);
         }
         true
     }
@@ -384,7 +380,11 @@ impl Observer for Profiler {
     fn resized(&'static self, address: usize, requested_bytes: usize) {
         self.records.change(address, HEAP.arena_at(address), |record| {
             let usable = self.buckets.origin(record.bucket).usable as usize;
-            record.unasked = unasked(usable, requested_bytes);
+            let before = core::mem::replace(&mut record.unasked, unasked(usable, requested_bytes));
+            if self.is_watched() {
+                self.class_stats.freed(usable, usable.saturating_sub(before as usize));
+                self.class_stats.sampled(usable, requested_bytes);
+            }
         });
     }
 

@@ -95,6 +95,11 @@ impl Record {
     pub fn is_forgotten(&self) -> bool {
         self.epoch == FORGOTTEN
     }
+
+    /// Leaves it to nobody but the free of its block.
+    pub fn forget(&mut self) {
+        self.epoch = FORGOTTEN;
+    }
 }
 
 impl Shard {
@@ -367,9 +372,7 @@ impl Records {
     pub fn clear(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
-            for record in shard.slots.as_mut_slice() {
-                record.epoch = FORGOTTEN;
-            }
+            shard.slots.as_mut_slice().iter_mut().for_each(Record::forget);
             shard.gone.release();
             (shard.gone_used, shard.gone_peak) = (0, 0);
         }

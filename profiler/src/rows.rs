@@ -17,8 +17,21 @@ use crate::settings::Path;
 /// Starts a file: header, mappings, and the comments that every dump has.
 pub fn begin<S: Sink>(sink: S, header: &Header<'_>, profiler: &Profiler) -> Result<Writer<S>, SinkError> {
     let mut writer = Writer::new(sink, header)?;
-    maps::executable(|mapping| writer.mapping(mapping))?;
+    let unknown = maps::executable(|mapping| writer.mapping(mapping))?;
     writer.comment(concat!("heapsift ", env!("CARGO_PKG_VERSION")).as_bytes())?;
+    match unknown {
+        maps::Unknown::All => {
+            writer.comment(b"without /proc/self/maps nobody can tell which files the addresses are of")?
+        }
+        maps::Unknown::Replaced(modules) => {
+            for module in &modules {
+                let mut line =
+                    Path::from_const(b"unloaded, and another library in its place, whose names its addresses get: ");
+                line.push(module.path());
+                writer.comment(line.as_bytes())?;
+            }
+        }
+    }
     comment(&mut writer, b"mean bytes between samples: ", header.period as u64)?;
     comment(&mut writer, b"samples taken: ", profiler.buckets.taken())?;
     for (text, number) in [

@@ -1,11 +1,14 @@
-/* unloaded LIBRARY FUNCTION: calls a library's function until it has allocated 4 MiB, unloads the library, and ends. */
+/* unloaded LIBRARY FUNCTION [OTHER]: calls a library's function until it has allocated 4 MiB, unloads the library, loads
+   another one, which comes to where that was, and ends. */
+#define _GNU_SOURCE
 #include <dlfcn.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 int main(int argc, char **argv)
 {
-    if (argc != 3)
+    if (argc < 3)
         return 2;
     void *handle = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
@@ -16,8 +19,15 @@ int main(int argc, char **argv)
     for (int i = 0; i < 1024; i++)
         if (!function(4095))
             return 1;
+    ElfW(Addr) base = ((struct link_map *)handle)->l_addr;
     if (dlclose(handle) || dlopen(argv[1], RTLD_NOW | RTLD_NOLOAD))
         return 1;
     puts("unloaded");
+    if (argc > 3) {
+        handle = dlopen(argv[3], RTLD_NOW | RTLD_LOCAL);
+        if (!handle || ((struct link_map *)handle)->l_addr != base)
+            return 1;
+        puts("replaced");
+    }
     return 0;
 }

@@ -228,6 +228,8 @@ fn strangers_are_refused() {
     }
     let absolute = format!("GET http://evil.example/metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     assert_eq!(exchange(&address, &absolute).status, 403);
+    let two = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    assert_eq!(exchange(&address, &two).status, 403);
     // Several processes: each by its number, the numbers of both in one text.
     assert_eq!(get(&address, "/debug/pprof/heap").status, 404);
     let off = get(&address, &format!("/{}/debug/pprof/heap", second.pid()));

@@ -66,3 +66,13 @@ fn each_block_is_sampled_at_an_interval_of_one_byte() {
     let found = samples(&program, 5_000, 100, "lg_prof_sample:0");
     assert!((5_000.0..5_050.0).contains(&found), "{found} samples");
 }
+
+#[test]
+fn who_was_told_of_a_sample_is_told_of_its_end() {
+    let program = tools::compile("c/told.c", &["-ldl"]);
+    let ended = Program::new(&program).under("prof:true,prof_sample:1,prof_stats:true").run().expect_success();
+    let expected = "allocated: 0, 170000 bytes in 100 blocks, 0 ends\n\
+                    resized: 0, 179000 bytes in 100 blocks, 0 ends\n\
+                    freed: 0, 0 bytes in 0 blocks, 100 ends\n";
+    assert_eq!(ended.text(), expected);
+}

@@ -40,6 +40,9 @@ fn stacks_of_constructors_are_complete() {
         let stacks: Vec<Vec<&str>> = dump.profile.sample.iter().map(|row| dump.names(row).collect()).collect();
         let incomplete: Vec<_> = stacks.iter().filter(|names| names.last() == Some(&"[unknown callers]")).collect();
         assert!(incomplete.is_empty(), "{method}: {incomplete:?}");
+        // The allocator's own frames are left out before its own constructor has run, too: that comes last.
+        let leaf = |names: &&Vec<&str>| names.iter().position(|&name| name == "allocate").is_some_and(|at| at > 0);
+        assert_eq!(stacks.iter().find(leaf), None, "{method}");
         // Both constructors, the library's without `_start`, which is the program's.
         let made = stacks.iter().filter(|names| names.first() == Some(&"allocate"));
         let (by_program, by_loader): (Vec<_>, Vec<_>) = made.partition(|names| names.last() == Some(&"_start"));
@@ -107,6 +110,22 @@ fn a_library_that_has_gone_is_named() {
         let wanted = f64::from(1024 * 4096);
         assert!((held / wanted - 1.0).abs() < 0.15, "{held} held by the library, truly {wanted}");
     }
+}
+
+#[test]
+fn a_library_in_the_place_of_another_is_told_of() {
+    let program = tools::compile("c/unloaded.c", &["-ldl"]);
+    let [one, two] = ["-DNAME=plugin_gone", "-DNAME=plugin_here"]
+        .map(|name| tools::compile("c/plugin.c", &["-shared", "-fPIC", "-Wl,--build-id", name, "-DPAD=1"]));
+    let scratch = Scratch::new("replaced");
+    let run = Program::new(&program).arg(&one).arg("plugin_gone").arg(&two);
+    let ended = run.under(final_dump(scratch.path(), "prof_sample:4KiB")).run().expect_success();
+    assert_eq!(ended.text(), "unloaded\nreplaced\n");
+    let dump = Dump::read(&only(scratch.path(), 'f'));
+    let wanted =
+        format!("unloaded, and another library in its place, whose names its addresses get: {}", one.display());
+    let told: Vec<&str> = dump.profile.comment.iter().map(|&at| dump.text(at)).collect();
+    assert!(told.contains(&wanted.as_str()), "{told:?}");
 }
 
 #[test]

@@ -7,7 +7,6 @@ mod exports;
 #[path = "../../src/process.rs"]
 mod process;
 
-use core::ops::Range;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 core::arch::global_asm!(
@@ -33,11 +32,18 @@ unsafe extern "C" {
     static OWN_END: u8;
 }
 
+/// Two addresses.
+#[repr(transparent)]
+struct Bounds([*const u8; 2]);
+// SAFETY: never written, and nobody reads what lies there.
+unsafe impl Sync for Bounds {}
+
 /// The addresses of the exported functions, which lie side by side in a section of their own: frames in there are never
-/// part of a stack. (The program is one module with the library. The frames further in are cut by the stack pointer.)
-pub(crate) fn own_module() -> Range<usize> {
-    (&raw const OWN_START).addr()..(&raw const OWN_END).addr()
-}
+/// part of a stack. (The program is one module with the library. The frames further in are cut by the stack pointer.) Read
+/// by the profiler: see `unwind::own_module`.
+#[unsafe(no_mangle)]
+#[used]
+static heapsift_own_module: Bounds = Bounds([&raw const OWN_START, &raw const OWN_END]);
 
 /// Read by the profiler: see `unwind::resolve::ready`.
 #[unsafe(no_mangle)]

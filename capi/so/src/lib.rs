@@ -49,7 +49,6 @@ mod process;
 mod sandbox;
 
 use core::ffi::c_char;
-use core::ops::Range;
 
 /// A variable that the program may set before the first allocation.
 #[repr(transparent)]
@@ -67,10 +66,18 @@ static malloc_conf_2_conf_harder: Variable<*const c_char> = Variable(core::cell:
 #[used]
 static malloc_message: Variable<Option<alloc_core::message::Sink>> = Variable(core::cell::UnsafeCell::new(None));
 
-/// The addresses of this library, from its ELF header to its end: frames in there are never part of a stack.
-pub(crate) fn own_module() -> Range<usize> {
-    profiler::module_of(own_module as fn() -> Range<usize> as usize)
-}
+// The addresses of this library, from its ELF header to its end: frames in there are never part of a stack. Read by the
+// profiler, which may have samples to take before our constructor runs: see `unwind::own_module`.
+core::arch::global_asm!(
+    ".pushsection .data.rel.ro.heapsift_own_module, \"aw\", @progbits",
+    ".p2align 3",
+    ".globl heapsift_own_module",
+    ".hidden heapsift_own_module",
+    ".hidden __ehdr_start",
+    ".hidden _end",
+    "heapsift_own_module: .quad __ehdr_start, _end",
+    ".popsection",
+);
 
 /// The constructor runs. The loader has been at work long before.
 pub(crate) fn loader_is_ready() {

@@ -110,6 +110,27 @@ pub fn module_place(address: usize) -> Option<(usize, &'static [u8])> {
     if resolve::ready() { resolve::place(address) } else { None }
 }
 
+/// The addresses of the allocator's own code, whose frames are left out of stacks, as a C library says by a symbol of this
+/// name: without a call, since the loader and the constructors of other libraries allocate before its own constructor runs.
+/// Empty in a Rust program, where only the frames between the heap and its caller are left out.
+// Not inlined: a file that defines the symbol must not call it weak.
+#[inline(never)]
+pub fn own_module() -> Range<usize> {
+    let bounds: *const [usize; 2];
+    // SAFETY: reads the global offset table; an undefined weak symbol has address 0.
+    unsafe {
+        core::arch::asm!(
+            ".weak heapsift_own_module",
+            ".hidden heapsift_own_module",
+            "mov {}, qword ptr [rip + heapsift_own_module@GOTPCREL]",
+            out(reg) bounds, options(nostack, readonly, preserves_flags)
+        );
+    }
+    // SAFETY: not null, so the library's two addresses, which are never written once it is loaded.
+    let [start, end] = if bounds.is_null() { [0; 2] } else { unsafe { *bounds } };
+    start..end
+}
+
 /// The code range of the loaded module that holds `address`; empty when there is none.
 pub fn module_of(address: usize) -> Range<usize> {
     resolve::module(address).map_or(0..0, |module| module.start..module.end)
