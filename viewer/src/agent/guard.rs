@@ -32,8 +32,7 @@ impl Guard {
         let forbidden = |text: &str| Some(plain(StatusCode::FORBIDDEN, text.to_owned()));
         let Some(token) = &self.token else {
             // A page on the web may have its own name lead here; it can't change what the browser says.
-            let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-            let is_local = host.is_some_and(is_local) && uri_host.is_none_or(is_local);
+            let is_local = only_host(headers).is_some_and(is_local) && uri_host.is_none_or(is_local);
             return if is_local { None } else { forbidden("the Host is none of localhost, 127.0.0.1, [::1]\n") };
         };
         if given(headers).is_some_and(|given| same(given.as_bytes(), token.as_bytes())) {
@@ -61,6 +60,12 @@ pub(crate) fn acceptable(token: Option<&str>, listen: SocketAddr) -> Result<()> 
         }
         _ => Ok(()),
     }
+}
+
+/// The Host that a request names. With two of them, nobody knows which one was meant.
+pub(crate) fn only_host(headers: &HeaderMap) -> Option<&str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    hosts.next().filter(|_| hosts.next().is_none()).and_then(|host| host.to_str().ok())
 }
 
 /// Whether a host, with or without a port, is this machine by a name that nobody else can give it.

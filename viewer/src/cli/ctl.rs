@@ -16,6 +16,10 @@ pub fn ctl(arguments: args::Ctl) -> Result<()> {
         args::Request::Get { names } => get(&client, &names),
         args::Request::Set { name, value } => match value {
             Some(value) => client.ask(&format!("set {name} {value}")).map(drop),
+            // Without a value jemalloc's calls leave a setting as it is, and say that all went well.
+            None if !name.ends_with(".create") && client.ask(&format!("get {name}")).is_ok() => {
+                Err(Error::Usage(format!("{name} is a setting: give the value that it is to have")))
+            }
             None => client.ask(&format!("set {name}")).map(drop),
         },
         args::Request::Dump { kind, output } => {

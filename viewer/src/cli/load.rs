@@ -7,6 +7,7 @@ use pprof_export::schema;
 use regex::Regex;
 
 use super::{args, tell};
+use crate::control::find;
 use crate::error::{Error, Result};
 use crate::input::{self, Input, Merge};
 use crate::model::{BaseUse, Columns, Filters, Profile, TagFilter};
@@ -127,6 +128,13 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Says which dump was read where a directory was given.
+pub fn tell_newest(given: &Path, input: &Input) {
+    if input.path != given {
+        tell(&format!("{}: the newest dump in it is {}", given.display(), input.path.display()));
+    }
+}
+
 /// Reads files and names their frames, two at a time where there are several.
 pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
     let next = Mutex::new(paths.iter().enumerate());
@@ -137,9 +145,7 @@ pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
         let mut read = Vec::new();
         while let Some((at, path)) = take() {
             let input = input::read_within(path, &limits).map(|mut input| {
-                if input.path != *path {
-                    tell(&format!("{}: the newest dump in it is {}", path.display(), input.path.display()));
-                }
+                tell_newest(path, &input);
                 name_frames(&mut input, names);
                 input
             });
@@ -203,6 +209,7 @@ pub fn names(input: &mut Input, names: &args::Names, root: Option<PathBuf>) -> O
     if names.symbolize == args::When::None || is_complete {
         return None;
     }
+    let root = root.or_else(|| root_of(&input.path));
     let search = names.search.iter().cloned().chain(root).collect();
     let servers = match Servers::new(&names.debuginfod) {
         Ok(servers) => servers,
@@ -211,6 +218,13 @@ pub fn names(input: &mut Input, names: &args::Names, root: Option<PathBuf>) -> O
     let options = symbolize::Options { search, servers, force: false };
     let report = symbolize::symbolize(&mut input.message, &options);
     report.is_incomplete().then(|| report.to_string())
+}
+
+/// The root directory of the process whose socket or file it is, where that is not ours.
+fn root_of(path: &Path) -> Option<PathBuf> {
+    let (pid, rest) = path.to_str()?.strip_prefix("/proc/")?.split_once('/')?;
+    let pid = pid.parse().ok()?;
+    (rest == "root" || rest.starts_with("root/")).then(|| find::root_elsewhere(pid))?
 }
 
 /// The files meant; of a directory all dumps in it.

@@ -45,6 +45,9 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
+    if !matches!(arguments.command, args::Command::Run(_)) {
+        crate::run::survive_file_limits();
+    }
     let done = match arguments.command {
         args::Command::Run(arguments) => return run::run(arguments),
         args::Command::Top(arguments) => reports::top(&arguments.files, &arguments.table),
@@ -106,6 +109,7 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
 
 fn symbolize_command(arguments: &args::Symbolize) -> Result<()> {
     let mut input = input::read_within(&arguments.file, &arguments.reading.limits())?;
+    load::tell_newest(&arguments.file, &input);
     // Clap sees to it that one of the two is given.
     let target = match &arguments.output {
         Some(path) if is_same_file(path, &input.path) => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::load::{self, Loaded, Request};
 use super::source::Sources;
-use super::{args, rows, style, tell, write_json};
+use super::{args, rows, style, write_json};
 use crate::compare::Pairing;
 use crate::error::{Error, Result};
 use crate::formats::write;
@@ -236,9 +236,7 @@ pub fn info(arguments: &args::Info) -> Result<()> {
     let mut text = String::new();
     for path in &arguments.files {
         let input = input::read_within(path, &arguments.reading.limits())?;
-        if input.path != *path {
-            tell(&format!("{}: the newest dump in it is {}", path.display(), input.path.display()));
-        }
+        load::tell_newest(path, &input);
         let shown = input.path.to_string_lossy().into_owned();
         let profile = input::combine(vec![input], Vec::new(), Merge::Nothing, false)?;
         if arguments.json {

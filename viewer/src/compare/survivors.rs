@@ -54,6 +54,10 @@ pub enum NotOneProcess {
     NoEpochs,
     /// How blocks were sampled is not known.
     NoPeriod,
+    /// One of them is of the peak, whose interval goes on after it.
+    Peak,
+    /// The programs' own binaries are not the same.
+    Programs,
     /// A binary is mapped at different addresses.
     Moved,
     /// The later profile has this many old samples in a hundred thousand that the earlier one has not.
@@ -67,6 +71,10 @@ impl fmt::Display for NotOneProcess {
             Self::Scaled => f.write_str("one side has been multiplied"),
             Self::NoEpochs => f.write_str("the rows have no label epoch"),
             Self::NoPeriod => f.write_str("it is not known how the blocks were sampled"),
+            Self::Peak => f.write_str(
+                "one of them is of the peak, which says nothing of blocks that were born later in its interval",
+            ),
+            Self::Programs => f.write_str("they are of two programs"),
             Self::Moved => f.write_str("they are of two processes: binaries are mapped at different addresses"),
             Self::Strangers(share) => write!(
                 f,
@@ -102,8 +110,14 @@ impl Fates {
             of.next().filter(|_| of.next().is_none()).ok_or(NotOneProcess::Groups)
         };
         let (base, new) = (one(Side::Base)?, one(Side::New)?);
+        if base.is_of_other_program(new) {
+            return Err(NotOneProcess::Programs);
+        }
         if base.is_moved || new.is_moved {
             return Err(NotOneProcess::Moved);
+        }
+        if base.is_peak || new.is_peak {
+            return Err(NotOneProcess::Peak);
         }
         let later = if new.time_nanos >= base.time_nanos { Side::New } else { Side::Base };
         let (Some(epoch), Some(objects)) = (profile.strings.find("epoch"), columns.objects()) else {

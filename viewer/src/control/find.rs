@@ -44,7 +44,9 @@ fn explain(pid: u32, process: &Path) -> String {
     if let Err(error) = fs::read_link(process.join("root"))
         && error.kind() == std::io::ErrorKind::PermissionDenied
     {
-        return format!("process {pid} is another user's: ask as that user or as root");
+        return format!(
+            "the files of process {pid} can't be seen: ask as its user, or as root of its own machine or container"
+        );
     }
     let has_library = fs::read_to_string(process.join("maps")).is_ok_and(|maps| maps.contains("libheapsift"));
     if has_library {

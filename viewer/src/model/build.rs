@@ -86,10 +86,18 @@ impl Builder {
         }
         let source = index(self.profile.sources.len())?;
         let (period, time_nanos) = (message.period, message.time_nanos);
-        self.profile.sources.push(Source { period, time_nanos, side, is_moved: false });
+        let (program, is_peak) = (self.program(message)?, is_peak(message)?);
+        self.profile.sources.push(Source { period, time_nanos, side, is_moved: false, program, is_peak });
         self.rows(&mut taken, rows.into_parts(), side, source, &columns)?;
         self.profile.sources[source as usize].is_moved = taken.moved.iter().any(|&moved| moved != 0);
         Ok(())
+    }
+
+    /// A hash of what tells the program's own binary from others.
+    fn program(&self, message: &schema::Profile) -> Result<u64, String> {
+        let Some(own) = message.mapping.first() else { return Ok(0) };
+        let (build_id, file) = (text(message, own.build_id)?, text(message, own.filename)?);
+        Ok(self.hasher.hash_one(if build_id.is_empty() { file } else { build_id }))
     }
 
     /// Makes room for the tables of a message, all of which is used as a rule. Those of more messages are the same ones
@@ -433,6 +441,16 @@ fn text(message: &schema::Profile, index: i64) -> Result<&str, String> {
         .and_then(|index| message.string_table.get(index))
         .map(String::as_str)
         .ok_or_else(|| format!("string {index} is outside its table of {}", message.string_table.len()))
+}
+
+/// Whether a dump is one of the peak, by the comment that it has.
+fn is_peak(message: &schema::Profile) -> Result<bool, String> {
+    for &comment in &message.comment {
+        if text(message, comment)? == "the moment of most allocated memory" {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn value_type_of(message: &schema::Profile, value_type: &schema::ValueType) -> Result<ValueType, String> {

@@ -148,6 +148,17 @@ pub struct Source {
     pub side: Side,
     /// A binary was mapped elsewhere than in the first file that has it: it is of another process.
     pub is_moved: bool,
+    /// The program's own binary, the first of the mappings, by a hash of its build id (or path); 0 if unknown.
+    pub program: u64,
+    /// It tells of the moment of most allocated memory, which lies between two dumps.
+    pub is_peak: bool,
+}
+
+impl Source {
+    /// Whether the program's own binary is another one, as far as both are known.
+    pub fn is_of_other_program(&self, other: &Source) -> bool {
+        self.program != other.program && ![self.program, other.program].contains(&0)
+    }
 }
 
 /// The allocator's own numbers at the instant of the dump, in bytes.

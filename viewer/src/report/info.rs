@@ -23,6 +23,10 @@ pub(crate) fn total(profile: &Profile, column: usize) -> Estimate {
     for row in (0..profile.row_count()).filter(|&row| profile.side(row) == Side::New) {
         sum.add(profile.values(row)[column], columns.part(profile, row, &mut parts).as_ref());
     }
+    if sum.samples == 0.0 && sum.value == 0 && !columns.is_space() && columns.period() > 0.0 {
+        // How many blocks may be there without a sample depends on their sizes.
+        sum.unknown = 1;
+    }
     sum
 }
 

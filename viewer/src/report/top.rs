@@ -32,7 +32,7 @@ impl Top {
         let Self { shown, options, format } = self;
         let mut out = head::profile_lines(profile, options, format);
         out.push_str(&head::filter_lines(&options.filters));
-        out.push_str(&head::shown_lines(shown, options, format, &self.sampling_line()));
+        out.push_str(&head::shown_lines(shown, options, format, &self.sampling_line(profile)));
         let which = if options.trim.by_cum { "cum 95%" } else { "flat 95%" };
         let title = format!(
             "{:>10} {:>5}% {:>5}% {:>10} {:>5}% {:>8} {:>18}  name",
@@ -65,15 +65,20 @@ impl Top {
         out
     }
 
-    fn sampling_line(&self) -> String {
-        let period = self.options.columns.period();
-        if period <= 0.0 {
+    fn sampling_line(&self, profile: &Profile) -> String {
+        if self.options.columns.period() <= 0.0 {
             return String::new();
+        }
+        let periods =
+            || profile.sources.iter().filter_map(|source| u64::try_from(source.period).ok()).filter(|&bytes| bytes > 0);
+        let (least, most) = (periods().min().unwrap_or(0), periods().max().unwrap_or(0));
+        let mut every = measure::bytes(least);
+        if most > least {
+            every = format!("{every} to {}", measure::bytes(most));
         }
         let totals = &self.shown.total;
         format!(
-            "Sampled every {}: {} samples; total within {} (95%)\n",
-            measure::bytes(period as u64),
+            "Sampled every {every}: {} samples; total within {} (95%)\n",
             totals.samples() as u64,
             self.format.interval(self.options.interval(totals)),
         )

@@ -91,6 +91,12 @@ fn set_action(signal: i32, action: libc::sighandler_t) -> libc::sighandler_t {
     unsafe { libc::signal(signal, action) }
 }
 
+/// A file that grows beyond its limit is an error of the write from here on, told and cleaned up after as others are, and
+/// not the end of the process. Programs that are started would inherit that.
+pub fn survive_file_limits() {
+    set_action(libc::SIGXFSZ, libc::SIG_IGN);
+}
+
 /// Starts `program` with `arguments` (its name included). `prepare` runs in the new process, is told
 /// its pid, and returns its environment. From here on signals wait for [`Child::wait`].
 pub fn start(program: &std::ffi::OsStr, arguments: &[OsString], prepare: &Prepare<'_>) -> Result<Child, StartError> {

@@ -85,6 +85,10 @@ impl Kinds {
         }
         let reason = if !has_epochs {
             Some("the rows have no label epoch".to_owned())
+        } else if profile.sources.windows(2).any(|two| two[0].is_of_other_program(&two[1])) {
+            Some("the dumps are of several programs".to_owned())
+        } else if profile.sources.iter().any(|source| source.is_peak) {
+            Some("some of them are of the peak, which says nothing of blocks that were born later".to_owned())
         } else if profile.sources.iter().any(|source| source.is_moved) {
             Some("the dumps are of several processes: binaries are mapped at different addresses".to_owned())
         } else {

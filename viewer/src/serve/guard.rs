@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use super::Served;
 use super::answer::Failure;
 use super::query;
-use crate::agent::guard::{given, is_local, same};
+use crate::agent::guard::{given, is_local, only_host, same};
 use crate::error::{Error, Result};
 
 /// The rule.
@@ -60,7 +60,7 @@ impl Guard {
     fn admits(&self, request: &Request) -> core::result::Result<Way, &'static str> {
         let headers = request.headers();
         let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-        let host = text(header::HOST).ok_or("there is no Host")?;
+        let host = only_host(headers).ok_or("there is not exactly one Host")?;
         let uri_host = request.uri().authority().map(Authority::as_str);
         if self.is_loopback && !(is_local(host) && uri_host.is_none_or(is_local)) {
             return Err("the Host is none of localhost, 127.0.0.1, [::1]");

@@ -169,15 +169,24 @@ fn survivors_are_not_made_up() {
     other.profile.location.iter_mut().for_each(|location| location.address += 0x5000);
     // Another, at the same addresses, with more old samples than the base has.
     let [_, stranger] = two_dumps(&[("leak", 1024, 95, 0, 40)]);
+    // Another program, and the peak.
+    let [_, mut program] = two_dumps(&[("leak", 1024, 90, 3, 40)]);
+    program.profile.mapping[0].build_id = program.string("0a0b0c0e");
+    let [_, mut peak] = two_dumps(&[("leak", 1024, 90, 3, 40)]);
+    let comment = peak.string("the moment of most allocated memory");
+    peak.profile.comment.push(comment);
     // One of an allocator that knows no epochs.
     let mut plain = Builder::new();
     let stack = plain.stack(&["leak", "main"]);
     plain.sampled(&stack, 1024, 130);
-    for (number, (profile, reason)) in
-        [(other, "mapped at different addresses"), (stranger, "old samples"), (plain, "no label epoch")]
-            .into_iter()
-            .enumerate()
-    {
+    let others = [
+        (other, "mapped at different addresses"),
+        (stranger, "old samples"),
+        (program, "two programs"),
+        (peak, "of the peak"),
+        (plain, "no label epoch"),
+    ];
+    for (number, (profile, reason)) in others.into_iter().enumerate() {
         let file = scratch.file(&format!("{number}.pb.gz"), &profile.gzip());
         let table = json_of(&["diff", "--json", &base_file, &file]);
         assert_eq!(table["compared"], "independent", "{reason}");

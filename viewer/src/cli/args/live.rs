@@ -38,7 +38,7 @@ pub enum Request {
     },
     /// Fetch a profile and write it to a file.
     Dump {
-        /// heap, peak, waste or lifetime.
+        /// heap, peak, waste, lifetime, slack or rss.
         #[arg(default_value = "heap", value_name = "KIND")]
         kind: String,
         /// Write to this file; `-` is standard output.
@@ -73,7 +73,7 @@ pub enum Request {
     /// Switch profiling on.
     Enable {
         /// Mean bytes between two samples, such as 64KiB.
-        #[arg(long, value_name = "BYTES")]
+        #[arg(long, value_name = "BYTES", value_parser = super::shared::sample_interval)]
         sample: Option<String>,
     },
     /// Switch profiling off.

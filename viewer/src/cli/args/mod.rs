@@ -79,7 +79,7 @@ pub struct Run {
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
     /// Mean bytes between two samples, such as 64KiB [default: 512KiB].
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = shared::sample_interval)]
     pub sample: Option<String>,
     /// The library to load [default: $HEAPSIFT_LIB, or libheapsift.so near this command].
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]

@@ -110,7 +110,7 @@ pub struct Values {
     /// Unit of all numbers: B, kB, MB, …; `auto` chooses for each number, `minimum` for the report.
     #[arg(long, value_name = "UNIT", default_value = "minimum")]
     pub unit: String,
-    /// Divide all numbers by this.
+    /// Divide all numbers by this; JSON has them as they are.
     #[arg(long, value_name = "NUMBER", default_value_t = 1.0)]
     pub divide_by: f64,
     /// Percentages refer to what the filters leave, not to the whole profile.
@@ -326,4 +326,34 @@ pub struct Table {
     pub form: Form,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// Mean bytes between samples as the library reads them: a number, and perhaps K, M, G or T (powers of 1024), with or without
+/// `B` or `iB`.
+pub(super) fn sample_interval(text: &str) -> Result<String, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.to_ascii_lowercase();
+    let is_unit =
+        matches!(unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit), "" | "k" | "m" | "g" | "t");
+    match number.parse::<u64>() {
+        Ok(1..) if is_unit && unit != "ib" => Ok(text.to_owned()),
+        Ok(0) => Err("must be at least 1".to_owned()),
+        _ => Err("must be a number of bytes, such as 65536 or 64KiB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sample_intervals() {
+        for text in ["1", "65536", "64K", "64KiB", "64kb", "1M", "2GiB", "3TB", "512B"] {
+            assert_eq!(sample_interval(text).as_deref(), Ok(text));
+        }
+        for text in ["", "0", "0KiB", "foo", "-1", "64iB", "64 KiB", "64XB", "1.5M", "99999999999999999999"] {
+            assert!(sample_interval(text).is_err(), "{text}");
+        }
+    }
 }
