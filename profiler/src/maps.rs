@@ -76,8 +76,8 @@ pub fn executable(mut take: impl FnMut(&Mapping<'_>) -> Result<(), SinkError>) -
 
 /// The ELF image that a line is part of: the file's first mapping begins with its header.
 fn image_of(lines: &[Line<'_>], at: usize) -> Option<Image> {
-    let header = lines[..=at].iter().rev().take_while(|line| line.path == lines[at].path || line.path.is_empty());
-    let header = header.filter(|line| line.offset == 0 && !line.path.is_empty()).last()?;
+    let mut before = lines[..=at].iter().rev().take_while(|line| line.path == lines[at].path);
+    let header = before.find(|line| line.offset == 0 && !line.path.is_empty())?;
     // The kernel copies: the image may be unloaded meanwhile.
     Image::read(header.start as usize, usize::MAX, extra::read_memory)
 }
