@@ -50,17 +50,7 @@ pub(super) fn available() -> bool {
 /// crash then. The static library says by a flag of this name that constructors run, which is after that; elsewhere
 /// there is no flag, and nobody calls too early.
 pub(super) fn ready() -> bool {
-    let flag: *const AtomicBool;
-    // SAFETY: reads the global offset table; an undefined weak symbol has address 0.
-    unsafe {
-        core::arch::asm!(
-            // Here, since this may be inlined into another object than that of the module.
-            ".weak heapsift_loader_ready",
-            ".hidden heapsift_loader_ready",
-            "mov {}, qword ptr [rip + heapsift_loader_ready@GOTPCREL]",
-            out(reg) flag, options(nostack, readonly, preserves_flags)
-        );
-    }
+    let flag: *const AtomicBool = of_library!("heapsift_loader_ready");
     // SAFETY: not null, so the flag of the static library, which is of this type.
     flag.is_null() || unsafe { (*flag).load(Ordering::Acquire) }
 }
