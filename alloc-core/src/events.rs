@@ -10,7 +10,7 @@ use crate::heap::Heap;
 use crate::lock::{Mutex, Rank};
 use crate::observer::{Block, Observer};
 use crate::request::LOOK_TICKS;
-use crate::sys::Entry;
+use crate::sys::{self, Entry};
 use crate::thread::{Kind, Thread};
 
 /// Most callbacks of programs (jemalloc's number).
@@ -192,11 +192,12 @@ impl<O: Observer> Heap<O> {
         unsafe {
             let allocated = (*thread).allocated;
             if O::ENABLED && allocated > (*thread).events.sample_at {
+                let extent = self.core.shared.map.extent(address);
+                sys::prefetch_for_write(extent);
                 self.draw_wait(thread);
                 if (*thread).depth == 0 {
                     (*thread).depth += 1;
-                    let extent = self.core.shared.map.extent(address);
-                    let arena = (*extent).arena();
+                    let arena = self.ask_for_sample(extent, address);
                     let event = Block { address, arena, requested_bytes, usable_bytes, entry: *entry };
                     if self.observer.sampled(&mut (*thread).slot, &event) {
                         self.flag(extent, address, true);

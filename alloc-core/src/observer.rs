@@ -69,6 +69,12 @@ pub trait Observer: Sync + 'static {
     /// The bytes of usable size until the thread's next sample; `i64::MAX as u64` while nothing is sampled.
     fn next_wait(&'static self, slot: &mut ThreadSlot) -> u64;
 
+    /// A block of that arena is soon told to [`Observer::sampled`] or [`Observer::freed`]: a moment to ask for memory that will
+    /// be looked at then.
+    fn ask_for(&'static self, address: usize, arena: usize) {
+        let _ = (address, arena);
+    }
+
     /// `block` was chosen. Returns whether a record was kept: then the heap flags the block's slab or extent, and
     /// calls [`Observer::freed`] for frees out of it. Must not allocate, must not take a lock of libc or the loader.
     fn sampled(&'static self, slot: &mut ThreadSlot, block: &Block) -> bool;

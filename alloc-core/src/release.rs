@@ -412,7 +412,7 @@ impl<O: Observer> Heap<O> {
     unsafe fn forget_sample(&'static self, thread: *mut Thread, extent: *mut Extent, ptr: *mut u8) {
         // SAFETY: an active extent; the thread's own state, or a slot for the occasion.
         unsafe {
-            let arena = (*extent).arena();
+            let arena = self.ask_for_sample(extent, ptr.addr());
             let removed = if (*thread).kind == Kind::Live {
                 (*thread).depth += 1;
                 let removed = self.observer.freed(&mut (*thread).slot, ptr.addr(), arena);

@@ -233,6 +233,21 @@ impl<O: Observer> Heap<O> {
         }
     }
 
+    /// Before the observer is told of `address`, a block in use of `extent`, and [`Heap::flag`] after it: asks for what both
+    /// will lock, all at once. Samples are so far apart that little of it is near the processor. Returns the number of the
+    /// block's arena.
+    pub(crate) unsafe fn ask_for_sample(&'static self, extent: *const Extent, address: usize) -> usize {
+        // SAFETY: the block is in use, so its extent is active and stays so.
+        unsafe {
+            let arena = (*extent).arena();
+            self.observer.ask_for(address, arena);
+            if (*extent).is_slab() {
+                sys::prefetch_for_write(self.arena_of(extent).bin((*extent).class()));
+            }
+            arena
+        }
+    }
+
     /// Notes that a live sample is (no longer) at `address`, a block in use of `extent`.
     pub(crate) unsafe fn flag(&'static self, extent: *mut Extent, address: usize, sampled: bool) {
         let shared = &self.core.shared;

@@ -311,6 +311,11 @@ impl Observer for Profiler {
     }
 
     #[inline]
+    fn ask_for(&'static self, address: usize, arena: usize) {
+        self.records.ask_for(address, arena);
+    }
+
+    #[inline]
     fn sampled(&'static self, slot: &mut ThreadSlot, block: &Block) -> bool {
         // The next wait has been drawn already. The one that ran out must have been drawn under the settings that hold
         // now: else it says nothing about this block.

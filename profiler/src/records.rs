@@ -8,6 +8,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use alloc_core::lock::{Counts, Mutex, Rank};
+use alloc_core::sys;
 use pprof_export::writer::SinkError;
 
 use crate::buckets::BucketId;
@@ -283,6 +284,12 @@ impl Records {
         let mut slots = unsafe { Array::part(first.add(shard * SHARD_LEN_FIRST), SHARD_LEN_FIRST) };
         slots.as_mut_slice().fill(Record::default());
         slots
+    }
+
+    /// Asks for the lock that the sample of a block is kept behind.
+    #[inline]
+    pub fn ask_for(&self, address: usize, arena: usize) {
+        sys::prefetch_for_write(self.shard(address, arena));
     }
 
     /// Adds a live sample. `false`: no memory; it is counted as dropped.

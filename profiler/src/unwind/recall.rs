@@ -183,7 +183,10 @@ pub fn recall(start: &Start, used: &SetsUsed) -> Recalled {
         // SAFETY: the thread that calls runs on this stack.
         if unsafe { walk.is_taken_from(start) } {
             let number = walk.number;
-            walk.was_recalled = true;
+            if !walk.was_recalled {
+                // Not written each time: other threads read that line.
+                walk.was_recalled = true;
+            }
             set.busy.give();
             return Recalled::Known(number);
         }
