@@ -16,11 +16,12 @@ use crate::busy::Busy;
 
 /// Most words of a walk that is kept.
 const WORDS: usize = 76;
-/// Sets of places at most and at first, and places in each: walks that start at one stack pointer share a set.
-const LG_SETS: u32 = 4;
+/// Sets of places at most and at first, and places in each: walks that start at one stack pointer share a set. The most are
+/// a megabyte, for programs in which a hundred threads sample.
+const LG_SETS: u32 = 8;
 const LG_SETS_FIRST: u32 = 1;
 const WAYS: usize = 4;
-/// So often something that would have been of use must be missing before there are twice as many sets.
+/// So often for each set something that would have been of use must be missing before there are twice as many.
 const MISSED: u32 = 8;
 
 /// A walk that was taken.
@@ -104,7 +105,7 @@ impl SetsUsed {
     #[cold]
     fn note_miss(&self) {
         let used = self.lg();
-        if used < LG_SETS && self.misses.fetch_add(1, Ordering::Relaxed) >= MISSED {
+        if used < LG_SETS && self.misses.fetch_add(1, Ordering::Relaxed) >= MISSED << used {
             self.misses.store(0, Ordering::Relaxed);
             // Relaxed, and no exchange: of two threads that do this at once, one goes without.
             self.lg.store(used + 1, Ordering::Relaxed);
@@ -337,15 +338,16 @@ mod tests {
     #[test]
     fn sets_are_added_when_walks_are_missed() {
         let used = SetsUsed::new();
-        for _ in 0..=MISSED {
-            assert_eq!(used.lg(), LG_SETS_FIRST);
-            used.note_miss();
+        for lg in LG_SETS_FIRST..LG_SETS {
+            for _ in 0..=MISSED << lg {
+                assert_eq!(used.lg(), lg);
+                used.note_miss();
+            }
         }
-        assert_eq!(used.lg(), LG_SETS_FIRST + 1);
         for _ in 0..1000 {
+            assert_eq!(used.lg(), LG_SETS);
             used.note_miss();
         }
-        assert_eq!(used.lg(), LG_SETS);
     }
 
     static USED: SetsUsed = SetsUsed::new();
