@@ -14,6 +14,10 @@ pub struct ValueType<'a> {
     pub unit: &'a str,
 }
 
+/// The comment of a dump that tells of the peak, by which a reader knows it for one: it lies between two moments of the process
+/// that are dumped.
+pub const PEAK_COMMENT: &str = "the moment of most allocated memory";
+
 /// The columns of a heap profile: always these four, always in this order, so that any two dumps can
 /// be compared by any reader.
 pub const HEAP_TYPES: [ValueType<'static>; 4] = [

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use alloc_core::{Stats, sys};
 use pprof_export::unsample::{Estimator, probability};
-use pprof_export::writer::{Header, LabelSet, Sink, SinkError, Writer};
+use pprof_export::writer::{Header, LabelSet, PEAK_COMMENT, Sink, SinkError, Writer};
 use pprof_export::{AllocatorStats, ClassTotal};
 
 use crate::buckets::Origin;
@@ -71,7 +71,7 @@ fn peak<S: Sink>(sink: S) -> Result<S, SinkError> {
     let snapshot = Snapshot::take(profiler, Moment::Peak(summit.number), u32::MAX)?;
     drop(held);
     let mut writer = rows::begin(sink, &Header::heap(period as i64, summit.time_ns as i64), profiler)?;
-    writer.comment(b"the moment of most allocated memory")?;
+    writer.comment(PEAK_COMMENT.as_bytes())?;
     rows::comment(&mut writer, b"bytes allocated then, exactly: ", summit.stats.allocated as u64)?;
     write_rows(&mut writer, profiler, &snapshot, period)?;
     let rss = summit.rss;

@@ -11,6 +11,7 @@ use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use pprof_export::reader::{Parts, Positions, Rows};
 use pprof_export::schema;
+use pprof_export::writer::PEAK_COMMENT;
 
 use super::{Function, Label, LabelValue, Line, Lines, Location, Mapping, Profile, Row, Side, Source, Str, ValueType};
 
@@ -446,7 +447,7 @@ fn text(message: &schema::Profile, index: i64) -> Result<&str, String> {
 /// Whether a dump is one of the peak, by the comment that it has.
 fn is_peak(message: &schema::Profile) -> Result<bool, String> {
     for &comment in &message.comment {
-        if text(message, comment)? == "the moment of most allocated memory" {
+        if text(message, comment)? == PEAK_COMMENT {
             return Ok(true);
         }
     }

@@ -173,7 +173,7 @@ fn survivors_are_not_made_up() {
     let [_, mut program] = two_dumps(&[("leak", 1024, 90, 3, 40)]);
     program.profile.mapping[0].build_id = program.string("0a0b0c0e");
     let [_, mut peak] = two_dumps(&[("leak", 1024, 90, 3, 40)]);
-    let comment = peak.string("the moment of most allocated memory");
+    let comment = peak.string(pprof_export::writer::PEAK_COMMENT);
     peak.profile.comment.push(comment);
     // One of an allocator that knows no epochs.
     let mut plain = Builder::new();
