@@ -339,8 +339,12 @@ impl Bin {
         let extents = shared.map.extents();
         // SAFETY: the caller passes `count` blocks.
         let blocks = unsafe { core::slice::from_raw_parts_mut(blocks, count) };
-        // The descriptors of slabs to come are asked of memory while others are at work.
-        let ask = |block: &*mut u8| sys::prefetch_for_write(extents.of(block.addr()));
+        // The descriptors of slabs to come, and the bitmaps in their second lines, are asked of memory while others are at work.
+        let ask = |block: &*mut u8| {
+            let slab = extents.of(block.addr());
+            sys::prefetch_for_write(slab);
+            sys::prefetch_for_write(slab.wrapping_byte_add(core::mem::offset_of!(Extent, body)));
+        };
         blocks.iter().take(AHEAD).for_each(ask);
         let mut inner = self.inner.lock();
         let mut i = 0;
