@@ -236,6 +236,9 @@ impl<O: Observer> Heap<O> {
     /// Before the observer is told of `address`, a block in use of `extent`, and [`Heap::flag`] after it: asks for what both
     /// will lock, all at once. Samples are so far apart that little of it is near the processor. Returns the number of the
     /// block's arena.
+    ///
+    /// # Safety
+    /// The block is the caller's, and `extent` that of it.
     pub(crate) unsafe fn ask_for_sample(&'static self, extent: *const Extent, address: usize) -> usize {
         // SAFETY: the block is in use, so its extent is active and stays so.
         unsafe {
