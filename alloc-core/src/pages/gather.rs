@@ -6,7 +6,7 @@
 //! pages of dirty extents, which become unbacked instead.
 //!
 //! Each move leaves the kernel with one more mapping of its own, which never joins its neighbours again. So pages are moved
-//! in chunks of a grid, where a chunk never lies in two mappings; the grid is the wider, the more an arena has mapped.
+//! in chunks of a grid, where a chunk seldom lies in two mappings; the grid is the wider, the more an arena has mapped.
 
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -208,26 +208,26 @@ pub(super) unsafe fn move_pages(from: usize, bytes: usize, to: usize, chunk: usi
     false
 }
 
-/// Does so, in halves where they lie in several mappings, down to single chunks.
+/// Does so, in halves where they lie in several mappings, down to single chunks. One that does, too, stays: the grid was
+/// narrower once, and programs give the kernel advice on parts of their blocks.
 ///
 /// # Safety
 /// As [`move_pages`].
 unsafe fn move_chunks(from: usize, bytes: usize, to: usize, chunk: usize, otherwise: Option<Copy>) -> bool {
-    const EFAULT: sys::Errno = sys::Errno(14);
-    const ENOMEM: sys::Errno = sys::Errno(12);
-    // SAFETY: the caller's ranges.
-    let Err(error) = (unsafe { sys::take_pages(from, bytes, to) }) else { return true };
-    if error == EFAULT && bytes > chunk {
+    if sys::is_one_mapping(from, bytes) {
+        // SAFETY: the caller's ranges, of which the first is one mapping.
+        let Err(error) = (unsafe { sys::take_pages(from, bytes, to) }) else { return true };
+        // Too many mappings are no reason to give up moving.
+        if error != sys::ENOMEM {
+            REFUSED.store(true, Ordering::Relaxed);
+        }
+    } else if bytes > chunk {
         let half = down(bytes / 2 + chunk - 1, chunk);
         // SAFETY: parts of the caller's ranges.
         return unsafe {
             let first = move_chunks(from, half, to, chunk, otherwise);
             move_chunks(from + half, bytes - half, to + half, chunk, otherwise) && first
         };
-    }
-    // Too many mappings, or memory that is of another kind: that is no reason to give up moving.
-    if error != EFAULT && error != ENOMEM {
-        REFUSED.store(true, Ordering::Relaxed);
     }
     if let Some(otherwise) = otherwise {
         // SAFETY: the caller's ranges.
@@ -237,3 +237,72 @@ unsafe fn move_chunks(from: usize, bytes: usize, to: usize, chunk: usize, otherw
 }
 
 const _: () = assert!(GRID_MIN.is_multiple_of(PAGE));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    extern crate std;
+
+    const CHUNK: usize = GRID_MIN;
+    const BYTES: usize = 8 * CHUNK;
+
+    fn word(address: usize) -> *mut usize {
+        core::ptr::with_exposed_provenance_mut(address)
+    }
+
+    fn pages(address: usize) -> impl Iterator<Item = *mut usize> {
+        (address..address + BYTES).step_by(PAGE).map(word)
+    }
+
+    /// Two ranges of chunks, the first one's pages numbered; it is two mappings, which meet inside of a chunk.
+    fn ranges() -> (usize, usize) {
+        let start = sys::map(2 * BYTES + CHUNK, true).unwrap();
+        let from = up(start, CHUNK);
+        for (number, page) in pages(from).enumerate() {
+            // SAFETY: mapped above.
+            unsafe { page.write(number + 1) };
+        }
+        let middle = from + 2 * CHUNK + 3 * PAGE;
+        // SAFETY: as above; the advice changes no contents.
+        unsafe { sys::advise(middle, from + BYTES - middle, sys::Advice::NoHugePage) }.unwrap();
+        (from, from + BYTES)
+    }
+
+    fn numbers(address: usize) -> std::vec::Vec<usize> {
+        // SAFETY: mapped by `ranges`, and nothing unmaps it.
+        pages(address).map(|page| unsafe { page.read() }).collect()
+    }
+
+    unsafe fn copy(from: usize, bytes: usize, to: usize) {
+        // SAFETY: both are of `ranges`.
+        unsafe { word(to).cast::<u8>().copy_from_nonoverlapping(word(from).cast(), bytes) };
+    }
+
+    #[test]
+    fn a_range_is_one_mapping_or_not() {
+        let (from, _) = ranges();
+        let (middle, numbered) = (from + 2 * CHUNK + 3 * PAGE, numbers(from));
+        assert!(sys::is_one_mapping(from, 2 * CHUNK) && sys::is_one_mapping(from, middle - from));
+        assert!(sys::is_one_mapping(middle, CHUNK) && sys::is_one_mapping(middle - PAGE, PAGE));
+        assert!(!sys::is_one_mapping(middle - PAGE, 2 * PAGE) && !sys::is_one_mapping(from, BYTES));
+        assert_eq!(numbers(from), numbered);
+    }
+
+    #[test]
+    fn chunks_in_two_mappings_are_not_moved() {
+        let (from, to) = ranges();
+        let numbered = numbers(from);
+        // SAFETY: the ranges of this test.
+        assert!(!unsafe { move_pages(from, BYTES, to, CHUNK, None) });
+        let (moved, left) = (numbers(to), numbers(from));
+        for (i, &number) in numbered.iter().enumerate() {
+            let is_there = i * PAGE / CHUNK != 2;
+            assert_eq!((moved[i], left[i]), if is_there { (number, 0) } else { (0, number) }, "page {i}");
+        }
+        let (from, to) = ranges();
+        // SAFETY: as above.
+        assert!(!unsafe { move_pages(from, BYTES, to, CHUNK, Some(copy)) });
+        assert_eq!(numbers(to), numbered);
+        assert!(!REFUSED.load(Ordering::Relaxed));
+    }
+}

@@ -239,15 +239,48 @@ pub unsafe fn protect(address: usize, bytes: usize, access: Access) -> Result<()
     unsafe { memory_call(SYS_MPROTECT, [address, bytes, access as usize, 0, 0, 0]) }.map(|_| ())
 }
 
+/// Whether the kernel has all of a range, which is mapped, as one mapping of memory that may be moved.
+pub fn is_one_mapping(address: usize, bytes: usize) -> bool {
+    // No room in any address space for a mapping of so many bytes that begins where programs have theirs.
+    const TOO_LONG: usize = (1 << 47) - (1 << 30);
+    // The kernel asks whether the old range lies in one mapping before it looks for room for the new one, of which there is
+    // none: the call has no effect.
+    // SAFETY: what may not move can't grow beyond what lies above it.
+    check(unsafe { syscall(SYS_MREMAP, [address, bytes, TOO_LONG, 0, 0, 0]) }) == Err(ENOMEM)
+}
+
 /// Moves the pages behind `[from, from + bytes)` to `to`, where they replace what is mapped; `from` stays mapped, without
-/// pages. Fails with `EFAULT` where the range is no single mapping of private memory.
+/// pages. After a failure `to` is mapped, perhaps without its pages.
 ///
 /// # Safety
-/// The caller owns both ranges; they don't overlap; nothing uses what was in them.
+/// The caller owns both ranges; they don't overlap; nothing uses what was in `to`. `from` [`is_one_mapping`]: of another
+/// range some kernels move a part before they fail, or let others have `to` for a while.
 pub unsafe fn take_pages(from: usize, bytes: usize, to: usize) -> Result<(), Errno> {
     const MREMAP_MAYMOVE_FIXED_DONTUNMAP: usize = 7;
     // SAFETY: the caller owns both ranges.
-    unsafe { memory_call(SYS_MREMAP, [from, bytes, bytes, MREMAP_MAYMOVE_FIXED_DONTUNMAP, to, 0]) }.map(|_| ())
+    let moved =
+        unsafe { memory_call(SYS_MREMAP, [from, bytes, bytes, MREMAP_MAYMOVE_FIXED_DONTUNMAP, to, 0]) }.map(|_| ());
+    if moved.is_err() {
+        #[cfg(test)]
+        // SAFETY: the caller's range: a kernel that refuses late has unmapped it.
+        unsafe {
+            syscall(SYS_MUNMAP, [to, bytes, 0, 0, 0, 0]);
+        }
+        fill_hole(to, bytes);
+    }
+    moved
+}
+
+/// Maps what isn't mapped of a range, all of it or nothing: the kernel unmaps the target of a move before it takes what it
+/// needs for it, which may fail.
+#[cold]
+fn fill_hole(address: usize, bytes: usize) {
+    const PROT_READ_WRITE: usize = 3;
+    const MAP_PRIVATE_ANONYMOUS_NORESERVE_FIXED_NOREPLACE: usize = 0x10_4022;
+    let args = [address, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE_FIXED_NOREPLACE, usize::MAX, 0];
+    // Where it is mapped still, as after most failures, this fails.
+    // SAFETY: it replaces no mapping.
+    let _ = unsafe { syscall(SYS_MMAP, args) };
 }
 
 /// Lets another thread run.
@@ -297,6 +330,21 @@ pub fn clock_coarse_ns() -> u64 {
 /// Nanoseconds since 1970.
 pub fn clock_realtime_ns() -> u64 {
     clock_ns(CLOCK_REALTIME)
+}
+
+/// So often two clocks are read one after the other: the thread may have to wait for the processor in between.
+const TRIES: usize = 5;
+
+/// Ticks of the processor and nanoseconds of the monotonic clock at one moment: of several pairs that around which the
+/// ticks moved least. A rate between two moments with a wait in one of them would be wrong by many times.
+pub fn moment() -> (u64, u64) {
+    let pair = || {
+        let before = ticks();
+        let ns = clock_monotonic_ns();
+        (ticks().wrapping_sub(before), before, ns)
+    };
+    let (apart, before, ns) = core::iter::repeat_with(pair).take(TRIES).min().unwrap_or_default();
+    (before.wrapping_add(apart / 2), ns)
 }
 
 /// The process id.
