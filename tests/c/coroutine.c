@@ -1,6 +1,7 @@
-/* coroutine: a thread allocates on its own stack, then on one of its own making that lies below it, called by code without
- * unwind tables (as a just-in-time compiler makes it) that has put a stray value into the frame pointer: an address between
- * the two stacks, where nothing is mapped. Prints "done". */
+/* coroutine: threads allocate on stacks of their own making, called by code without unwind tables (as a just-in-time compiler
+ * makes it) that has put a stray value into the frame pointer: an address where nothing is mapped. The first thread has
+ * allocated on its own stack before, which lies above that address; for the second the address was part of a pool of
+ * stacks, which has given it back since. Prints "done". */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
@@ -8,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { SMALL = 64 << 10, HOLE = 32 << 20, STACK = 1 << 20, ROUNDS = 500 };
+enum { SMALL = 64 << 10, HOLE = 32 << 20, STACK = 1 << 20, POOL = 2 << 20, ROUNDS = 500 };
 
 static char *other_stack, *code;
 
@@ -40,6 +41,29 @@ static void *thread(void *unused)
     return unused;
 }
 
+/* Samples at many depths: for each the stack is walked anew. */
+__attribute__((noinline)) static void allocate_deep(int depth)
+{
+    char *volatile block = malloc(4096);
+    free(block);
+    if (depth > 0)
+        allocate_deep(depth - 1);
+    __asm__ volatile("");
+}
+
+static void on_pool(void (*function)(void), void *half)
+{
+    allocate_deep(100);
+    munmap(half, POOL / 2);
+    ((void (*)(void (*)(void), void *))code)(function, (char *)half + 4096);
+}
+
+static void *pool_thread(void *pool)
+{
+    call_on((char *)pool + POOL / 2 - 64, on_pool, allocate, (char *)pool + POOL / 2);
+    return pool;
+}
+
 int main(void)
 {
     char *area = mmap(NULL, HOLE + STACK, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -55,6 +79,9 @@ int main(void)
     pthread_attr_setstack(&attributes, area + HOLE, STACK);
     if (pthread_create(&id, &attributes, thread, NULL) || pthread_join(id, NULL))
         return 4;
+    void *pool = mmap(NULL, POOL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pool == MAP_FAILED || pthread_create(&id, NULL, pool_thread, pool) || pthread_join(id, NULL))
+        return 5;
     puts("done");
     return 0;
 }

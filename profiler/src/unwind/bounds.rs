@@ -117,6 +117,9 @@ fn digit(byte: u8) -> usize {
 /// Answers whether words of the stack can be read: cheaply inside of the known stack, by asking the kernel elsewhere.
 pub(super) struct Readable {
     low: usize,
+    /// Nothing from here on belongs to the stack.
+    end: usize,
+    /// What lies below is known to be mapped.
     high: usize,
     /// A page that the kernel has said is mapped.
     page: usize,
@@ -127,7 +130,16 @@ impl Readable {
     pub(super) fn new(sp: usize, stack: Stack) -> Self {
         // A thread on another stack (signal stack, coroutine) is anywhere else, and between the two there may be holes.
         let range = stack.range();
-        Readable { low: sp, high: if range.contains(&sp) { range.end } else { 0 }, page: 0 }
+        let (end, high) = if range.contains(&sp) { (range.end, range.end) } else { (usize::MAX, 0) };
+        Readable { low: sp, end, high, page: 0 }
+    }
+
+    /// From here on an address may be anything: a frame pointer of code without tables has led to it. Where a pool of
+    /// stacks was one mapping when it was looked for, part of it may be gone by now.
+    pub(super) fn distrust(&mut self) {
+        if self.high != 0 {
+            (self.high, self.page) = (0, self.low & !(sys::PAGE - 1));
+        }
     }
 
     /// The thread's own stack from the stack pointer on, as far as it is known; empty where it isn't.
@@ -152,8 +164,7 @@ impl Readable {
 
     #[cold]
     fn probe(&mut self, address: usize) -> bool {
-        if self.high != 0 {
-            // On the thread's own stack nothing above its end belongs to it.
+        if address >= self.end {
             return false;
         }
         let page = address & !(sys::PAGE - 1);
@@ -214,5 +225,24 @@ mod tests {
             assert!(readable.word(usize::MAX & !4095).is_none());
             assert!(readable.word(sp - 4096).is_none());
         }
+    }
+
+    #[test]
+    fn probes_what_was_mapped_once() {
+        let start = sys::map(4 * sys::PAGE, false).unwrap();
+        let (sp, end) = (start + 64, start + 4 * sys::PAGE);
+        let mut readable = Readable::new(sp, Stack::new(start, end));
+        assert!(readable.word(end - 8).is_some() && readable.word(end).is_none());
+        // SAFETY: mapped above, for nobody else.
+        unsafe { sys::unmap(start + 2 * sys::PAGE, 2 * sys::PAGE) }.unwrap();
+        readable.distrust();
+        assert!(readable.bounds().is_empty());
+        assert!(readable.word(sp).is_some() && readable.word(start + 2 * sys::PAGE - 8).is_some());
+        assert!(readable.word(start + 2 * sys::PAGE).is_none() && readable.word(sp & !63).is_none());
+        // What lies above the stack is none of it, mapped or not.
+        let here = 0usize;
+        assert!(readable.word((&raw const here).addr()).is_none());
+        // SAFETY: as above.
+        unsafe { sys::unmap(start, 2 * sys::PAGE) }.unwrap();
     }
 }

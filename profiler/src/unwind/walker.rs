@@ -109,6 +109,7 @@ pub(super) fn own(
             Kind::Unknown => {
                 // Code without tables: a frame pointer is the only lead, where the method allows it.
                 trail.lost();
+                memory.distrust();
                 if method == Method::Auto && module.is_some() && at.sp >= chained {
                     chained = chain::to_tables(&mut memory, at.sp, at.bp).unwrap_or(0);
                 }
