@@ -33,8 +33,9 @@ impl Clock {
     /// Begins to measure, if that has not begun.
     pub fn start(&self) {
         if self.first_ns.load(Ordering::Relaxed) == 0 {
-            self.first_ticks.store(sys::ticks(), Ordering::Relaxed);
-            self.first_ns.store(sys::clock_monotonic_ns(), Ordering::Relaxed);
+            let (ticks, ns) = sys::moment();
+            self.first_ticks.store(ticks, Ordering::Relaxed);
+            self.first_ns.store(ns, Ordering::Relaxed);
         }
     }
 
@@ -48,11 +49,12 @@ impl Clock {
         ((u128::from(ticks) * u128::from(scale)) >> LG_UNIT).min(u64::MAX.into()) as u64
     }
 
-    /// Measures the scale: a system call, which takes longer than all the rest of a sample.
+    /// Measures the scale: some system calls, which take longer than all the rest of a sample.
     #[cold]
     fn measure(&self) {
-        let ns = sys::clock_monotonic_ns().saturating_sub(self.first_ns.load(Ordering::Relaxed)).max(1);
-        let passed = sys::ticks().wrapping_sub(self.first_ticks.load(Ordering::Relaxed)).max(1);
+        let (ticks, ns) = sys::moment();
+        let ns = ns.saturating_sub(self.first_ns.load(Ordering::Relaxed)).max(1);
+        let passed = ticks.wrapping_sub(self.first_ticks.load(Ordering::Relaxed)).max(1);
         let scale = ((u128::from(ns) << LG_UNIT) / u128::from(passed)).clamp(1, u64::MAX.into()) as u64;
         self.scale.store(scale, Ordering::Relaxed);
         let good_for = if ns >= MEASURE_NS { u64::MAX } else { passed.saturating_mul(2) };

@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::ticks;
+use super::{TRIES, moment, ticks};
 
 static IS_ENTERED: AtomicBool = AtomicBool::new(false);
 static IN_SANDBOX: AtomicBool = AtomicBool::new(false);
@@ -17,9 +17,6 @@ static NS_PER_TICK: AtomicU64 = AtomicU64::new(0);
 
 /// For so long the ticks are compared with the clock, which is good for a thousandth.
 const COMPARED_NS: u64 = 100_000;
-
-/// So often two clocks are read one after the other: the thread may have to wait for the processor in between.
-const TRIES: usize = 5;
 
 /// The program is about to have the kernel refuse it what it doesn't need.
 pub fn enter_sandbox() {
@@ -39,18 +36,6 @@ pub fn enter_sandbox() {
     REALTIME_NS.store(last_ns.wrapping_add(ahead_ns), Ordering::Relaxed);
     // Release: whoever finds it finds the clocks.
     IN_SANDBOX.store(true, Ordering::Release);
-}
-
-/// Ticks and nanoseconds of one moment: of several pairs that around which the ticks moved least. With a wait in it the rate
-/// would be wrong by many times.
-fn moment() -> (u64, u64) {
-    let pair = || {
-        let before = ticks();
-        let ns = super::clock_monotonic_ns();
-        (ticks().wrapping_sub(before), before, ns)
-    };
-    let (apart, before, ns) = core::iter::repeat_with(pair).take(TRIES).min().unwrap_or_default();
-    (before.wrapping_add(apart / 2), ns)
 }
 
 /// Whether the kernel is asked for memory only: anything else may be the process's end.
