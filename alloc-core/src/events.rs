@@ -164,6 +164,52 @@ impl<O: Observer> Heap<O> {
         }
     }
 
+    /// The thread's wait has run out in its last `usable_bytes`, which are a block's: draws the next one. Returns whether
+    /// the block is a sample.
+    ///
+    /// # Safety
+    /// `thread` is the calling thread's own live state.
+    #[inline]
+    unsafe fn ends_wait(&'static self, thread: *mut Thread, usable_bytes: usize) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.observer.is_wait_void(&(*thread).slot) {
+                return self.ends_void_wait(thread, usable_bytes);
+            }
+            self.draw_wait(thread);
+            true
+        }
+    }
+
+    /// The same for a wait that is void. Waits have no memory: a fresh one goes on where that one ended, or where the block
+    /// begins, of which the void wait says nothing.
+    ///
+    /// # Safety
+    /// As [`Heap::ends_wait`].
+    #[cold]
+    unsafe fn ends_void_wait(&'static self, thread: *mut Thread, usable_bytes: usize) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let left = ((*thread).allocated - (*thread).events.sample_at).min(usable_bytes as u64);
+            if (*thread).depth == 0 {
+                // What the wait was shorter for.
+                (*thread).depth += 1;
+                self.observer.deferred(&mut (*thread).slot);
+                (*thread).depth -= 1;
+            }
+            self.draw_wait(thread);
+            let is_void = self.observer.is_wait_void(&(*thread).slot);
+            let wait = (*thread).events.sample_at - (*thread).allocated;
+            if is_void || wait >= left {
+                (*thread).events.sample_at -= left.min(wait);
+                Self::arm(thread);
+                return false;
+            }
+            self.draw_wait(thread);
+            true
+        }
+    }
+
     /// Sets the countdown of the fast path to the first event.
     unsafe fn arm(thread: *mut Thread) {
         // SAFETY: the caller's promise. Waits are below 2^63, which a countdown that has run out is not.
@@ -194,8 +240,7 @@ impl<O: Observer> Heap<O> {
             if O::ENABLED && allocated > (*thread).events.sample_at {
                 let extent = self.core.shared.map.extent(address);
                 sys::prefetch_for_write(extent);
-                self.draw_wait(thread);
-                if (*thread).depth == 0 {
+                if self.ends_wait(thread, usable_bytes) && (*thread).depth == 0 {
                     (*thread).depth += 1;
                     let arena = self.ask_for_sample(extent, address);
                     let event = Block { address, arena, requested_bytes, usable_bytes, entry: *entry };
@@ -425,8 +470,8 @@ impl<O: Observer> Heap<O> {
     /// After sampling was switched or retuned, or a callback added: this thread draws a new countdown now, each other
     /// thread at its next allocation.
     ///
-    /// The others' countdowns are set to 0, so that [`Observer::next_wait`] is asked at once; an observer must not take
-    /// the sample that comes with it for a real one. The store goes behind the other thread's back: a decrement of its
+    /// The others' countdowns are set to 0, so that [`Observer::next_wait`] is asked at once; the observer says that
+    /// the wait was void. The store goes behind the other thread's back: a decrement of its
     /// own at that moment may undo it, and the thread runs on with its old wait.
     pub fn redraw_waits(&'static self) {
         self.redraw_wait();

@@ -69,6 +69,13 @@ pub trait Observer: Sync + 'static {
     /// The bytes of usable size until the thread's next sample; `i64::MAX as u64` while nothing is sampled.
     fn next_wait(&'static self, slot: &mut ThreadSlot) -> u64;
 
+    /// Whether the wait that the thread runs down was drawn under other settings than those of now, or is shorter than the
+    /// one until a sample: that it ran out says nothing then.
+    fn is_wait_void(&'static self, slot: &ThreadSlot) -> bool {
+        let _ = slot;
+        false
+    }
+
     /// A block of that arena is soon told to [`Observer::sampled`] or [`Observer::freed`]: a moment to ask for memory that will
     /// be looked at then.
     fn ask_for(&'static self, address: usize, arena: usize) {

@@ -291,23 +291,24 @@ impl Observer for Profiler {
     #[inline]
     fn next_wait(&'static self, slot: &mut ThreadSlot) -> u64 {
         let generation = self.generation.load(Ordering::Relaxed);
-        let drawn = &mut slot.words[word::DRAWN];
-        let stale = *drawn >> 1 != generation;
-        *drawn = generation << 1 | usize::from(stale);
+        slot.words[word::DRAWN] = generation;
         let wait = if self.samples_now(slot) {
             sampler::wait(slot, &self.seed, self.settings.interval.load(Ordering::Relaxed))
         } else {
             NEVER
         };
         match self.helpers_due.after() {
-            // No sample is due then: the wait is void when it has run out. What it leaves out has the same distribution
-            // as a fresh one, since waits have no memory.
             Some(sooner) if sooner < wait => {
-                slot.words[word::DRAWN] = generation.wrapping_sub(1) << 1 | usize::from(stale);
+                slot.words[word::DRAWN] = generation.wrapping_sub(1);
                 sooner
             }
             _ => wait,
         }
+    }
+
+    #[inline]
+    fn is_wait_void(&'static self, slot: &ThreadSlot) -> bool {
+        slot.words[word::DRAWN] != self.generation.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -317,9 +318,7 @@ impl Observer for Profiler {
 
     #[inline]
     fn sampled(&'static self, slot: &mut ThreadSlot, block: &Block) -> bool {
-        // The next wait has been drawn already. The one that ran out must have been drawn under the settings that hold
-        // now: else it says nothing about this block.
-        if slot.words[word::DRAWN] & 1 != 0 || !self.samples_now(slot) {
+        if !self.samples_now(slot) {
             return false;
         }
         let stack = self.interned_stack(slot, block.entry);

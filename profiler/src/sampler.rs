@@ -23,8 +23,7 @@ pub mod word {
     pub const NAME_ID: usize = 4;
     /// Choices of the program for this thread, see [`super::choice`].
     pub const CHOICES: usize = 5;
-    /// Twice the generation of the settings that the present wait was drawn under; odd: the wait before was drawn under
-    /// older ones.
+    /// The generation of the settings that the present wait was drawn under; another than that of now: it is void.
     pub const DRAWN: usize = 6;
 }
 

@@ -76,3 +76,13 @@ fn who_was_told_of_a_sample_is_told_of_its_end() {
                     freed: 0, 0 bytes in 0 blocks, 100 ends\n";
     assert_eq!(ended.text(), expected);
 }
+
+#[test]
+fn a_wait_that_was_void_costs_no_block_its_chance() {
+    let program = tools::compile("c/voided.c", &["-ldl"]);
+    let conf = ["prof:true,prof_stats:true", "prof:true,prof_stats:true,prof_signal:SIGUSR2"];
+    for (case, conf) in [("fork", conf[0]), ("fork", conf[1]), ("retune", conf[0])] {
+        let ended = Program::new(&program).args([case]).under(conf).run().expect_success();
+        assert_eq!(ended.text(), "201326592 bytes in 3 of 3 blocks\n", "{case} {conf}");
+    }
+}
