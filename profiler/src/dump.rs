@@ -20,7 +20,7 @@ use crate::records::Moment;
 use crate::retention::Retention;
 use crate::settings::Path;
 use crate::snapshot::Snapshot;
-use crate::{HEAP, content, helpers, journal};
+use crate::{HEAP, content, helpers, journal, own_stack};
 
 /// What the one that writes has to itself.
 #[derive(Debug)]
@@ -83,16 +83,15 @@ fn allowed() -> Result<(), Errno> {
 /// Writes a dump to a file of the caller's choice.
 pub fn to_path(kind: Kind, path: &[u8]) -> Result<(), Errno> {
     let _suppressed = HEAP.suppress();
-    let result = Path::new(path).ok_or(ENAMETOOLONG).and_then(|path| {
+    let write = || {
+        let path = Path::new(path).ok_or(ENAMETOOLONG)?;
         allowed()?;
         write_whole(&path, |part| fill(kind, part))?;
-        HEAP.observer().hooks.dumped(path.as_c_str());
-        Ok(())
-    });
-    if let Err(errno) = result {
-        complain(path, errno);
-    }
-    result
+        Ok(path)
+    };
+    let path = own_stack::run(write).inspect_err(|&errno| complain(path, errno))?;
+    HEAP.observer().hooks.dumped(path.as_c_str());
+    Ok(())
 }
 
 /// Writes a file, whole or not at all, when it is this thread's turn.
@@ -111,28 +110,33 @@ fn write_whole(path: &Path, fill: impl FnOnce(&mut PartFile) -> Result<(), Errno
 /// Writes a dump under a name made of the prefix, the process and numbers.
 pub fn to_numbered(kind: Kind, trigger: Trigger) -> Result<(), Errno> {
     let _suppressed = HEAP.suppress();
+    if let Some(name) = own_stack::run(|| write_in_turn(kind, trigger))? {
+        HEAP.observer().hooks.dumped(name.as_c_str());
+    }
+    Ok(())
+}
+
+/// Does so if there is a prefix, and nothing against it; the name. What goes wrong is told.
+fn write_in_turn(kind: Kind, trigger: Trigger) -> Result<Option<Path>, Errno> {
     let prefix = *HEAP.observer().settings.prefix.lock();
     if prefix.as_bytes().is_empty() {
-        return if trigger.is_for_a_caller() { Err(ENOENT) } else { Ok(()) };
+        return if trigger.is_for_a_caller() { Err(ENOENT) } else { Ok(None) };
     }
     if TURN.held_by_me() {
         return Err(EDEADLK);
     }
     let result = allowed().and_then(|()| {
-        let signals = SignalsBlocked::new();
+        let _signals = SignalsBlocked::new();
         let mut turn = match TURN.try_lock() {
             Some(turn) => turn,
             None if trigger.is_asked_for() => TURN.lock(),
-            None => return Ok(()),
+            None => return Ok(None),
         };
         if helpers::ending() && trigger != Trigger::Final && !trigger.is_for_a_caller() {
             // The process ends: what begins now might not be finished.
-            return Ok(());
+            return Ok(None);
         }
-        let name = write_numbered(&mut turn, &prefix, kind, trigger)?;
-        drop((turn, signals));
-        HEAP.observer().hooks.dumped(name.as_c_str());
-        Ok(())
+        write_numbered(&mut turn, &prefix, kind, trigger).map(Some)
     });
     if let Err(errno) = result
         && (trigger.is_asked_for() || may_complain_again())
@@ -220,9 +224,11 @@ pub fn to_vec(kind: Kind) -> Result<Vec<u8>, Errno> {
     if TURN.held_by_me() {
         return Err(EDEADLK);
     }
-    let _signals = SignalsBlocked::new();
-    let _turn = TURN.lock();
-    content::write(kind, Vec::new()).map_err(|error| Errno(error.0))
+    own_stack::run(|| {
+        let _signals = SignalsBlocked::new();
+        let _turn = TURN.lock();
+        content::write(kind, Vec::new()).map_err(|error| Errno(error.0))
+    })
 }
 
 /// The process ends by `exit` or by returning from `main`.

@@ -74,6 +74,8 @@ mod nodes;
 #[cfg(feature = "profiling")]
 mod ordered;
 #[cfg(feature = "profiling")]
+mod own_stack;
+#[cfg(feature = "profiling")]
 mod peak;
 #[cfg(feature = "profiling")]
 mod probes;

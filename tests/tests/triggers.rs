@@ -239,3 +239,12 @@ fn names_that_are_taken_are_passed_over() {
         assert!(found.iter().all(|(pid, _, _)| *pid == 1), "{found:?}");
     }
 }
+
+#[test]
+fn dumps_need_little_of_the_programs_stack() {
+    let program = tools::compile("c/small_stack.c", &[]);
+    let scratch = Scratch::new("small_stack");
+    let ended = Program::new(&program).under(conf(&scratch, "lg_prof_interval:20")).run().expect_success();
+    assert_eq!(ended.text(), "done\n");
+    assert!(!dumps(scratch.path(), 'i').is_empty(), "no dump");
+}

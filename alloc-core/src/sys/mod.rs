@@ -12,7 +12,9 @@ pub(crate) mod fake;
 pub mod sandbox;
 pub mod socket;
 
-pub use arch::{Entry, entry, load_byte, prefetch_for_write, stack_pointer, syscall, thread_pointer, ticks};
+pub use arch::{
+    Entry, call_on_stack, entry, load_byte, prefetch_for_write, stack_pointer, syscall, thread_pointer, ticks,
+};
 
 /// An error number of the kernel (`ENOMEM` and the like), positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

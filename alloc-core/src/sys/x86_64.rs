@@ -1,6 +1,7 @@
 //! The system call instruction and the thread pointer on x86-64.
 
-use core::arch::asm;
+use core::arch::{asm, naked_asm};
+use core::ffi::c_void;
 use core::sync::atomic::AtomicI8;
 
 /// Reads `bytes[index]`, widened with its sign, in one instruction. (The compiler would read it, compare it as a byte, and
@@ -92,4 +93,29 @@ pub fn prefetch_for_write<T>(address: *const T) {
 pub fn ticks() -> u64 {
     // SAFETY: reads the time stamp counter, which user programs may unless they have forbidden it to themselves.
     unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Calls `work(argument)` with the stack pointer at `top`, and comes back. Debuggers and unwinders find the caller by the
+/// frame pointer.
+///
+/// # Safety
+/// There is a stack below `top`, a multiple of 16, which is the caller's; `work` returns, and `argument` is what it wants.
+#[unsafe(naked)]
+pub unsafe extern "C" fn call_on_stack(top: usize, work: extern "C" fn(*mut c_void), argument: *mut c_void) {
+    naked_asm!(
+        ".cfi_startproc",
+        "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
+        "mov rsp, rdi",
+        "mov rdi, rdx",
+        "call rsi",
+        "mov rsp, rbp",
+        "pop rbp",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        ".cfi_endproc",
+    )
 }
