@@ -3,13 +3,13 @@
 //! A slab's free regions are a bitmap in its descriptor. Regions are taken from the current slab, lowest first; when it
 //! is full, from the lowest slab that has free ones. An empty slab goes back to the page layer.
 
+mod batch;
 mod counts;
-mod run;
 
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
-use crate::extent::{Extent, State};
+use crate::extent::Extent;
 use crate::lock::{Mutex, Rank};
 use crate::pagemap::FLAG;
 use crate::pages::{Pages, Shared};
@@ -19,8 +19,8 @@ use crate::sparse;
 use crate::sys;
 use crate::wrong::{self, Kind, Wrong};
 
+use batch::{Batch, Shape, Stop};
 pub use counts::{BinCounts, Visit};
-use run::{Run, Shape, put_run};
 
 /// So many blocks of a batch are asked of memory before they are needed.
 const AHEAD: usize = 16;
@@ -172,31 +172,11 @@ impl Inner {
         self.counts.nonfull_slabs += 1;
     }
 
-    /// Counts regions of a slab that have come back, and puts the slab where it belongs now.
+    /// Puts a slab where it belongs after its first region has come back, or its last. All others are in the heap: a slab is,
+    /// unless it is the current one or has no free region.
     ///
     /// # Safety
-    /// The slab is an active one of this bin and its generation, and of `shape`.
-    #[inline]
-    unsafe fn came_back(&mut self, shape: &Shape, slab: *mut Extent, regions: usize, empty: &mut EmptySlabs) {
-        if regions == 0 {
-            return;
-        }
-        // SAFETY: the bin's lock protects the slab.
-        unsafe {
-            let before = (*slab).free_regions;
-            let after = before + regions as u16;
-            (*slab).free_regions = after;
-            // All others are in the heap: a slab is, unless it is the current one or has no free region.
-            if (before == 0 || usize::from(after) == shape.regions) && slab != self.current {
-                self.put_first_or_last(shape, slab, empty);
-            }
-        }
-    }
-
-    /// After a slab's first region has come back, or its last.
-    ///
-    /// # Safety
-    /// As [`Inner::came_back`], of which this is a part.
+    /// The slab is an active one of this bin and its generation, of `shape`, and not the current one.
     unsafe fn put_first_or_last(&mut self, shape: &Shape, slab: *mut Extent, empty: &mut EmptySlabs) {
         // SAFETY: the bin's lock protects the slab.
         unsafe {
@@ -333,55 +313,45 @@ impl Bin {
         empty: &mut EmptySlabs,
         visit: Visit,
     ) -> usize {
-        let (mut left, mut back) = (0, 0);
-        let mut wrong = None;
-        let shape = Shape::of(class);
-        let extents = shared.map.extents();
         // SAFETY: the caller passes `count` blocks.
         let blocks = unsafe { core::slice::from_raw_parts_mut(blocks, count) };
-        // The descriptors of slabs to come, and the bitmaps in their second lines, are asked of memory while others are at work.
-        let ask = |block: &*mut u8| {
-            let slab = extents.of(block.addr());
-            sys::prefetch_for_write(slab);
-            sys::prefetch_for_write(slab.wrapping_byte_add(core::mem::offset_of!(Extent, body)));
-        };
-        blocks.iter().take(AHEAD).for_each(ask);
+        let mut batch = Batch { extents: shared.map.extents(), shape: Shape::of(class), arena, generation: 0 };
+        blocks.iter().take(AHEAD).for_each(|&block| batch.ask(block));
         let mut inner = self.inner.lock();
-        let mut i = 0;
-        while i < count {
-            blocks.iter().skip(i + AHEAD).take(1).for_each(ask);
-            let block = blocks[i];
-            let slab = extents.of(block.addr());
-            // SAFETY: slabs are registered by page; that this is one is asked before it is believed. Descriptors are never
-            // unmapped, and these fields are atomic.
-            unsafe {
-                if slab.is_null() || (*slab).class() != class || (*slab).state() != State::Active {
+        batch.generation = inner.generation;
+        let (mut next, mut left, mut dropped, mut wrong) = (0, 0, 0, None);
+        loop {
+            // SAFETY: the lock is held, and the blocks are the caller's to give up. Descriptors are never unmapped; what is no
+            // slab of this bin is only asked what it is.
+            let kind = unsafe {
+                match batch.put(blocks, &mut next) {
+                    Stop::End => break,
+                    Stop::Turned(slab) => {
+                        if slab != inner.current {
+                            inner.put_first_or_last(&batch.shape, slab, empty);
+                        }
+                        continue;
+                    }
+                    Stop::Strange(slab) if !slab.is_null() && (*slab).is_active_of(class, (*slab).arena()) => {
+                        if (*slab).arena() == arena {
+                            inner.adopt(slab);
+                        } else {
+                            blocks[left] = blocks[next];
+                            left += 1;
+                            next += 1;
+                        }
+                        continue;
+                    }
                     // The slab that it was in is gone.
-                    wrong = Some(Wrong::new(block.addr(), Kind::Free(shape.bytes)));
-                    i += 1;
-                    continue;
+                    Stop::Strange(_) => Kind::Free(batch.shape.bytes),
+                    Stop::Wrong(slab) => batch.shape.fault((*slab).address(), blocks[next].addr()),
                 }
-                if (*slab).arena() != arena {
-                    blocks[left] = block;
-                    left += 1;
-                    i += 1;
-                    continue;
-                }
-                if (*slab).generation != inner.generation {
-                    inner.adopt(slab);
-                }
-                let (start, bytes) = ((*slab).address(), (*slab).bytes());
-                let run = put_run(&shape, slab, &blocks[i..]);
-                i += run;
-                back += run;
-                inner.came_back(&shape, slab, run, empty);
-                // What ends a run is a block of another slab, or wrong.
-                if let Some(next) = blocks.get(i).filter(|next| next.addr().wrapping_sub(start) < bytes) {
-                    wrong = Some(Wrong::new(next.addr(), shape.fault(start, next.addr())));
-                    i += 1;
-                }
-            }
+            };
+            wrong = Some(Wrong::new(blocks[next].addr(), kind));
+            dropped += 1;
+            next += 1;
         }
+        let back = count - left - dropped;
         inner.counts.ndalloc += back as u64;
         inner.counts.curregs = inner.counts.curregs.wrapping_sub(back);
         inner.counts.nflushes += u64::from(visit.by_cache);
@@ -444,14 +414,9 @@ impl Bin {
     /// `slab` is an active slab of this bin, and `address` lies in it.
     pub(crate) unsafe fn check(&self, class: usize, slab: *const Extent, address: usize) -> Result<(), Kind> {
         let _inner = self.inner.lock();
-        // SAFETY: the caller says so; the lock protects the bitmap, into which only `put_run` writes what a run
-        // has come to.
-        unsafe {
-            let (mut run, shape) = (Run::of(slab.cast_mut()), Shape::of(class));
-            let offset = address - run.start;
-            let is_in_use = offset < shape.used && run.put(&shape, offset);
-            if is_in_use { Ok(()) } else { Err(shape.fault(run.start, address)) }
-        }
+        let shape = Shape::of(class);
+        // SAFETY: the caller says so.
+        unsafe { if shape.is_in_use(slab, address) { Ok(()) } else { Err(shape.fault((*slab).address(), address)) } }
     }
 
     /// Counts requests that a cache has served.

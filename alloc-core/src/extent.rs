@@ -166,6 +166,13 @@ impl Extent {
         self.arena.load(Ordering::Relaxed) as usize
     }
 
+    /// Whether it is in use, of that class and arena.
+    #[inline]
+    pub(crate) fn is_active_of(&self, class: usize, arena: usize) -> bool {
+        let state = self.state.load(Ordering::Relaxed) ^ State::Active as u8;
+        usize::from(state) | (self.class() ^ class) | (self.arena() ^ arena) == 0
+    }
+
     /// Whether the pages read as zero.
     #[inline]
     pub fn zeroed(&self) -> bool {
