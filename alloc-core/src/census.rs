@@ -1,12 +1,12 @@
 //! Where the heap's memory is, for profiles: exact totals by size class.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicI64, Ordering};
 
 use crate::heap::{Heap, INTERNAL_ARENA};
 use crate::observer::Observer;
 use crate::size::{self, NBINS, NCLASSES};
 use crate::sys::LG_PAGE;
-use crate::thread::{places, read_counter};
+use crate::thread::{Kind, places, read_counter};
 
 /// What the program holds of one size class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,29 +31,56 @@ impl ClassTotal {
 }
 
 impl<O: Observer> Heap<O> {
+    /// Usable bytes that the program holds, the sum over all threads; and how many threads that was. What each of them holds
+    /// has been told with it.
+    pub fn tell_balances(&'static self) -> (usize, usize) {
+        let mut count = 0;
+        let allocated = self.sum_balances(|told, balance| {
+            told.store(balance, Ordering::Relaxed);
+            count += 1;
+        });
+        (allocated, count)
+    }
+
+    /// By how much the calling thread's balance has risen since it was told last: usable bytes that it has allocated less
+    /// those that it has freed, of whichever thread. 0 when it is ending.
+    pub fn tell_balance(&'static self) -> i64 {
+        let thread = self.thread();
+        // SAFETY: the calling thread's own state, or a shared one, which is only read.
+        unsafe {
+            if (*thread).kind != Kind::Live {
+                return 0;
+            }
+            let balance = (*thread).allocated.wrapping_sub((*thread).deallocated()) as i64;
+            // Not as one step: who sums all up may come in between, and then a little of the rise is told twice.
+            let before = (*thread).told.load(Ordering::Relaxed);
+            (*thread).told.store(balance, Ordering::Relaxed);
+            balance.wrapping_sub(before)
+        }
+    }
+
     /// Usable bytes that the program holds: the sum over all threads.
     pub fn allocated(&'static self) -> usize {
+        self.sum_balances(|_, _| {})
+    }
+
+    /// The sum over all threads; hands each one's part to `note`, with where it keeps what it has told.
+    fn sum_balances(&'static self, mut note: impl FnMut(&AtomicI64, i64)) -> usize {
         let threads = self.core.threads.lock();
-        let mut freed = self.core.gone_deallocated.load(Ordering::Relaxed);
-        let mut allocated = self.core.gone_allocated.load(Ordering::Relaxed);
+        let gone = self.core.gone_deallocated.load(Ordering::Relaxed);
+        let mut sum = self.core.gone_allocated.load(Ordering::Relaxed).wrapping_sub(gone) as i64;
         let mut thread = threads.first;
         while !thread.is_null() {
             // SAFETY: the list holds live states, and its lock is held. Frees first, as in `stats`.
             unsafe {
-                freed = freed.wrapping_add((*thread).deallocated());
-                allocated = allocated.wrapping_add(read_counter(&raw mut (*thread).allocated));
+                let freed = (*thread).deallocated();
+                let balance = read_counter(&raw mut (*thread).allocated).wrapping_sub(freed) as i64;
+                note(&(*thread).told, balance);
+                sum = sum.wrapping_add(balance);
                 thread = (*thread).next;
             }
         }
-        (allocated.wrapping_sub(freed) as i64).max(0) as usize
-    }
-
-    /// Usable bytes that the calling thread has allocated less those that it has freed, of whichever thread; 0 when it
-    /// is ending. Negative for threads that free what others allocate.
-    pub fn thread_allocated_less_freed(&'static self) -> i64 {
-        let thread = self.thread();
-        // SAFETY: the calling thread's own state, or a shared one, whose counters are 0.
-        unsafe { (*thread).allocated.wrapping_sub((*thread).deallocated()) as i64 }
+        sum.max(0) as usize
     }
 
     /// Exact totals by class, the large blocks last; the library's own blocks are left out. One moment's picture of a

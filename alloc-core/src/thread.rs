@@ -18,7 +18,7 @@ mod slots;
 
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicI8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI8, AtomicI64, AtomicU64, Ordering};
 
 use crate::arena::Arena;
 use crate::conf::Options;
@@ -156,6 +156,8 @@ pub struct Thread {
     pub(crate) inflow: [u64; PLACES],
     /// Bytes of usable size ever freed by the thread, once the program has asked where they are counted.
     pub(crate) freed_shown: u64,
+    /// The balance that was told last, by the thread or by who sums all up: see [`crate::heap::Heap::tell_balance`].
+    pub(crate) told: AtomicI64,
     /// Links in the list of threads (or of unused states). Threads lock.
     pub(crate) next: *mut Thread,
     pub(crate) previous: *mut Thread,
@@ -239,6 +241,7 @@ const fn shared(kind: Kind) -> SharedThread {
         inflow: [0; PLACES],
         shows_frees: false,
         freed_shown: 0,
+        told: AtomicI64::new(0),
         events: Events::NONE,
         slot: ThreadSlot { uid: 0, words: [0; 7] },
         next: null_mut(),
@@ -302,6 +305,7 @@ impl Thread {
         self.inflow = [0; PLACES];
         self.shows_frees = false;
         self.freed_shown = 0;
+        self.told = AtomicI64::new(0);
         self.events = Events::NONE;
         self.slot = ThreadSlot { uid: 0, words: [0; 7] };
         self.arena = None;

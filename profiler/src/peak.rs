@@ -1,25 +1,29 @@
 //! The moment at which the program held the most memory.
 //!
-//! Threads add what they have allocated less what they have freed to one total whenever they take a sample or free one,
-//! so that the total is as near to the truth as a thread's next sample. When it passes the last peak by a 64th, the
-//! exact sum is taken; if that says so too, a new peak begins. Records and buckets note which peak they are before or
-//! after (see `records` and `buckets`), so that finding one copies nothing.
+//! Whenever threads take a sample or free one, they add up by how much what they have allocated less what they have freed
+//! has risen. What has fallen isn't taken off: a thread that only frees may be sampled, and those whose blocks it frees
+//! not. So the exact sum is at most by that rise above what it was at the last look, but for what each thread does until
+//! its next sample. Once the rise could have led past the last peak by a 64th, the exact sum is taken again; if it has,
+//! a new peak begins. Records and buckets note which peak they are before or after (see `records` and `buckets`), so
+//! that finding one copies nothing.
 
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use alloc_core::Stats;
 use alloc_core::lock::{Mutex, Rank};
 use alloc_core::sys::{self, sandbox};
-use alloc_core::{Stats, ThreadSlot};
 
 use crate::busy::Busy;
-use crate::sampler::word;
 use crate::{HEAP, memory};
 
 /// By how much memory must grow for a new peak: a 64th, 1.6 %. With what is between two looks it stays below 2 % for
 /// heaps that are large compared with the sample interval.
 const LG_STEP: u32 = 6;
-/// A look that found no peak isn't repeated before another 512th.
+/// A look isn't repeated before another 512th.
 const LG_PAUSE: u32 = 9;
+/// Nor before this part of the sample interval for each thread: a look costs the more the more threads there are, and
+/// each of them may have as much as an interval untold.
+const LG_UNTOLD: u32 = 2;
 
 /// What was true at a peak.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,10 +44,10 @@ pub struct Summit {
 pub struct Peak {
     on: AtomicBool,
     number: AtomicU32,
-    /// What threads have added up.
-    allocated: AtomicI64,
-    /// The total at which the exact sum is asked for.
-    trigger: AtomicI64,
+    /// Bytes by which threads have risen since the last look.
+    risen: AtomicU64,
+    /// How many call for the next one; 0: it is due.
+    room: AtomicU64,
     /// The most that the exact sum has been.
     maximum: AtomicU64,
     /// A thread looks for a peak, or a dump of the present one is being written.
@@ -59,8 +63,8 @@ impl Peak {
         Peak {
             on: AtomicBool::new(false),
             number: AtomicU32::new(0),
-            allocated: AtomicI64::new(0),
-            trigger: AtomicI64::new(0),
+            risen: AtomicU64::new(0),
+            room: AtomicU64::new(0),
             maximum: AtomicU64::new(0),
             busy: Busy::new(),
             summit: Mutex::new(Rank::Stacks, NONE),
@@ -102,7 +106,12 @@ impl Peak {
     pub fn forget(&self) {
         *self.summit.lock() = NONE;
         self.maximum.store(0, Ordering::Relaxed);
-        self.trigger.store(0, Ordering::Relaxed);
+        self.look_soon();
+    }
+
+    /// Has the exact sum taken at the next sample: it may have changed by more than threads tell.
+    pub fn look_soon(&self) {
+        self.room.store(0, Ordering::Relaxed);
     }
 
     /// The last peak, if there was one; no new one begins while the result lives.
@@ -114,20 +123,22 @@ impl Peak {
         (held.summit.number > 0).then_some(held)
     }
 
-    /// Adds what the calling thread has allocated and freed since it was last here, and looks for a peak.
+    /// Adds by how much the calling thread has risen since it was last here, and looks for a peak.
     #[inline]
-    pub fn account(&self, slot: &mut ThreadSlot) {
+    pub fn account(&self) {
         if self.is_on() {
-            self.add(slot);
+            self.add();
         }
     }
 
-    fn add(&self, slot: &mut ThreadSlot) {
-        let net = HEAP.thread_allocated_less_freed() as usize;
-        let grown = net.wrapping_sub(slot.words[word::TOLD]) as i64;
-        slot.words[word::TOLD] = net;
-        let total = self.allocated.fetch_add(grown, Ordering::Relaxed) + grown;
-        if total >= self.trigger.load(Ordering::Relaxed) && self.busy.take() {
+    fn add(&self) {
+        let rise = HEAP.tell_balance().max(0).unsigned_abs();
+        let risen = match rise {
+            // Most frees: nothing to be written.
+            0 => self.risen.load(Ordering::Relaxed),
+            rise => self.risen.fetch_add(rise, Ordering::Relaxed) + rise,
+        };
+        if risen >= self.room.load(Ordering::Relaxed) && self.busy.take() {
             self.look();
             self.busy.give();
         }
@@ -136,30 +147,35 @@ impl Peak {
     /// Takes the exact sum; begins a new peak if it is one.
     #[cold]
     fn look(&self) {
-        let exact = HEAP.allocated() as i64;
-        // The sum that was added up is put right: it misses what threads hold that haven't sampled for long.
-        self.allocated.store(exact, Ordering::Relaxed);
-        self.maximum.fetch_max(exact.unsigned_abs(), Ordering::Relaxed);
-        let last = self.summit.lock().stats.allocated as i64;
-        let wanted = last + (last >> LG_STEP);
-        if exact <= wanted {
-            self.trigger.store(wanted.max(exact + (wanted >> LG_PAUSE)), Ordering::Relaxed);
+        // Before the sum is taken: what threads tell meanwhile may not be in it.
+        self.risen.store(0, Ordering::Relaxed);
+        let (allocated, threads) = HEAP.tell_balances();
+        let exact = allocated as u64;
+        self.maximum.fetch_max(exact, Ordering::Relaxed);
+        let last = self.summit.lock().stats.allocated as u64;
+        let found = exact > last + (last >> LG_STEP);
+        let highest = if found { exact } else { last };
+        let wanted = highest + (highest >> LG_STEP);
+        let interval = HEAP.observer().settings.interval.load(Ordering::Relaxed);
+        let untold = (interval >> LG_UNTOLD).saturating_mul(threads as u64);
+        self.room.store((wanted - exact).max(wanted >> LG_PAUSE).max(untold), Ordering::Relaxed);
+        if !found {
             return;
         }
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         let mut stats = HEAP.stats();
-        stats.allocated = exact as usize;
+        stats.allocated = allocated;
         // Not told where it can't be asked for.
         let rss = if sandbox::in_sandbox() { None } else { memory::resident_bytes() }.unwrap_or(0);
         let summit = Summit { number, stats, rss, time_ns: sys::clock_realtime_ns() };
         *self.summit.lock() = summit;
-        self.trigger.store(exact + (exact >> LG_STEP), Ordering::Relaxed);
     }
 
     /// In the child of a fork, which goes on from its parent's peak.
     pub fn after_fork(&self) {
         self.busy.give();
         self.summit.after_fork(|summit| *summit = NONE);
+        self.look_soon();
     }
 }
 

@@ -138,6 +138,7 @@ impl Profiler {
     /// Waits drawn so far are void.
     pub(crate) fn retune(&'static self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
+        self.peak.look_soon();
         HEAP.redraw_waits();
     }
 
@@ -364,7 +365,7 @@ impl Observer for Profiler {
         let mut peak = 0;
         if watched {
             // Before the block is gone: the heap hasn't counted its free yet.
-            self.peak.account(slot);
+            self.peak.account();
             peak = self.peak.kept();
         }
         let Some(record) = self.records.remove(address, arena, peak) else { return false };
@@ -427,8 +428,8 @@ impl Observer for Profiler {
         }
     }
 
-    fn thread_exit(&'static self, slot: &mut ThreadSlot) {
-        self.peak.account(slot);
+    fn thread_exit(&'static self, _slot: &mut ThreadSlot) {
+        self.peak.account();
     }
 
     fn lock_counts(&'static self, name: &str) -> Counts {

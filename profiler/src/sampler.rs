@@ -17,14 +17,12 @@ pub mod word {
     pub const STACK: usize = 1;
     /// Ticks of the processor when the thread's name was last read.
     pub const READ: usize = 2;
-    /// Bytes allocated less bytes freed, as told to the watch for peaks.
-    pub const TOLD: usize = 3;
     /// Number of that name, plus 1; 0: none.
-    pub const NAME_ID: usize = 4;
+    pub const NAME_ID: usize = 3;
     /// Choices of the program for this thread, see [`super::choice`].
-    pub const CHOICES: usize = 5;
+    pub const CHOICES: usize = 4;
     /// The generation of the settings that the present wait was drawn under; another than that of now: it is void.
-    pub const DRAWN: usize = 6;
+    pub const DRAWN: usize = 5;
 }
 
 /// Bits of [`word::CHOICES`].

@@ -50,7 +50,7 @@ impl Profiler {
             self.hooks.sampled(block.address, requested, self.stacks.get(stack).frames, usable);
         }
         // With its record: if this block makes the peak, it is part of it.
-        self.peak.account(slot);
+        self.peak.account();
     }
 
     /// Tells of the free of a sampled block to whoever wants to know of each.

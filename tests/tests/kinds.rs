@@ -103,6 +103,32 @@ fn the_peak_is_what_was_live_at_the_summit() {
     }
 }
 
+/// What a thread frees is known by its samples; what those hold that allocated it may not be.
+#[test]
+fn a_peak_is_found_whoever_is_followed() {
+    let program = tools::compile("c/one_way.c", &["-pthread"]);
+    for (what, conf) in [
+        ("sampled", "prof_peak:true,prof_thread_active_init:false"),
+        ("late", ""),
+        ("paused", "prof_peak:true"),
+        ("reset", "prof_peak:true"),
+    ] {
+        let scratch = Scratch::new("one-way");
+        let conf = format!("prof_sample:64KiB,{conf}");
+        let ended = Program::new(&program)
+            .args([what, "256"])
+            .under(final_dump(scratch.path(), conf.trim_end_matches(',')))
+            .run()
+            .expect_success();
+        let summit = number(&truth(&ended.stdout), "summit");
+        let peak = Dump::read(&only(scratch.path(), 'p'));
+        let stats = peak.profile.allocator_stats.as_ref().expect("every dump of ours has them");
+        // A little more is in use than the blocks of the summit.
+        let ratio = stats.allocated as f64 / summit;
+        assert!((0.98..1.01).contains(&ratio), "{what}: {} at the peak, {summit} at the summit", stats.allocated);
+    }
+}
+
 #[test]
 fn there_is_no_peak_unless_it_is_watched_for() {
     let scratch = Scratch::new("no-peak");
