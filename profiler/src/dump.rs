@@ -54,6 +54,22 @@ pub fn is_running() -> bool {
     TURN.try_lock().is_none()
 }
 
+/// Whether the calling thread writes a dump, or does something [`between_dumps`].
+pub fn has_turn() -> bool {
+    TURN.held_by_me()
+}
+
+/// Does something that no dump may see half done, when it is this thread's turn. Left out where the thread has that already.
+pub fn between_dumps(something: impl FnOnce()) {
+    if has_turn() {
+        return;
+    }
+    // A handler that dumps, or ends the process, must not find it half done either.
+    let _signals = SignalsBlocked::new();
+    let _turn = TURN.lock();
+    something();
+}
+
 /// What the lock of dumps had seen when it was last free: nobody waits for a dump only to count.
 static SEEN: Mutex<Counts> = Mutex::new(Rank::Stacks, Counts::NONE);
 

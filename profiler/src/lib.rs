@@ -90,6 +90,8 @@ mod recent;
 #[cfg(feature = "profiling")]
 mod records;
 #[cfg(feature = "profiling")]
+mod reset;
+#[cfg(feature = "profiling")]
 mod resident;
 #[cfg(feature = "profiling")]
 mod retention;

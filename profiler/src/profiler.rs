@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use alloc_core::ctl::Node;
-use alloc_core::lock::{Counts, Mutex, Rank};
+use alloc_core::lock::Counts;
 use alloc_core::{Block, Observer, OptionVerdict, ThreadSlot, sys};
 use pprof_export::unsample::probability;
 
@@ -20,6 +20,7 @@ use crate::naming::Trigger;
 use crate::peak::Peak;
 use crate::recent::Recent;
 use crate::records::{Record, Records};
+use crate::reset::Resets;
 use crate::sampler::{self, NEVER, Seed, choice, word};
 use crate::settings::{Path, Settings};
 use crate::stacks::Stacks;
@@ -46,8 +47,7 @@ pub struct Profiler {
     interval_due: AtomicBool,
     maximum_due: AtomicBool,
     seed: Seed,
-    /// Grows when samples begin to be forgotten, and again when they are.
-    resets: AtomicU32,
+    pub(crate) resets: Resets,
     pub(crate) sets_used: unwind::SetsUsed,
     pub(crate) settings: Settings,
     started: AtomicBool,
@@ -64,8 +64,6 @@ pub struct Profiler {
     pub(crate) labels: Labels,
     /// Samples whose stack doesn't reach the start of its thread.
     pub(crate) incomplete: AtomicU64,
-    /// Held while samples are being forgotten.
-    resetting: Mutex<()>,
     /// Bytes allocated (as the samples tell) since the last interval dump.
     interval_bytes: AtomicU64,
 }
@@ -75,7 +73,7 @@ impl Profiler {
     pub const fn new() -> Self {
         Profiler {
             seed: Seed::new(),
-            resets: AtomicU32::new(0),
+            resets: Resets::new(),
             sets_used: unwind::SetsUsed::new(),
             watched: AtomicBool::new(false),
             helpers_due: helpers::Due::new(),
@@ -94,7 +92,6 @@ impl Profiler {
             clock: Clock::new(),
             epoch: AtomicU32::new(1),
             incomplete: AtomicU64::new(0),
-            resetting: Mutex::new(Rank::Dump, ()),
             // Not 0, which a new thread's slot holds.
             generation: AtomicUsize::new(1),
             interval_bytes: AtomicU64::new(0),
@@ -140,26 +137,6 @@ impl Profiler {
         self.generation.fetch_add(1, Ordering::Relaxed);
         self.peak.look_soon();
         HEAP.redraw_waits();
-    }
-
-    /// Forgets all samples.
-    pub(crate) fn reset(&self) {
-        if self.resetting.held_by_me() {
-            // A signal handler in the midst of it.
-            return;
-        }
-        let _turn = self.resetting.lock();
-        self.forget();
-    }
-
-    fn forget(&self) {
-        // AcqRel, and Acquire in `sampled`: what is forgotten lies between the two.
-        self.resets.fetch_add(1, Ordering::AcqRel);
-        self.lifetimes.clear(self.buckets.count());
-        self.buckets.clear();
-        self.records.clear();
-        self.peak.forget();
-        self.resets.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Begins a new dump interval; returns the number of the one that ends.
@@ -329,7 +306,7 @@ impl Observer for Profiler {
         let usable = block.usable_bytes as u64;
         let watched = self.is_watched();
         // Counted before there is a record, so that a dump never finds more blocks in use than were allocated.
-        let resets = self.resets.load(Ordering::Acquire);
+        let resets = self.resets.count();
         let peak = if watched { self.peak.number() } else { 0 };
         let Some(bucket) = self.buckets.add(Origin { usable, period, stack }, peak) else { return false };
         let dump_interval = self.settings.dump_interval.load(Ordering::Relaxed);
@@ -348,7 +325,7 @@ impl Observer for Profiler {
             labels: Labels::current(slot),
         };
         let kept = self.records.insert(&record, block.arena);
-        if self.resets.load(Ordering::Acquire) != resets {
+        if self.resets.any_since(resets) {
             // Its count may be gone.
             self.records.change(block.address, block.arena, Record::forget);
         }
@@ -472,12 +449,7 @@ impl Observer for Profiler {
         self.recent.after_fork();
         self.journal.after_fork();
         self.settings.prefix.after_fork(|_| {});
-        let mut half_forgotten = false;
-        self.resetting.after_fork(|()| half_forgotten = true);
-        if half_forgotten {
-            // Counts without records, or the other way round.
-            self.forget();
-        }
+        self.end_reset_after_fork();
         self.interval_due.store(false, Ordering::Relaxed);
         self.maximum_due.store(false, Ordering::Relaxed);
         dump::after_fork();

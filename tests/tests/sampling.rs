@@ -86,3 +86,17 @@ fn a_wait_that_was_void_costs_no_block_its_chance() {
         assert_eq!(ended.text(), "201326592 bytes in 3 of 3 blocks\n", "{case} {conf}");
     }
 }
+
+#[test]
+fn a_dump_is_from_before_a_reset_or_from_after_it() {
+    let program = tools::compile("c/reset_race.c", &["-pthread"]);
+    let scratch = Scratch::new("reset-race");
+    let dumps = by_length(200, 5000);
+    let program = Program::new(&program).arg(scratch.path()).arg(dumps.to_string());
+    program.under("prof:true,prof_sample:64").run().expect_success();
+    for number in 0..dumps {
+        let dump = Dump::read(&scratch.join(format!("{number}.pb.gz")));
+        let (in_use, allocated) = (dump.total(Column::InuseSpace), dump.total(Column::AllocSpace));
+        assert!(in_use <= allocated, "{number}: {in_use} bytes in use of {allocated} that were allocated");
+    }
+}
