@@ -63,7 +63,7 @@ fn thread_active_init(call: &mut Call<'_>) -> Answer {
     if call.writes() {
         enabled()?;
     }
-    flag(call, &profiler().settings.thread_active_init, || {})
+    flag(call, &profiler().settings.thread_active_init, || profiler().retune())
 }
 
 fn enable(call: &mut Call<'_>) -> Answer {

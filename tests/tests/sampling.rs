@@ -61,6 +61,21 @@ fn nothing_is_sampled_while_profiling_is_off() {
 }
 
 #[test]
+fn sampling_pauses_and_goes_on() {
+    let program = tools::compile("c/pause.c", &[]);
+    for name in ["prof.active", "prof.enable", "thread.prof.active", "prof.thread_active_init"] {
+        let scratch = Scratch::new("pause");
+        let conf = final_dump(scratch.path(), "prof_sample:1");
+        Program::new(&program).arg(name).under(&conf).run().expect_success();
+        let dump = Dump::read(&only(scratch.path(), 'f'));
+        let kept = [64, 128, 256]
+            .map(|kib: u64| dump.sum(Column::InuseObjects, |row| dump.number(row, "bytes") == Some(kib as i64 * 1024)));
+        // The first block after a change finds out about it.
+        assert!(kept[0] == 100 && kept[1] == 0 && (99..=100).contains(&kept[2]), "{name}: {kept:?}");
+    }
+}
+
+#[test]
 fn each_block_is_sampled_at_an_interval_of_one_byte() {
     let program = tools::compile("c/blocks.c", &[]);
     let found = samples(&program, 5_000, 100, "lg_prof_sample:0");
