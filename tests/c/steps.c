@@ -6,6 +6,7 @@
  *   passing N    as stacks, but each block is freed before the next is allocated
  *   free         frees all that is kept
  *   sleep MS     sleeps, also through signals
+ *   until PATH   waits until there is such a file
  *   kill NUMBER  sends itself a signal
  *   handle NUMBER  installs a handler that counts
  *   counted      prints how often the handler ran
@@ -154,6 +155,10 @@ int main(int argc, char **argv)
                 free(kept[--kept_count]);
         } else if (!strcmp(step, "sleep")) {
             nap(value);
+            i++;
+        } else if (!strcmp(step, "until")) {
+            while (access(word, F_OK))
+                usleep(10000);
             i++;
         } else if (!strcmp(step, "kill")) {
             kill(getpid(), (int)value);

@@ -248,6 +248,43 @@ fn a_child_has_a_socket_of_its_own_once_it_works() {
 }
 
 #[test]
+fn a_child_has_nothing_of_a_request_that_its_parent_serves() {
+    let Some(python) = tools::need("python3") else { return };
+    let scratch = Scratch::new("inherited");
+    let go = scratch.join("go");
+    let words = format!("alloc 8 until {} fork stay", go.display());
+    let server = steps(scratch.path(), "prof:true,prof_sample:4KiB,prof_control:true", &words).serve();
+    let path = socket(scratch.path(), server.pid());
+    // The dump goes to a pipe that is full, so that it is under way for as long as the process forks.
+    let script = "import socket,sys,os,time\n\
+        path,pid,go,log=sys.argv[1:]\n\
+        r,w=os.pipe()\n\
+        pipe=os.readlink(f'/proc/self/fd/{w}')\n\
+        os.set_blocking(w,False)\n\
+        try:\n    \
+            while True: os.write(w,bytes(4096))\n\
+        except BlockingIOError: pass\n\
+        def ends(pid):\n    \
+            files=[os.path.realpath(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd')]\n    \
+            return sum(file.endswith(pipe) for file in files)\n\
+        def wait(found):\n    \
+            while not found(): time.sleep(0.01)\n\
+        wait(lambda: os.path.exists(path))\n\
+        s=socket.socket(socket.AF_UNIX)\n\
+        s.connect(path)\n\
+        socket.send_fds(s,[b'dump heap\\n'],[w,w])\n\
+        os.close(w)\n\
+        wait(lambda: ends(pid)==2)\n\
+        open(go,'w').close()\n\
+        wait(lambda: 'stay' in open(log).read())\n\
+        child=[line.split()[1] for line in open(log) if line.startswith('child ')][0]\n\
+        print(ends(pid),ends(child))";
+    let program = Program::new(python).args(["-c", script]).arg(&path).arg(server.pid().to_string()).arg(&go);
+    let text = program.arg(server.log_path()).within(Duration::from_secs(25)).run().expect_success().text();
+    assert_eq!(text, "2 0\n");
+}
+
+#[test]
 fn a_path_of_choice_is_found_by_the_command() {
     let scratch = Scratch::new("chosen");
     let conf = format!("prof_control:{}/own-%p.socket", scratch.path().display());

@@ -120,6 +120,8 @@ static LISTENER: AtomicUsize = AtomicUsize::new(0);
 static LISTENER_INODE: AtomicU64 = AtomicU64::new(0);
 /// The connection that is being served plus 1; 0: none.
 static CONNECTION: AtomicUsize = AtomicUsize::new(0);
+/// Descriptors that came with its request, each plus 1; 0: none.
+static PASSED: [AtomicUsize; socket::PASSED_MAX] = [const { AtomicUsize::new(0) }; socket::PASSED_MAX];
 /// The socket's file.
 static PLACE: Mutex<Option<place::Place>> = Mutex::new(Rank::Stacks, None);
 /// Whether a connection is being served: the end of the process waits for that.
@@ -170,7 +172,7 @@ pub fn prepare() {
     }
 }
 
-/// In the child of a fork: the socket is the parent's.
+/// In the child of a fork: the socket is the parent's, and so is whatever it is about to write to.
 pub fn after_fork() {
     if let Some(listener) = LISTENER.swap(0, Ordering::Relaxed).checked_sub(1)
         && is_listener(listener)
@@ -180,6 +182,7 @@ pub fn after_fork() {
     if let Some(connection) = CONNECTION.swap(0, Ordering::Relaxed).checked_sub(1) {
         sys::close(connection);
     }
+    close_passed();
     BUSY.store(false, Ordering::Relaxed);
     PLACE.after_fork(|_| {});
     if !PLACE.held_by_me() {
@@ -238,33 +241,46 @@ pub extern "C" fn run(_: *mut c_void) -> *mut c_void {
     null_mut()
 }
 
-/// Descriptors that came with a request, closed in the end.
-struct Passed([Option<usize>; socket::PASSED_MAX]);
+/// What is in [`PASSED`], closed in the end.
+struct Passed;
 
 impl Passed {
     fn add(&mut self, more: [Option<usize>; socket::PASSED_MAX]) {
         for descriptor in more.into_iter().flatten() {
-            match self.0.iter_mut().find(|place| place.is_none()) {
-                Some(place) => *place = Some(descriptor),
+            match PASSED.iter().find(|place| place.load(Ordering::Relaxed) == 0) {
+                Some(place) => place.store(descriptor + 1, Ordering::Relaxed),
                 None => sys::close(descriptor),
             }
         }
+    }
+
+    fn first(&self) -> Option<usize> {
+        PASSED[0].load(Ordering::Relaxed).checked_sub(1)
     }
 }
 
 impl Drop for Passed {
     fn drop(&mut self) {
-        self.0.iter().flatten().for_each(|&descriptor| sys::close(descriptor));
+        close_passed();
+    }
+}
+
+fn close_passed() {
+    for place in &PASSED {
+        // Forgotten first: by the time that a child finds it, the number may be another file's.
+        if let Some(descriptor) = place.swap(0, Ordering::Relaxed).checked_sub(1) {
+            sys::close(descriptor);
+        }
     }
 }
 
 fn serve(connection: usize) {
     let peer = socket::peer_user(connection);
     let may = peer.is_ok_and(|user| user == 0 || user == extra::effective_user());
-    let mut passed = Passed([None; socket::PASSED_MAX]);
+    let mut passed = Passed;
     let mut request = [0; REQUEST_BYTES];
     let reply = if may {
-        read_request(connection, &mut request, &mut passed).and_then(|line| answer::answer(line, passed.0[0]))
+        read_request(connection, &mut request, &mut passed).and_then(|line| answer::answer(line, passed.first()))
     } else {
         Err(Failure::new(EPERM, b"this socket is for its owner and root"))
     };
