@@ -315,6 +315,9 @@ impl Records {
     pub fn remove(&self, address: usize, arena: usize, peak: u32) -> Option<Record> {
         let mut shard = self.shard(address, arena).lock();
         let removed = shard.remove(address as u64)?;
+        // The caller may have learned the number before a newer peak, of which others have kept records here. Its block was
+        // counted in that one, too.
+        let peak = if peak == 0 { 0 } else { peak.max(shard.gone_peak) };
         if removed.peak < peak && removed.epoch != FORGOTTEN && !shard.keep(&removed, peak) {
             drop(shard);
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -468,6 +471,27 @@ mod tests {
         assert_eq!(all(&records, Moment::Now), sorted(model.into_values().collect()));
         assert_eq!(all(&records, Moment::Peak(peak)), sorted(at_peak));
         assert_eq!(records.dropped(), 0);
+    }
+
+    #[test]
+    fn a_late_free_leaves_what_is_kept_for_a_newer_peak() {
+        let records = Records::new();
+        for (address, peak) in [(4096, 0), (8192, 0), (12288, 1), (16384, 0)] {
+            // All in one shard.
+            let address = (address..).step_by(16).find(|&address| Records::shard_of(address, 1) == 16).unwrap();
+            records.insert(&Record { address: address as u64, peak, birth: u64::from(peak), ..Record::default() }, 1);
+        }
+        let wanted = all(&records, Moment::Peak(2));
+        assert_eq!(wanted.len(), 4);
+        let free = |record: &Record, peak| records.remove(record.address as usize, 1, peak).unwrap();
+        free(&wanted[0], 2);
+        // Both have heard of the first peak only: one was there, the other wasn't, and both were at the second.
+        free(&wanted[1], 1);
+        free(&wanted[2], 1);
+        assert_eq!(all(&records, Moment::Peak(2)), wanted);
+        // Nobody watches any more: nothing is kept.
+        free(&wanted[3], 0);
+        assert_eq!(all(&records, Moment::Peak(2)), wanted[..3]);
     }
 
     #[test]
