@@ -159,6 +159,10 @@ impl Peak {
         let interval = HEAP.observer().settings.interval.load(Ordering::Relaxed);
         let untold = (interval >> LG_UNTOLD).saturating_mul(threads as u64);
         self.room.store((wanted - exact).max(wanted >> LG_PAUSE).max(untold), Ordering::Relaxed);
+        if self.summit.lock().stats.allocated as u64 != last {
+            // The profile was reset meanwhile: the room is that of a peak that is forgotten.
+            self.look_soon();
+        }
         if !found {
             return;
         }
