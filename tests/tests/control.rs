@@ -306,6 +306,26 @@ fn a_path_of_choice_is_found_by_the_command() {
 }
 
 #[test]
+fn nobody_else_is_asked_than_the_process_that_is_meant() {
+    let scratch = Scratch::new("meant");
+    let conf = format!("prof_control:{}/%e-%h-%t%%.sock", scratch.path().display());
+    let servers = [(); 2].map(|()| staying(&scratch.join("none"), &conf, "alloc 1 stay"));
+    // In the same second they want the same path, and the later one has no socket then.
+    let answers = servers.iter().filter(|server| ctl(&server.pid().to_string(), "get version").status == 0).count();
+    assert!(answers >= 1 && answers == fs::read_dir(scratch.path()).expect("made").count());
+    drop(servers);
+
+    let conf = format!("prof_control:{}/fixed.sock", scratch.path().display());
+    let mut server = steps(&scratch.join("none"), &conf, "alloc 1 fork small 300 stay").serve();
+    let log = server.log_path();
+    let child = |log: &str| log.lines().find_map(|line| line.strip_prefix("child ")?.parse::<u32>().ok());
+    server.wait_until(|| child(&fs::read_to_string(&log).unwrap_or_default()).is_some());
+    let child = child(&fs::read_to_string(&log).expect("a log")).expect("a child").to_string();
+    told(&server.pid().to_string(), "set arenas.dirty_decay_ms 4321");
+    assert!(refusal(ctl(&child, "get version")).contains(&format!("process {child} has no control socket")));
+}
+
+#[test]
 fn a_program_that_closes_everything_keeps_its_own_connections() {
     let python = Path::new("/usr/bin/python3");
     if !python.exists() {

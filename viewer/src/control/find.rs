@@ -1,11 +1,15 @@
 //! The control socket of a process, found by its number: where such sockets usually are, and among those that it listens
 //! at. A process in a container has another number there, and its files are below `/proc/PID/root`.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{Client, is_socket};
+use regex::bytes::Regex;
+
+use super::{Client, is_of};
 use crate::error::{Error, Result};
 
 /// The socket of a process.
@@ -19,13 +23,13 @@ pub fn of_process(pid: u32) -> Result<Client> {
     };
     let inner = inner_pid(&process).unwrap_or(pid);
     let root = root_elsewhere(pid);
-    let places =
-        usual_places(metadata.uid(), inner).into_iter().chain(listened(&process, inner)).chain(chosen(&process, inner));
+    let places = usual_places(metadata.uid(), inner).into_iter().chain(listened(&process, inner));
     let here = |place: PathBuf| match &root {
         Some(root) => root.join(place.strip_prefix("/").unwrap_or(&place)),
         None => place,
     };
-    let found = places.map(here).find(|path| is_socket(path));
+    // At its place, or at a path that fits, may be another process's.
+    let found = places.map(here).find(|path| is_of(path, pid));
     let path = found.ok_or_else(|| Error::Usage(explain(pid, &process)))?;
     Ok(Client { path, pid: Some(pid) })
 }
@@ -78,48 +82,71 @@ fn usual_places(uid: u32, pid: u32) -> Vec<PathBuf> {
     directories.into_iter().map(|directory| directory.join(format!("{pid}.sock"))).collect()
 }
 
-/// Paths of sockets at which somebody in the process's network listens, of the usual form.
+/// Paths of sockets at which somebody in the process's network listens, of the usual form, or of the one that the process's
+/// options name.
 fn listened(process: &Path, pid: u32) -> Vec<PathBuf> {
-    let text = fs::read_to_string(process.join("net/unix")).unwrap_or_default();
-    let name = format!("{pid}.sock");
-    listening(&text)
-        .filter(|path| path.file_name().is_some_and(|found| found == name.as_str()))
-        .filter(|path| {
-            let directory = path.parent().and_then(Path::file_name);
-            directory.is_some_and(|directory| directory.to_string_lossy().starts_with("heapsift"))
-        })
+    let table = fs::read(process.join("net/unix")).unwrap_or_default();
+    let environment = fs::read(process.join("environ")).unwrap_or_default();
+    let chosen = chosen_by(&environment, pid);
+    // A path may be relative to where the process was when it started, which is where it is as a rule.
+    let here = fs::read_link(process.join("cwd")).unwrap_or_default();
+    listening(&table)
+        .filter(|path| is_usual(path, pid) || chosen.as_ref().is_some_and(|form| form.is_match(path)))
+        .map(|path| here.join(OsStr::from_bytes(path)))
         .collect()
 }
 
+/// Whether a socket is where the library makes them, for a process of this number.
+fn is_usual(path: &[u8], pid: u32) -> bool {
+    let path = Path::new(OsStr::from_bytes(path));
+    let directory = path.parent().and_then(Path::file_name);
+    path.file_name().is_some_and(|name| name == format!("{pid}.sock").as_str())
+        && directory.is_some_and(|directory| directory.as_bytes().starts_with(b"heapsift"))
+}
+
 /// Paths in `/proc/net/unix` at which somebody listens.
-fn listening(text: &str) -> impl Iterator<Item = PathBuf> {
+fn listening(table: &[u8]) -> impl Iterator<Item = &[u8]> {
     const ACCEPTS: u32 = 1 << 16;
-    // Num RefCount Protocol Flags Type St Inode Path
-    text.lines().skip(1).filter_map(|line| {
-        let mut words = line.split_whitespace();
-        let flags = u32::from_str_radix(words.nth(3)?, 16).ok()?;
-        let path = words.nth(3)?;
-        (flags & ACCEPTS != 0 && path.starts_with('/')).then(|| PathBuf::from(path))
+    // Num RefCount Protocol Flags Type St Inode Path; the last number is at least five characters wide.
+    table.split(|&byte| byte == b'\n').skip(1).filter_map(|line| {
+        let mut words = line.splitn(7, |&byte| byte == b' ');
+        let flags = u32::from_str_radix(std::str::from_utf8(words.nth(3)?).ok()?, 16).ok()?;
+        let rest = words.nth(2)?.trim_ascii_start();
+        let path = &rest[rest.iter().position(|&byte| byte == b' ')? + 1..];
+        (flags & ACCEPTS != 0 && !path.starts_with(b"@")).then_some(path)
     })
 }
 
-/// The path that the process's options name, if they do.
-fn chosen(process: &Path, pid: u32) -> Option<PathBuf> {
-    let environment = fs::read(process.join("environ")).ok()?;
-    let path = chosen_by(&environment, pid)?;
-    let path = match path.is_absolute() {
-        true => path,
-        false => fs::read_link(process.join("cwd")).ok()?.join(path),
-    };
-    Some(if path.is_dir() { path.join(format!("{pid}.sock")) } else { path })
-}
-
-fn chosen_by(environment: &[u8], pid: u32) -> Option<PathBuf> {
+/// The form of the path that the process's options name, if they do: that of the socket, or of a directory with it. The
+/// host's name and the program's can't be had from everywhere, nor the moment at which the process started: they may be
+/// anything there.
+fn chosen_by(environment: &[u8], pid: u32) -> Option<Regex> {
     let options = environment.split(|&b| b == 0).find_map(|variable| variable.strip_prefix(b"MALLOC_CONF="))?;
     let options = String::from_utf8_lossy(options).into_owned();
     let value = options.split(',').rev().find_map(|pair| pair.strip_prefix("prof_control:"))?;
-    (value != "true" && value != "false")
-        .then(|| PathBuf::from(value.replace("%p", &pid.to_string()).replace("%%", "%")))
+    if matches!(value, "true" | "false") {
+        return None;
+    }
+    let mut form = String::new();
+    let mut parts = value.split('%');
+    form.push_str(&regex::escape(parts.next().unwrap_or("")));
+    while let Some(part) = parts.next() {
+        let mut rest = part.chars();
+        let filled = match rest.next() {
+            Some('p') => pid.to_string(),
+            Some('t') => "[0-9]+".to_owned(),
+            Some('h' | 'e') => "(?-u:[^/])*".to_owned(),
+            // Two of them are one, and what follows is as it is.
+            None => {
+                rest = parts.next().unwrap_or("").chars();
+                "%".to_owned()
+            }
+            Some(other) => format!("%{}", regex::escape(&other.to_string())),
+        };
+        form.push_str(&filled);
+        form.push_str(&regex::escape(rest.as_str()));
+    }
+    Regex::new(&format!(r"\A{form}(?:/+{pid}\.sock)?\z")).ok()
 }
 
 #[cfg(test)]
@@ -128,20 +155,33 @@ mod tests {
 
     #[test]
     fn sockets_that_are_listened_at() {
-        let text = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+        let text = b"Num       RefCount Protocol Flags    Type St Inode Path\n\
             0000000000000000: 00000002 00000000 00010000 0001 01 12345 /tmp/heapsift-0/77.sock\n\
             0000000000000000: 00000003 00000000 00000000 0001 03 12346 /tmp/heapsift-0/78.sock\n\
             0000000000000000: 00000002 00000000 00010000 0001 01 12347 @abstract\n\
+            0000000000000000: 00000002 00000000 00010000 0001 01   348 /tmp/a  b\xff\n\
             0000000000000000: 00000002 00000000 00010000 0001 01 12348\n";
-        assert_eq!(listening(text).collect::<Vec<_>>(), [PathBuf::from("/tmp/heapsift-0/77.sock")]);
+        assert_eq!(listening(text).collect::<Vec<_>>(), [&b"/tmp/heapsift-0/77.sock"[..], b"/tmp/a  b\xff"]);
+        assert!(is_usual(b"/run/user/1/heapsift/7.sock", 7) && is_usual(b"/tmp/heapsift-1/7.sock", 7));
+        assert!(!is_usual(b"/tmp/heapsift-1/77.sock", 7) && !is_usual(b"/tmp/other/7.sock", 7));
     }
 
     #[test]
     fn a_chosen_path() {
-        let path = |options: &str| chosen_by(format!("A=b\0MALLOC_CONF={options}\0C=d").as_bytes(), 7);
-        assert_eq!(path("prof:true,prof_control:/run/x-%p.sock"), Some(PathBuf::from("/run/x-7.sock")));
-        assert_eq!(path("prof_control:/a,prof_control:true"), None);
-        assert_eq!(path("prof:true"), None);
+        let form = |options: &str| chosen_by(format!("A=b\0MALLOC_CONF={options}\0C=d").as_bytes(), 7);
+        let fits = |options: &str, path: &[u8]| form(options).unwrap().is_match(path);
+        assert!(fits("prof:true,prof_control:/run/x-%p.sock", b"/run/x-7.sock"));
+        assert!(!fits("prof_control:/run/x-%p.sock", b"/run/x-8.sock"));
+        assert!(!fits("prof_control:/run/x-%p.sock", b"/run/x-7Xsock"));
+        assert!(fits("prof_control:/run/%h.%e.%t", b"/run/host.a \xff.1700000000"));
+        assert!(!fits("prof_control:/run/%h.%e.%t", b"/run/host.a/b.1700000000"));
+        assert!(fits("prof_control:/run/100%%-%x%", b"/run/100%-%x%"));
+        assert!(fits("prof_control:/run/%%p", b"/run/%p"));
+        // A directory, and a relative path.
+        assert!(fits("prof_control:/run/%e", b"/run/app/7.sock") && !fits("prof_control:/run/%e", b"/run/app/8.sock"));
+        assert!(fits("prof_control:ctl.sock", b"ctl.sock"));
+        assert!(form("prof_control:/a,prof_control:true").is_none());
+        assert!(form("prof:true").is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::run;
 
 /// How long a process may take to begin with its answer: a dump of many stacks takes a moment, and others may be served
 /// before.
@@ -21,7 +22,7 @@ const ANSWER_BYTES: u64 = 1 << 30;
 pub struct Client {
     /// The socket's file.
     pub path: PathBuf,
-    /// The process that listens, where it is known.
+    /// The process that must be the one that listens, where it is known.
     pub pid: Option<u32>,
 }
 
@@ -40,7 +41,7 @@ impl Client {
     /// Asks. The request is one line, without its end.
     ///
     /// # Errors
-    /// Nobody listens, or the process refuses, with its reason.
+    /// Nobody listens, or another process than the one meant, or the process refuses, with its reason.
     pub fn ask(&self, request: &str) -> Result<Vec<u8>> {
         if request.contains(['\n', '\0']) {
             return Err(Error::Usage("a name or value can't have line feeds or zero bytes in it".to_owned()));
@@ -48,6 +49,10 @@ impl Client {
         let refused = |reason: String| Error::input(&self.path, reason);
         let failed = |doing| move |source| Error::Io { doing, path: self.path.clone(), source };
         let mut stream = UnixStream::connect(&self.path).map_err(failed("connect"))?;
+        // Its number may be that of a process in another container, and another one's socket may have replaced its own.
+        if let Some(pid) = self.pid.filter(|&pid| run::listener_of(&stream) != Some(pid)) {
+            return Err(refused(format!("it is not process {pid} that listens there")));
+        }
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed("connect"))?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed("connect"))?;
         // A process that refuses at once may have closed its end: the answer says why.
@@ -85,8 +90,44 @@ impl Client {
     }
 }
 
+/// Whether it is this process, by its number here, that listens at a socket.
+fn is_of(path: &Path, pid: u32) -> bool {
+    UnixStream::connect(path).is_ok_and(|stream| run::listener_of(&stream) == Some(pid))
+}
+
 /// Whether a file is a socket, which may be a process's.
 pub fn is_socket(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn only_the_process_that_is_meant_is_asked() {
+        let path = std::env::temp_dir().join(format!("heapsift-peer-{}.sock", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let own = std::process::id();
+        assert!(is_of(&path, own) && !is_of(&path, 1));
+        let error = Client { path: path.clone(), pid: Some(1) }.ask("reset").unwrap_err().to_string();
+        assert!(error.ends_with("it is not process 1 that listens there"), "{error}");
+        // Nothing was said to it.
+        for _ in 0..3 {
+            assert_eq!(listener.accept().unwrap().0.read(&mut [0; 8]).unwrap(), 0);
+        }
+        // By its path, whoever it is, and by its number.
+        for pid in [None, Some(own)] {
+            let client = Client { path: path.clone(), pid };
+            let asked = std::thread::spawn(move || client.ask("reset"));
+            let mut stream = listener.accept().unwrap().0;
+            assert_eq!(stream.read(&mut [0; 8]).unwrap(), 6);
+            stream.write_all(b"ok 0\n").unwrap();
+            drop(stream);
+            assert_eq!(asked.join().unwrap().unwrap(), b"");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 }

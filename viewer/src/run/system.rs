@@ -1,5 +1,5 @@
 //! The system calls behind `run`: start a program that knows its own pid, pass signals on to it, end
-//! as it ended. The crate's only unsafe code beside a piece of advice in `symbolize/pieces.rs`.
+//! as it ended. And questions about descriptors that std has no answer to. The crate's only unsafe code beside a piece of advice in `symbolize/pieces.rs`.
 //!
 //! # Safety
 //! Everything here is libc on plain values. [`start`] forks and lets the child allocate before it
@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,4 +272,21 @@ pub fn terminal_columns(descriptor: RawFd) -> Option<usize> {
     // SAFETY: TIOCGWINSZ writes a winsize to the pointer, which is one.
     let failed = unsafe { libc::ioctl(descriptor.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
     (failed == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+/// The process that listens at the other end of a connection, by its number here; `None` if it has none here.
+pub fn listener_of(stream: &UnixStream) -> Option<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: SO_PEERCRED writes a ucred, for which there is room, and its length.
+    let failed = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    u32::try_from(peer.pid).ok().filter(|&pid| failed == 0 && pid > 0)
 }
