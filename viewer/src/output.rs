@@ -6,9 +6,11 @@ pub use directory::NewDirectory;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::run::descriptor;
 
 /// Writes to standard output. A reader that closed its end early is [`Error::BrokenPipe`].
 pub fn to_stdout(bytes: &[u8]) -> Result<()> {
@@ -19,24 +21,67 @@ pub fn to_stdout(bytes: &[u8]) -> Result<()> {
 }
 
 /// Writes to `path`, or to standard output for `-`. A regular file is replaced by a rename, so that
-/// nobody ever reads half of it; a device or a pipe is written to as it is.
+/// nobody ever reads half of it; a device or a pipe is written to as it is, and so is what is open already.
 pub fn to_path(path: &Path, bytes: &[u8]) -> Result<()> {
     if path == Path::new("-") {
         return to_stdout(bytes);
     }
-    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+    let failed = |source| Error::io("write", path, source);
+    let target = match Target::of(path).map_err(failed)? {
+        // In turn with whatever else is written there.
+        Target::Descriptor(1) => return to_stdout(bytes),
+        Target::Descriptor(number) => {
+            return descriptor(number).and_then(|mut file| file.write_all(bytes)).map_err(failed);
+        }
+        Target::File(target) => target,
+    };
+    if fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
         let write = |path: &Path| OpenOptions::new().write(true).open(path)?.write_all(bytes);
-        return write(path).map_err(|source| Error::io("write", path, source));
+        return write(&target).map_err(failed);
     }
-    // Through a link, the file it names is replaced and the link stays.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let (temporary, file) = create_beside(&target).map_err(|source| Error::io("write", path, source))?;
+    let (temporary, file) = create_beside(&target).map_err(failed)?;
     let written = write_all(file, bytes, &target).and_then(|()| fs::rename(&temporary, &target));
     written.map_err(|source| {
         // Best effort: the reason that matters is the one of the write.
         let _ = fs::remove_file(&temporary);
-        Error::io("write", path, source)
+        failed(source)
     })
+}
+
+/// What a path stands for.
+enum Target {
+    /// A descriptor that is open here: `/dev/stdout`, `/dev/fd/3`. What it leads to may be a file that others write to as
+    /// well, whose place a new one must not take.
+    Descriptor(RawFd),
+    /// A file, which need not be there: through links, the one that they name, so that the links stay.
+    File(PathBuf),
+}
+
+impl Target {
+    fn of(path: &Path) -> io::Result<Self> {
+        /// As many as the system follows.
+        const LINKS_MAX: usize = 40;
+        let descriptors = fs::canonicalize("/proc/self/fd").ok();
+        let mut path = path.to_owned();
+        for _ in 0..LINKS_MAX {
+            let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+            let number = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+            if let Some(number) = number
+                && descriptors.is_some()
+                && fs::canonicalize(directory.unwrap_or(Path::new("."))).ok() == descriptors
+            {
+                return Ok(Self::Descriptor(number));
+            }
+            let Ok(link) = fs::read_link(&path) else { return Ok(Self::File(path)) };
+            let next = path.with_file_name(link);
+            // What another process has open may have no path.
+            if fs::metadata(&path).is_ok() && fs::metadata(&next).is_err() {
+                return Ok(Self::File(path));
+            }
+            path = next;
+        }
+        Err(io::Error::from_raw_os_error(libc::ELOOP))
+    }
 }
 
 fn write_all(mut file: File, bytes: &[u8], target: &Path) -> io::Result<()> {
@@ -109,6 +154,8 @@ impl Style {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_file_is_replaced_whole_or_not_at_all() {
@@ -122,6 +169,41 @@ mod tests {
 
         let error = to_path(&directory.join("absent/out"), b"x").unwrap_err().to_string();
         assert!(error.contains("absent/out: cannot write:"), "{error}");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_open_is_written_to() {
+        let path = std::env::temp_dir().join(format!("heapsift-output-open-{}", std::process::id()));
+        fs::write(&path, "before ").unwrap();
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        for directory in ["/dev/fd", "/proc/self/fd"] {
+            to_path(&Path::new(directory).join(file.as_raw_fd().to_string()), b"within ").unwrap();
+        }
+        file.write_all(b"after").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"before within within after");
+        fs::remove_file(&path).unwrap();
+        let error = to_path(Path::new("/dev/fd/987654"), b"x").unwrap_err().to_string();
+        assert!(error.contains("/dev/fd/987654: cannot write: Bad file descriptor"), "{error}");
+        assert!(matches!(Target::of(Path::new("/dev/stderr")).unwrap(), Target::Descriptor(2)));
+    }
+
+    #[test]
+    fn links_stay() {
+        let directory = std::env::temp_dir().join(format!("heapsift-output-links-{}", std::process::id()));
+        fs::create_dir_all(directory.join("below")).unwrap();
+        let link = directory.join("link");
+        symlink("other", &link).unwrap();
+        symlink("below/file", directory.join("other")).unwrap();
+        for text in ["of a file that was not there", "of one that is"] {
+            to_path(&link, text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(directory.join("below/file")).unwrap(), text);
+            assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        }
+        let round = directory.join("round");
+        symlink("round", &round).unwrap();
+        let error = to_path(&round, b"x").unwrap_err().to_string();
+        assert!(error.contains("cannot write: Too many levels"), "{error}");
         fs::remove_dir_all(&directory).unwrap();
     }
 }

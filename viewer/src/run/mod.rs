@@ -16,7 +16,9 @@ use std::time::{Duration, SystemTime};
 use std::{env, fs, io};
 
 pub use dumps::{Dump, dumps_in, some_dumps_in};
-pub use system::{Ended, StartError, accept_signals, die_of, listener_of, survive_file_limits, terminal_columns};
+pub use system::{
+    Ended, StartError, accept_signals, descriptor, die_of, listener_of, survive_file_limits, terminal_columns,
+};
 
 use crate::error::{Error, Result};
 

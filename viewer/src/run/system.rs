@@ -290,3 +290,13 @@ pub fn listener_of(stream: &UnixStream) -> Option<u32> {
     };
     u32::try_from(peer.pid).ok().filter(|&pid| failed == 0 && pid > 0)
 }
+
+/// Another descriptor of what is open as this one.
+pub fn descriptor(number: RawFd) -> io::Result<File> {
+    // SAFETY: on plain values.
+    match unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        // SAFETY: it is a new one, which nobody else has.
+        copy => Ok(unsafe { File::from_raw_fd(copy) }),
+    }
+}
