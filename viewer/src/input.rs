@@ -106,9 +106,18 @@ pub enum Merge {
     /// None.
     Nothing,
     /// Those of the same side.
-    Sides,
+    Sides(Periods),
     /// All; those of the base are subtracted.
-    All,
+    All(Periods),
+}
+
+/// What becomes of rows that are equal but for the period of the files that they are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Periods {
+    /// They become one, as in pprof. How sure it is can't be told any more.
+    Mixed,
+    /// They stay apart, with the period as a label where it isn't the profile's.
+    Apart,
 }
 
 /// Sums messages of the profile asked about, and of what it is compared with, to one profile; then
@@ -143,10 +152,13 @@ pub fn combine_with(
         }
         profile.normalise();
     }
+    if matches!(merge, Merge::Sides(Periods::Apart) | Merge::All(Periods::Apart)) {
+        profile.settle_labels(&[]);
+    }
     match merge {
         Merge::Nothing => {}
-        Merge::Sides => profile.merge_rows(false),
-        Merge::All => profile.merge_rows(true),
+        Merge::Sides(_) => profile.merge_rows(false),
+        Merge::All(_) => profile.merge_rows(true),
     }
     if merge != Merge::Nothing || normalise {
         profile.renumber(are_several);

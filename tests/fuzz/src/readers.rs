@@ -5,7 +5,7 @@ use std::path::Path;
 use heapsift::maps::Line;
 use pprof_export::encode_gzip;
 use pprof_export::reader::Limits;
-use viewer::input::{self, Input, Merge};
+use viewer::input::{self, Input, Merge, Periods};
 use viewer::model::Profile;
 use viewer::report::{folded, info, raw};
 
@@ -32,7 +32,7 @@ fn read(bytes: &[u8]) -> Option<Input> {
 
 /// Makes all of it that is quick.
 fn show(input: Input) -> Option<Profile> {
-    let profile = input::combine(vec![input], Vec::new(), Merge::Sides, false).ok()?;
+    let profile = input::combine(vec![input], Vec::new(), Merge::Sides(Periods::Mixed), false).ok()?;
     for column in 0..profile.sample_types.len().min(4) {
         for line in folded::text(&profile, column).lines() {
             let (stack, value) = line.rsplit_once(' ').expect("a stack and a value");

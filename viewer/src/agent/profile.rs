@@ -13,7 +13,7 @@ use super::{Process, aside, plain};
 use crate::control::find;
 use crate::error::Result;
 use crate::formats::write::message;
-use crate::input::{self, Input, Merge};
+use crate::input::{self, Input, Merge, Periods};
 use crate::symbolize;
 
 /// Longest time that a difference may take, in seconds.
@@ -105,7 +105,7 @@ async fn fetch(process: &Arc<Process>, kind: &'static str) -> core::result::Resu
 
 /// What came, and what went, between two profiles; as Go's servers answer.
 fn difference(earlier: Input, later: Input, seconds: u64) -> Result<schema::Profile> {
-    let profile = input::combine(vec![later], vec![earlier], Merge::All, false)?;
+    let profile = input::combine(vec![later], vec![earlier], Merge::All(Periods::Apart), false)?;
     let mut message = message::message(&profile);
     message.duration_nanos = i64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000);
     Ok(message)

@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::{args, load, tell};
 use crate::error::{Error, Result};
 use crate::formats::parquet::{self, Export, Origin};
-use crate::input::{self, Merge};
+use crate::input::{self, Merge, Periods};
 use crate::model::Profile;
 use crate::output::NewDirectory;
 use crate::run::Dump;
@@ -82,5 +82,5 @@ fn read(path: &Path, names: &args::Names) -> Result<(PathBuf, Profile, Option<St
     let mut input = input::read_within(path, &names.reading.limits())?;
     let line = load::names(&mut input, names, None);
     let path = input.path.clone();
-    Ok((path, input::combine(vec![input], Vec::new(), Merge::Sides, false)?, line))
+    Ok((path, input::combine(vec![input], Vec::new(), Merge::Sides(Periods::Mixed), false)?, line))
 }

@@ -9,7 +9,7 @@ use crate::compare::Pairing;
 use crate::error::{Error, Result};
 use crate::formats::write;
 use crate::graph::{Granularity, Trim};
-use crate::input::{self, Merge};
+use crate::input::{self, Merge, Periods};
 use crate::model::BaseUse;
 use crate::report::{self, diff, flame, folded, info, list, raw, top, traces, tree};
 use crate::{measure, output};
@@ -50,8 +50,8 @@ fn trim(limits: &args::Limits, default_count: usize) -> Trim {
 }
 
 /// Which rows become one where each is shown, as in pprof.
-fn merge(base: BaseUse) -> Merge {
-    if base == BaseUse::Subtract { Merge::All } else { Merge::Sides }
+fn merge(base: BaseUse, periods: Periods) -> Merge {
+    if base == BaseUse::Subtract { Merge::All(periods) } else { Merge::Sides(periods) }
 }
 
 /// `top`.
@@ -93,7 +93,7 @@ pub fn peek(arguments: &args::Peek) -> Result<()> {
 pub fn traces(arguments: &args::Traces) -> Result<()> {
     let args::Traces { files, rows, view, form, output } = arguments;
     let request = Request::of_view(files, view);
-    let mut loaded = Request { merge: merge(request.base.1), ..request }.load()?;
+    let mut loaded = Request { merge: merge(request.base.1, Periods::Mixed), ..request }.load()?;
     let options = options(&loaded, view, rows.granularity(Granularity::Functions), NO_TRIM)?;
     if form.json {
         return write_json(output, &traces::json(&mut loaded.profile, &options));
@@ -214,6 +214,7 @@ pub fn diff(arguments: &args::Diff) -> Result<()> {
         .map_err(|reason| Error::Usage(format!("--pairing survivors: not possible: {reason}")))?;
     let profile = &mut loaded.profile;
     if to == args::DiffFormat::Pprof {
+        profile.settle_labels(&[]);
         profile.divide_by_files();
         profile.merge_rows(false);
         output::to_path(&output.output, &pprof_export::encode_gzip(&write::message::message(profile)))?;
@@ -258,7 +259,9 @@ pub fn info(arguments: &args::Info) -> Result<()> {
 pub fn convert(arguments: &args::Convert) -> Result<()> {
     let args::Convert { files, column, filter, base, sources, names, .. } = arguments;
     let request = plain(files, base.files(), column, filter, sources, names);
-    let merge = merge(request.base.1);
+    // Who reads it wants to know how sure it is; what is only shown is shown as in pprof.
+    let is_to_be_read = arguments.to == args::Format::Pprof;
+    let merge = merge(request.base.1, if is_to_be_read { Periods::Apart } else { Periods::Mixed });
     // Of the formats only this one shows the profile as it is.
     let trims_paths = arguments.to != args::Format::Raw;
     let mut loaded = Request { normalise: base.normalize, merge, trims_paths, ..request }.load()?;

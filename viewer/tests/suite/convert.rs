@@ -7,7 +7,7 @@ use std::process::Command;
 use pprof_export::reader::{Limits, decode};
 use serde_json::Value;
 
-use crate::support::{Builder, Frame, Scratch, heapsift, json_of, output_of, service};
+use crate::support::{Builder, Frame, PERIOD, Scratch, heapsift, json_of, output_of, service};
 
 /// Bytes in use of the service, by its own table.
 fn total(file: &str) -> i64 {
@@ -40,6 +40,44 @@ fn pprof_is_the_same_again() {
     // Filters apply.
     output_of(&["convert", "--to=pprof", "--focus=remember", &file, "-o", &again]);
     assert!(!output_of(&["convert", "--to", "raw", &again]).contains("insert"));
+}
+
+#[test]
+fn files_of_different_periods_stay_as_sure_as_they_are() {
+    let scratch = Scratch::new();
+    let file = |name: &str, samples: u32, period: i64| {
+        let mut builder = service(samples);
+        builder.profile.period = period;
+        scratch.file(name, &builder.gzip())
+    };
+    let (rough, fine) = (file("rough.pb.gz", 40, PERIOD), file("fine.pb.gz", 70, PERIOD / 8));
+    let both = scratch.join("both.pb.gz");
+    let row = |words: &[&str]| {
+        let table = json_of(&[&["top", "--json"], words].concat());
+        table["rows"].as_array().unwrap().iter().find(|row| row["name"] == "xmalloc").unwrap()["flat"].clone()
+    };
+    for files in [[&rough, &fine], [&fine, &rough]] {
+        output_of(&["convert", "--to", "pprof", files[0], files[1], "-o", &both]);
+        assert_eq!(row(&[&both]), row(&[files[0], files[1]]));
+        // What pprof would show has one row of both.
+        let raw = output_of(&["convert", "--to", "raw", files[0], files[1]]);
+        assert!(!raw.contains("period:["), "{raw}");
+    }
+    // A difference has both sides.
+    for words in [
+        &["diff", &rough, &fine, "-o", &both] as &[&str],
+        &["convert", "--to=pprof", "--diff-base", &rough, &fine, "-o", &both],
+    ] {
+        output_of(words);
+        assert_eq!(row(&[&both]), row(&["--diff-base", &rough, &fine]), "{words:?}");
+    }
+    output_of(&["convert", "--to=pprof", "--base", &rough, &fine, "-o", &both]);
+    let (saved, shown) = (row(&[&both]), row(&["--base", &rough, &fine]));
+    assert_eq!(saved["value"], shown["value"]);
+    for end in ["low", "high"] {
+        let end = |row: &Value| row[end].as_f64().unwrap();
+        assert!((end(&saved) / end(&shown) - 1.0).abs() < 1e-9, "{saved} {shown}");
+    }
 }
 
 /// Checks a speedscope file against what its schema demands; sums of the columns by name.
