@@ -79,6 +79,13 @@ pub struct Sides {
 }
 
 impl Sides {
+    /// Adds another sum.
+    pub fn merge(&mut self, more: &Self) {
+        self.new.merge(&more.new);
+        self.base.merge(&more.base);
+        self.divisor = self.divisor.saturating_add(more.divisor);
+    }
+
     /// New minus base.
     pub fn net(&self) -> i128 {
         self.new.value.saturating_sub(self.base.value)

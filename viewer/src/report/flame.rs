@@ -212,8 +212,7 @@ fn measure_frames(frames: &mut [Frame], comparison: Comparison) -> i128 {
             if let (Some(sums), Some(parts)) = (&mut turnover, &child.turnover) {
                 sums.iter_mut().zip(parts).for_each(|(sum, part)| sum.merge(part));
             }
-            sum.new.merge(&child.sum.new);
-            sum.base.merge(&child.sum.base);
+            sum.merge(&child.sum);
             width = width.saturating_add(child.width);
         }
         let frame = &mut frames[index];

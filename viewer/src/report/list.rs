@@ -33,8 +33,8 @@ pub struct List {
 struct Function {
     name: String,
     file: String,
-    flat: i128,
-    cum: i128,
+    flat: Sides,
+    cum: Sides,
     lines: Vec<Line>,
     /// Why there is no source.
     missing: Option<String>,
@@ -77,18 +77,13 @@ impl List {
         let functions: Vec<Function> = found
             .into_iter()
             .map(|((name, file), nodes)| {
-                let sum = |pick: &dyn Fn(&graph::Node) -> i128| {
-                    nodes.iter().fold(0i128, |sum, node| sum.saturating_add(pick(node)))
-                };
-                let (lines, missing) = lines_of(&nodes, file, read);
-                Function {
-                    name: name.to_owned(),
-                    file: file.to_owned(),
-                    flat: sum(&|node| node.flat.net()),
-                    cum: sum(&|node| node.cum.net()),
-                    lines,
-                    missing,
+                let mut sums = (Sides::default(), Sides::default());
+                for node in &nodes {
+                    sums.0.merge(&node.flat);
+                    sums.1.merge(&node.cum);
                 }
+                let (lines, missing) = lines_of(&nodes, file, read);
+                Function { name: name.to_owned(), file: file.to_owned(), flat: sums.0, cum: sums.1, lines, missing }
             })
             .collect();
         // pprof's list has no unit for the whole table: each number has its own.
@@ -110,9 +105,9 @@ impl List {
             out.push_str(&style.paint("1", &head));
             out.push_str(&format!(
                 "\n{:>10} {:>10} (flat, cum) {} of Total\n",
-                format.value(function.flat),
-                format.value(function.cum),
-                measure::percentage(function.cum, options.total)
+                format.value(function.flat.shown()),
+                format.value(function.cum.shown()),
+                measure::percentage(function.cum.shown(), options.total)
             ));
             if let Some(missing) = &function.missing {
                 out.push_str(&format!(" No source: {}\n", escape::terminal(missing)));
@@ -120,7 +115,7 @@ impl List {
             for line in &function.lines {
                 let value = |sides: &Sides| match sides.net() {
                     0 => ".".to_owned(),
-                    net => format.value(net),
+                    _ => format.value(sides.shown()),
                 };
                 let text = line.text.as_deref().map_or(String::new(), source_text);
                 let (flat, cum) = (value(&line.flat), value(&line.cum));
@@ -157,8 +152,8 @@ impl List {
                 json!({
                     "function": function.name,
                     "file": function.file,
-                    "flat": narrow(function.flat),
-                    "cum": narrow(function.cum),
+                    "flat": narrow(function.flat.shown()),
+                    "cum": narrow(function.cum.shown()),
                     "missing": function.missing,
                     "lines": lines,
                 })
@@ -204,8 +199,8 @@ impl List {
                     escape::csv(&function.name),
                     escape::csv(&function.file),
                     line.number,
-                    measure::times(line.flat.net(), self.options.ratio),
-                    measure::times(line.cum.net(), self.options.ratio),
+                    measure::times(line.flat.shown(), self.options.ratio),
+                    measure::times(line.cum.shown(), self.options.ratio),
                     escape::csv(line.text.as_deref().unwrap_or("").trim()),
                 ));
             }
@@ -223,10 +218,8 @@ fn lines_of(nodes: &[&graph::Node], file: &str, read: &mut Reader<'_>) -> (Vec<L
         let start = if node.key.start_line != 0 { node.key.start_line } else { line.saturating_sub(MARGIN) };
         (first, last) = (first.min(start), last.max(line.saturating_add(MARGIN)));
         let (flat, cum) = sums.entry(line).or_default();
-        for (sum, more) in [(flat, &node.flat), (cum, &node.cum)] {
-            sum.new.merge(&more.new);
-            sum.base.merge(&more.base);
-        }
+        flat.merge(&node.flat);
+        cum.merge(&node.cum);
     }
     let nothing = || (Sides::default(), Sides::default());
     let line = |number: i64, text: Option<String>, sums: &BTreeMap<i64, (Sides, Sides)>| {

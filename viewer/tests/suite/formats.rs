@@ -53,3 +53,24 @@ fn traces_show_labels_and_inlined_frames() {
 ";
     assert!(text.ends_with(expected), "{text}");
 }
+
+#[test]
+fn means_of_source_lines() {
+    let scratch = Scratch::new();
+    let file = scratch.file("a.pb.gz", &service(40).gzip());
+    let words = ["--mean", "--json", &file];
+    let top = json_of(&[&["top", "--nodefraction=0"], &words[..]].concat());
+    let list = json_of(&[&["list", "^insert$"], &words[..]].concat());
+    let row = top["rows"].as_array().unwrap().iter().find(|row| row["name"] == "insert").unwrap();
+    let function = &list["functions"][0];
+    // Blocks of 4 KiB and of 2 MiB: neither the one nor the other, and by far not the sum.
+    assert_eq!(function["lines"][0]["flat"], row["flat"], "{function}");
+    assert_eq!((&function["flat"], &function["cum"]), (&row["flat"]["value"], &row["cum"]["value"]));
+    assert!(row["flat"]["blocks"].as_i64().unwrap() > 6000, "{row}");
+    let mean = row["flat"]["value"].as_i64().unwrap();
+    assert!((4097..2 << 20).contains(&mean), "{mean}");
+    let csv = output_of(&["list", "^insert$", "--mean", "--csv", &file]);
+    assert!(csv.contains(&format!(",99,{mean},{mean},")), "{csv}");
+    let text = output_of(&["list", "^insert$", "--mean", "--unit=B", &file]);
+    assert_eq!(text.matches(&format!(" {mean}B ")).count(), 4, "{text}");
+}
