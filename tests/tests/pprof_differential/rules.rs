@@ -28,10 +28,6 @@ impl Context<'_> {
     fn value(&self, option: &str) -> Option<&str> {
         self.options.iter().find_map(|given| given.strip_prefix(option)?.strip_prefix('='))
     }
-
-    fn is_graph(&self) -> bool {
-        !matches!(self.report, Report::Traces | Report::Raw)
-    }
 }
 
 /// Changes a message that `go tool pprof` is given. Whether there was anything to change.
@@ -69,7 +65,7 @@ fn string(profile: &mut Profile, text: &str) -> i64 {
 fn name_missing_stacks(context: &Context, profile: &mut Profile) -> bool {
     let keys = [context.value("-tagroot"), context.value("-tagleaf")];
     let has_label_frames = keys.iter().flatten().any(|keys| keys.split(',').any(|key| !key.is_empty()));
-    let applies = !context.subject.is_pprof || (context.is_graph() && !has_label_frames);
+    let applies = !context.subject.is_pprof || (context.report != Report::Raw && !has_label_frames);
     if !applies || profile.sample.iter().all(|sample| !sample.location_id.is_empty()) {
         return false;
     }

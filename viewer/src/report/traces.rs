@@ -5,27 +5,23 @@ use serde_json::{Value, json};
 
 use super::raw::grouped_labels;
 use super::{Options, head, narrow};
-use crate::graph::{Granularity, Key, clean_path, printable};
+use crate::graph::{Granularity, Key, NO_STACK, clean_path, printable};
 use crate::model::{BaseUse, LabelValue, Profile, Side, Str};
 use crate::output::Style;
 use crate::{escape, measure};
 
 const SEPARATOR: &str = "-----------+-------------------------------------------------------\n";
 
-/// All rows that have a stack.
+/// All rows.
 pub fn text(profile: &mut Profile, options: &Options, style: Style) -> String {
     let format = options.format(profile, &options.unit);
     let mut out = head::profile_lines(profile, options, &format);
     let traces = Traces::new(profile, options);
     for row in 0..profile.row_count() {
-        let stack = traces.frames(profile, row);
-        if stack.is_empty() {
-            continue;
-        }
         out.push_str(SEPARATOR);
         traces.labels(profile, row, &mut out);
         let mut value = format.value(value_of(profile, options, row));
-        for (key, is_inlined) in stack {
+        for (key, is_inlined) in traces.frames(profile, row) {
             let name = printable(profile, &key);
             let inline = if is_inlined { " (inline)" } else { "" };
             let line = format!("{value:>10}   {}{inline}", escape::terminal(&name));
@@ -90,6 +86,8 @@ struct Traces {
     granularity: Granularity,
     /// Handles of the cleaned paths, by function.
     files: Vec<Str>,
+    /// The frame of a row without a stack.
+    no_stack: Key,
     units: HashMap<Str, String>,
     is_comparison: bool,
 }
@@ -105,6 +103,7 @@ impl Traces {
         Self {
             granularity: options.granularity,
             files,
+            no_stack: Key { name: profile.strings.intern(NO_STACK), ..Key::default() },
             units: profile.label_units(),
             is_comparison: options.base == BaseUse::Compare,
         }
@@ -112,8 +111,12 @@ impl Traces {
 
     /// Frames of a row, leaf first, and whether each is inlined into the next.
     fn frames(&self, profile: &Profile, row: usize) -> Vec<(Key, bool)> {
+        let stack = profile.stack(row);
+        if stack.is_empty() {
+            return vec![(self.no_stack, false)];
+        }
         let mut frames = Vec::new();
-        for &index in profile.stack(row) {
+        for &index in stack {
             let location = &profile.locations[index as usize];
             let object = location.mapping.map_or(Str::EMPTY, |m| profile.mappings[m as usize].file);
             let address = if self.granularity == Granularity::Addresses { location.address } else { 0 };

@@ -55,6 +55,21 @@ fn traces_show_labels_and_inlined_frames() {
 }
 
 #[test]
+fn rows_without_a_stack_are_traces_too() {
+    let scratch = Scratch::new();
+    let mut builder = service(40);
+    builder.sampled(&[], 2 << 20, 7);
+    let file = scratch.file("a.pb.gz", &builder.gzip());
+    for words in [&["traces"] as &[&str], &["convert", "--to", "text"]] {
+        let text = output_of(&[words, &[&file]].concat());
+        assert!(text.contains("   [unknown stack]\n---"), "{text}");
+    }
+    let rows = json_of(&["traces", "--json", &file]);
+    assert_eq!(rows["rows"][4]["stack"][0]["name"], "[unknown stack]");
+    assert!(output_of(&["traces", "--csv", &file]).contains(",[unknown stack]\n"));
+}
+
+#[test]
 fn means_of_source_lines() {
     let scratch = Scratch::new();
     let file = scratch.file("a.pb.gz", &service(40).gzip());
