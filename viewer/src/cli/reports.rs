@@ -266,14 +266,16 @@ pub fn convert(arguments: &args::Convert) -> Result<()> {
     let trims_paths = arguments.to != args::Format::Raw;
     let mut loaded = Request { normalise: base.normalize, merge, trims_paths, ..request }.load()?;
     let (profile, column) = (&loaded.profile, loaded.columns.column);
+    let negative = if base.drop_negative { write::Negative::Dropped } else { write::Negative::Refused };
+    let refused = |reason| Error::input(&files[0], reason);
     let bytes = match arguments.to {
         args::Format::Pprof => pprof_export::encode_gzip(&write::message::message(profile)),
         args::Format::Folded => folded::text(profile, column).into_bytes(),
         args::Format::Raw => raw::text(profile).into_bytes(),
         args::Format::Csv => write::csv::text(profile).into_bytes(),
-        args::Format::Callgrind => write::callgrind::text(profile, column).into_bytes(),
+        args::Format::Callgrind => write::callgrind::text(profile, column, negative).map_err(refused)?.into_bytes(),
         args::Format::Dot => write::dot::text(profile, column).into_bytes(),
-        args::Format::Speedscope => write::speedscope::text(profile, column).into_bytes(),
+        args::Format::Speedscope => write::speedscope::text(profile, column, negative).map_err(refused)?.into_bytes(),
         args::Format::Firefox => write::firefox::text(profile).into_bytes(),
         args::Format::Text => {
             let options = report::Options {

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::escape;
+use crate::formats::write::signed;
 use crate::graph::NO_STACK;
-use crate::model::{Profile, Side, base_name};
+use crate::model::{Profile, base_name};
 
 /// The names of a row's frames, root first, inlined frames expanded; not escaped.
 pub(crate) fn names(profile: &Profile, row: usize) -> Vec<&str> {
@@ -40,12 +41,12 @@ pub(crate) fn is_binary_only(profile: &Profile, row: usize) -> Vec<bool> {
     flags
 }
 
-/// All stacks of the new side, equal ones summed, sorted; stacks that sum to nothing are left out.
+/// All stacks, equal ones summed and a base's taken off, sorted; stacks that sum to nothing are left out.
 pub fn text(profile: &Profile, column: usize) -> String {
     let mut sums: BTreeMap<String, i128> = BTreeMap::new();
     for row in 0..profile.row_count() {
-        let value = profile.values(row)[column];
-        if value == 0 || profile.side(row) != Side::New {
+        let value = signed(profile, row, profile.values(row)[column]);
+        if value == 0 {
             continue;
         }
         let binary = is_binary_only(profile, row);

@@ -267,6 +267,51 @@ fn csv_has_a_line_for_each_row() {
 }
 
 #[test]
+fn differences_are_differences_in_every_format() {
+    let scratch = Scratch::new();
+    let small = scratch.file("small.pb.gz", &service(40).gzip());
+    let large = scratch.file("large.pb.gz", &service(160).gzip());
+    let saved = scratch.join("saved.pb.gz");
+    output_of(&["diff", &small, &large, "-o", &saved]);
+    let growth = total(&large) - total(&small);
+    let grown = [&["--diff-base", &small, &large] as &[&str], &["--base", &small, &large], &[&saved]];
+    let shrunk = ["--diff-base", &large, &small];
+    let to = |format: &str, words: &[&str]| output_of(&[&["convert", "--to", format], words].concat());
+    for words in grown {
+        assert_eq!(to("folded", words), format!("main;serve;remember;xmalloc {growth}\n"));
+        let csv = to("csv", words);
+        let sum: i64 = csv.lines().skip(1).map(|line| line.split(',').nth(3).unwrap().parse::<i64>().unwrap()).sum();
+        assert_eq!(sum, growth, "{csv}");
+        assert_eq!(check_speedscope(&to("speedscope", words))["inuse_space"], growth);
+        let callgrind = to("callgrind", words);
+        assert!(callgrind.contains(&format!("\nsummary: {growth}\n")) && !callgrind.contains("insert"), "{callgrind}");
+        let firefox: Value = serde_json::from_str(&to("firefox", words)).unwrap();
+        let weights = firefox["threads"][3]["nativeAllocations"]["weight"].as_array().unwrap().iter();
+        assert_eq!(weights.map(|weight| weight.as_i64().unwrap()).sum::<i64>(), growth);
+        let dot = to("dot", words);
+        assert!(dot.contains("xmalloc\\n60.06MB (") && !dot.contains("insert"), "{dot}");
+    }
+    let dot = to("dot", grown[0]);
+    assert!(dot.contains("label=\"service: change of inuse_space by 60.06MB from 55.62MB\""), "{dot}");
+    assert!(dot.contains("xmalloc\\n60.06MB (107.98%)"), "{dot}");
+    let csv = to("csv", grown[0]);
+    let rows: Vec<&str> = csv.lines().filter(|line| line.ends_with("xmalloc")).collect();
+    assert!(csv.lines().next().unwrap().ends_with(",label:bytes,label:pprof::base,stack"), "{csv}");
+    assert!(rows.len() == 2 && rows[0].contains(",1024,,main;") && rows[1].contains(",1024,true,main;"), "{csv}");
+
+    // What shrank has a sign, or is refused, or left out if that is said.
+    assert_eq!(to("folded", &shrunk), format!("main;serve;remember;xmalloc -{growth}\n"));
+    assert!(to("dot", &shrunk).contains("xmalloc\\n-60.06MB ("));
+    for (format, what) in [("callgrind", "4 functions"), ("speedscope", "1 stack")] {
+        let refused = heapsift(&[&["convert", "--to", format], &shrunk[..]].concat());
+        let errors = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!((refused.status.code(), errors.lines().count()), (Some(2), 1), "{errors}");
+        assert!(errors.contains(&format!("{format} has nothing below zero, and {what} shrank")), "{errors}");
+        assert!(!to(format, &[&["--drop-negative"], &shrunk[..]].concat()).contains("-6"));
+    }
+}
+
+#[test]
 fn other_programs_profiles_are_inputs_of_every_command() {
     let scratch = Scratch::new();
     let text = "main;serve;insert 1048576\nmain;serve;parse 2097152\n";

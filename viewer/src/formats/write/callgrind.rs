@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::frames::{Frame, Frames};
-use super::{program, rows};
+use super::{Negative, program, rows};
 use crate::escape;
 use crate::model::Profile;
 
@@ -36,8 +36,11 @@ impl Names {
     }
 }
 
-/// The file, for one column. Costs cannot be negative there; sums that are are left out.
-pub fn text(profile: &Profile, column: usize) -> String {
+/// The file, for one column.
+///
+/// # Errors
+/// Costs cannot be negative there: says that some are, if these are not to be left out.
+pub fn text(profile: &Profile, column: usize, negative: Negative) -> Result<String, String> {
     let by_line = Frames::new(profile, true);
     // Functions are frames without their lines.
     let mut functions: Vec<&Frame<'_>> = Vec::new();
@@ -75,6 +78,8 @@ pub fn text(profile: &Profile, column: usize) -> String {
             *own.entry(by_line.list[leaf as usize].line).or_default() += value;
         }
     }
+    let is_shrunk = |costs: &&Costs| costs.own.values().chain(costs.calls.values()).any(|&cost| cost < 0);
+    negative.check("callgrind", costs.iter().filter(is_shrunk).count(), "function")?;
 
     let value_type = &profile.sample_types[column];
     let event = escape::terminal(&value_type.kind).replace(char::is_whitespace, "_");
@@ -87,7 +92,8 @@ pub fn text(profile: &Profile, column: usize) -> String {
     let (mut objects, mut files, mut names) = (Names::default(), Names::default(), Names::default());
     let file = |frame: &Frame<'_>| if frame.file.is_empty() { "???".to_owned() } else { frame.file.to_owned() };
     let object = |frame: &Frame<'_>| if frame.binary.is_empty() { "???".to_owned() } else { frame.binary.to_owned() };
-    for (function, costs) in functions.iter().zip(&costs) {
+    let is_anything = |costs: &Costs| costs.own.values().chain(costs.calls.values()).any(|&cost| cost > 0);
+    for (function, costs) in functions.iter().zip(&costs).filter(|(_, costs)| is_anything(costs)) {
         let _ = write!(
             out,
             "\nob={}\nfl={}\nfn={}\n",
@@ -110,5 +116,5 @@ pub fn text(profile: &Profile, column: usize) -> String {
             );
         }
     }
-    out
+    Ok(out)
 }

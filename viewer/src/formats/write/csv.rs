@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::frames::Frames;
+use super::{message, signed};
 use crate::escape;
 use crate::model::{LabelValue, Profile, Side, Str};
 
 /// The file: values by their sample type's name, labels by their key (with `label:` before it), the
-/// stack root first with `;` between frames.
+/// stack root first with `;` between frames. Rows of a base are negative and say so, as in a pprof file.
 pub fn text(profile: &Profile) -> String {
     let frames = Frames::new(profile, false);
     let mut keys: BTreeSet<(&str, Str)> = BTreeSet::new();
@@ -17,13 +18,15 @@ pub fn text(profile: &Profile) -> String {
     let mut head: Vec<String> =
         profile.sample_types.iter().map(|t| escape::csv(&format!("{} ({})", t.kind, t.unit))).collect();
     head.extend(keys.iter().map(|(key, _)| escape::csv(&format!("label:{key}"))));
+    let has_base = profile.has_base();
+    if has_base {
+        head.push(escape::csv(&format!("label:{}", message::BASE.0)));
+    }
     head.push("stack".to_owned());
     let mut out = format!("{}\n", head.join(","));
     for row in 0..profile.row_count() {
-        if profile.side(row) != Side::New {
-            continue;
-        }
-        let mut cells: Vec<String> = profile.values(row).iter().map(i64::to_string).collect();
+        let values = profile.values(row).iter();
+        let mut cells: Vec<String> = values.map(|&value| signed(profile, row, value).to_string()).collect();
         for &(_, key) in &keys {
             let values: Vec<String> = profile
                 .labels(row)
@@ -35,6 +38,9 @@ pub fn text(profile: &Profile) -> String {
                 })
                 .collect();
             cells.push(escape::csv(&values.join(" ")));
+        }
+        if has_base {
+            cells.push(if profile.side(row) == Side::Base { message::BASE.1 } else { "" }.to_owned());
         }
         let stack: Vec<String> = frames
             .stack(profile, row)

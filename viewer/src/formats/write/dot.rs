@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::frames::Frames;
 use super::{program, rows};
-use crate::model::Profile;
+use crate::model::{BaseUse, Profile};
 use crate::{escape, measure};
 
 /// Boxes that are drawn at most; a drawing of more tells nobody anything.
@@ -35,7 +35,13 @@ pub fn text(profile: &Profile, column: usize) -> String {
         }
         stacks.push((stack, value));
     }
-    let share = |value: i128| if total == 0 { 0.0 } else { value.abs() as f64 / total as f64 };
+    // Of a comparison, 100 % is the base, as in tables; what has grown may be more.
+    let is_comparison = profile.has_base();
+    let change = stacks.iter().fold(0i128, |sum, (_, value)| sum.saturating_add(*value));
+    if is_comparison {
+        total = profile.hundred_percent(column, BaseUse::Compare, None);
+    }
+    let share = |value: i128| if total == 0 { 0.0 } else { (value.abs() as f64 / total as f64).min(1.0) };
     let mut order: Vec<u32> = (0..count as u32).filter(|&n| share(cum[n as usize]) >= NODE_SHARE).collect();
     order.sort_by_key(|&n| (std::cmp::Reverse(cum[n as usize].abs()), n));
     let left_out = order.len().saturating_sub(MAX_NODES);
@@ -64,12 +70,15 @@ pub fn text(profile: &Profile, column: usize) -> String {
 
     let unit = &profile.sample_types[column].unit;
     let amount = |value: i128| measure::label(value, unit, "auto");
-    let title = format!("{}: {} of {}", program(profile), profile.sample_types[column].kind, amount(total));
+    let kind = &profile.sample_types[column].kind;
+    let mut legend = format!("{}: {kind} of {}", program(profile), amount(total));
+    if is_comparison {
+        legend = format!("{}: change of {kind} by {} from {}", program(profile), amount(change), amount(total));
+    }
     let mut out = format!(
         "digraph {} {{\nnode [shape=box, style=filled, fillcolor=\"#f4f4f4\", fontname=\"sans-serif\"];\n",
         escape::dot(program(profile)),
     );
-    let mut legend = title;
     if left_out > 0 {
         legend.push_str(&format!("\n{left_out} smaller functions are not drawn"));
     }

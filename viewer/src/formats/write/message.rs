@@ -5,10 +5,11 @@ use std::collections::HashMap;
 
 use pprof_export::schema;
 
+use super::signed;
 use crate::model::{LabelValue, Profile, Side, Str};
 
 /// The label by which pprof tells the base's rows from others.
-const BASE: (&str, &str) = ("pprof::base", "true");
+pub(super) const BASE: (&str, &str) = ("pprof::base", "true");
 
 /// Strings of the message by those of the profile.
 struct Strings<'a> {
@@ -120,7 +121,7 @@ pub fn message(profile: &Profile) -> schema::Profile {
         let values = profile.values(row).iter();
         out.sample.push(schema::Sample {
             location_id: profile.stack(row).iter().map(|&at| u64::from(at) + 1).collect(),
-            value: values.map(|&value| if is_base { value.saturating_neg() } else { value }).collect(),
+            value: values.map(|&value| signed(profile, row, value)).collect(),
             label,
         });
     }

@@ -14,12 +14,42 @@ pub mod speedscope;
 
 use crate::model::{Profile, Side};
 
-/// Rows of the profile itself with what they hold in a column, those of nothing left out.
+/// All rows with what they add to a column's sums, those of nothing left out.
 fn rows(profile: &Profile, column: usize) -> impl Iterator<Item = (usize, i64)> {
     (0..profile.row_count())
-        .filter(|&row| profile.side(row) == Side::New)
-        .map(move |row| (row, profile.values(row)[column]))
+        .map(move |row| (row, signed(profile, row, profile.values(row)[column])))
         .filter(|&(_, value)| value != 0)
+}
+
+/// A value of a row as it counts in a difference: what the base has is taken off.
+pub(crate) fn signed(profile: &Profile, row: usize, value: i64) -> i64 {
+    if profile.side(row) == Side::Base { value.saturating_neg() } else { value }
+}
+
+/// What to do with sums below zero in a format that has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Negative {
+    /// They are left out.
+    Dropped,
+    /// The profile is refused.
+    Refused,
+}
+
+impl Negative {
+    /// Whether a file can be written without so many sums of a kind.
+    ///
+    /// # Errors
+    /// Says why not, and what to do.
+    fn check(self, format: &str, count: usize, what: &str) -> Result<(), String> {
+        if self == Self::Dropped || count == 0 {
+            return Ok(());
+        }
+        let plural = if count == 1 { "" } else { "s" };
+        Err(format!(
+            "{format} has nothing below zero, and {count} {what}{plural} shrank: --drop-negative leaves out what did, and \
+             pprof, dot, firefox, csv, folded and text have room for it"
+        ))
+    }
 }
 
 /// The program that a profile is of, as far as it is known.

@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::frames::Frames;
-use super::{program, rows};
+use super::{Negative, program, rows};
 use crate::escape::json;
 use crate::model::Profile;
 
-/// The file. Values below zero, which it cannot draw, are left out.
-pub fn text(profile: &Profile, active: usize) -> String {
+/// The file.
+///
+/// # Errors
+/// It can't draw what is below zero: says that something is, if that is not to be left out.
+pub fn text(profile: &Profile, active: usize, negative: Negative) -> Result<String, String> {
     let frames = Frames::new(profile, true);
     let mut out = String::from("{\"$schema\":\"https://www.speedscope.app/file-format-schema.json\",\n");
     out.push_str("\"shared\":{\"frames\":[");
@@ -47,6 +50,7 @@ pub fn text(profile: &Profile, active: usize) -> String {
             }
             sums[at].1 = sums[at].1.saturating_add(value);
         }
+        negative.check("speedscope", sums.iter().filter(|(_, sum)| *sum < 0).count(), "stack")?;
         sums.retain(|&(_, sum)| sum > 0);
         let total = sums.iter().fold(0i64, |total, (_, sum)| total.saturating_add(*sum));
         let _ = write!(
@@ -72,5 +76,5 @@ pub fn text(profile: &Profile, active: usize) -> String {
         json(program(profile)),
         env!("CARGO_PKG_VERSION"),
     );
-    out
+    Ok(out)
 }
