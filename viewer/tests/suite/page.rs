@@ -1,6 +1,7 @@
 //! `report`, looked at in a browser.
 
-use std::fs;
+use std::fs::{self, File};
+use std::process::Command;
 
 use pprof_export::AllocatorStats;
 use serde_json::json;
@@ -45,6 +46,29 @@ fn series(scratch: &Scratch) -> Vec<String> {
             scratch.file(&format!("heapsift.1.{number}.m{number}.heap.pb.gz"), &builder.gzip())
         })
         .collect()
+}
+
+#[test]
+fn what_can_be_read_only_once_is_read_once() {
+    let scratch = Scratch::new();
+    let files = series(&scratch);
+    let page = scratch.join("report.html");
+    let made = |files: &[&str], input: &str| {
+        let words = [&["report", "--title=t", "-o", &page], files].concat();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heapsift"));
+        let output = command.args(&words).stdin(File::open(input).unwrap()).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        fs::read_to_string(&page).unwrap()
+    };
+    // Standard input as the oldest of two and of a series, in the middle of one, and as its newest.
+    for (count, at) in [(2, 0), (3, 0), (3, 1), (3, 2)] {
+        let named: Vec<&str> = files[..count].iter().map(String::as_str).collect();
+        let mut with_input = named.clone();
+        with_input[at] = "-";
+        let (read, expected) = (made(&with_input, &files[at]), made(&named, &files[at]));
+        // The newest one's name is shown.
+        assert!(read == expected || at == count - 1, "{count}, {at}");
+    }
 }
 
 #[test]
