@@ -94,12 +94,14 @@ impl<'a> Request<'a> {
     fn prepare_with(&self, news: Vec<Input>, bases: Vec<Input>, done: fn(schema::Profile)) -> Result<Loaded> {
         let filters = compile(self.filter)?;
         let (_, base) = self.base;
-        let first = news[0].path.clone();
+        let paths: Vec<PathBuf> = news.iter().chain(&bases).map(|input| input.path.clone()).collect();
         let mut profile = input::combine_with(news, bases, self.merge, self.normalise, done)?;
         // A saved difference brings its base along.
         let base = if base == BaseUse::None && profile.has_base() { BaseUse::Compare } else { base };
-        let column =
-            profile.column(self.column.sample_index.as_deref()).map_err(|reason| Error::input(&first, reason))?;
+        let asked = self.column.sample_index.as_deref();
+        let refused = |reason| Error::input(&paths[profile.source_without(asked.unwrap_or(""))], reason);
+        let column = profile.column(asked).map_err(refused)?;
+        tell_left_out(&profile, &paths);
         let columns = Columns::new(&profile, column);
         let divisor = self.mean.then(|| columns.objects().unwrap_or(0));
         let keys = |keys: &'a [String]| -> Vec<&'a str> {
@@ -132,6 +134,13 @@ impl<'a> Request<'a> {
 pub fn tell_newest(given: &Path, input: &Input) {
     if input.path != given {
         tell(&format!("{}: the newest dump in it is {}", given.display(), input.path.display()));
+    }
+}
+
+/// Says which columns are left out because not all files have them.
+pub fn tell_left_out(profile: &Profile, paths: &[PathBuf]) {
+    for (source, names) in profile.left_out() {
+        tell(&format!("{} has no {names}: left out", paths[source].display()));
     }
 }
 

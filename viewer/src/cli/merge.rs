@@ -41,6 +41,7 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
     drop(progress);
     builder.condense(&arguments.drop_label);
     let mut profile = builder.finish();
+    load::tell_left_out(&profile, &files);
     profile.renumber(false);
     // Counts of single files mean nothing for the sum.
     profile.comments.retain(|comment| !comment.starts_with("samples "));

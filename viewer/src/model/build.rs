@@ -77,7 +77,7 @@ impl Builder {
     /// Adds a message, whose rows stand beside it, to one side.
     ///
     /// # Errors
-    /// Says what is inconsistent in the message, or how its columns differ from the first one's.
+    /// Says what is inconsistent in the message, or that it has no column that the others have.
     pub fn add(&mut self, message: &schema::Profile, rows: Rows, side: Side) -> Result<(), String> {
         let columns = self.header(message, side)?;
         let mut taken = Taken::nothing_of(message);
@@ -138,7 +138,7 @@ impl Builder {
         self.profile
     }
 
-    /// Takes the header over, or checks it against the first one. Returns, for each column of the
+    /// Takes the header over, or as much of it as goes with the first one's. Returns, for each column of the
     /// profile, the column of the message.
     fn header(&mut self, message: &schema::Profile, side: Side) -> Result<Vec<usize>, String> {
         let profile = &mut self.profile;
@@ -156,12 +156,7 @@ impl Builder {
             }
         }
         if !profile.sources.is_empty() {
-            let find = |wanted: &ValueType| {
-                types.iter().position(|t| t == wanted).ok_or_else(|| {
-                    format!("it has no sample type {}/{}, which the first file has", wanted.kind, wanted.unit)
-                })
-            };
-            let columns = profile.sample_types.iter().map(find).collect::<Result<_, _>>()?;
+            let columns = profile.common_columns(&types)?;
             if side == Side::New {
                 profile.duration_nanos = profile.duration_nanos.saturating_add(message.duration_nanos);
                 profile.allocator = None; // The numbers of two processes do not add up.
@@ -202,7 +197,9 @@ impl Builder {
         let Parts { ends, mut frames, labels, mut values } = parts;
         let width = taken.message.sample_type.len();
         let is_same_order = columns.iter().copied().eq(0..width);
-        self.used_locations(taken, &ends, &frames, &values)?;
+        // Of columns that others don't have nothing is taken over.
+        let is_nothing = |values: &[i64]| columns.iter().all(|&column| values[column] == 0);
+        self.used_locations(taken, &ends, &frames, &values, is_nothing)?;
         // Of the first file, a location keeps its number if all are used and differ.
         let is_renumbered = !taken.locations.iter().copied().eq(0..taken.locations.len() as u32);
         // The frames of the first file stay where they are: positions in the message's table become those
@@ -215,7 +212,7 @@ impl Builder {
         for (row, &(frames_end, labels_end)) in ends.iter().enumerate() {
             let (frames_end, labels_end) = (frames_end as usize, labels_end as usize);
             let row_values = row * width..(row + 1) * width;
-            if values[row_values.clone()].iter().all(|&value| value == 0) {
+            if is_nothing(&values[row_values.clone()]) {
                 (frame, label) = (frames_end, labels_end);
                 continue;
             }
@@ -279,11 +276,12 @@ impl Builder {
         ends: &[(u32, u32)],
         frames: &[u32],
         values: &[i64],
+        is_nothing: impl Fn(&[i64]) -> bool,
     ) -> Result<(), String> {
         let mut is_used = vec![false; taken.message.location.len()];
         let mut frame = 0;
         for (&(end, _), values) in ends.iter().zip(values.chunks_exact(taken.message.sample_type.len())) {
-            if values.iter().any(|&value| value != 0) {
+            if !is_nothing(values) {
                 frames[frame..end as usize].iter().for_each(|&position| is_used[position as usize] = true);
             }
             frame = end as usize;

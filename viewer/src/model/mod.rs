@@ -12,7 +12,10 @@
 use hashbrown::HashSet;
 use smallvec::SmallVec;
 
+use columns::Lacking;
+
 mod build;
+mod columns;
 mod filter;
 mod merge;
 mod paths;
@@ -193,6 +196,8 @@ pub struct Profile {
     pub doc_url: String,
     /// The files, in the order in which they were added.
     pub sources: Vec<Source>,
+    /// Columns that some of the files have, and others don't.
+    lacking: Vec<Lacking>,
     /// What the columns of the profile asked about were multiplied with; empty if nothing.
     scales: Vec<f64>,
     /// Keys of labels that reports do not show.
@@ -305,7 +310,8 @@ impl Profile {
         let found = position(&|kind| kind == asked || kind == short);
         found.or_else(|| position(&|kind| kind.strip_prefix("inuse_") == Some(asked))).ok_or_else(|| {
             let known: Vec<&str> = self.sample_types.iter().map(|t| t.kind.as_str()).collect();
-            format!("there is no sample type {asked}; it has {}", known.join(", "))
+            let whose = if self.sources.len() > 1 { "all files have" } else { "it has" };
+            format!("there is no sample type {asked}; {whose} {}", known.join(", "))
         })
     }
 

@@ -1,5 +1,7 @@
 //! `diff`, `--base` and `--diff-base`.
 
+use pprof_export::schema::ValueType;
+
 use crate::support::{Builder, Scratch, heapsift, json_of, output_of, service};
 
 #[test]
@@ -68,21 +70,65 @@ fn bases_are_subtracted_as_in_pprof() {
     assert!(subtracted.contains("Showing nodes accounting for 10.01MB, 100% of 10.01MB total"), "{subtracted}");
 }
 
+/// A service of which less is known: what it has of the usual columns, and perhaps another one.
+fn with_columns(kept: &[usize], other: Option<&str>) -> Builder {
+    let mut builder = service(60);
+    let types = kept.iter().map(|&at| builder.profile.sample_type[at]).collect();
+    builder.profile.sample_type = types;
+    for sample in &mut builder.profile.sample {
+        sample.value = kept.iter().map(|&at| sample.value[at]).chain(other.map(|_| 7)).collect();
+    }
+    if let Some(name) = other {
+        let (kind, unit) = (builder.string(name), builder.string("count"));
+        builder.profile.sample_type.push(ValueType { r#type: kind, unit });
+    }
+    builder
+}
+
 #[test]
-fn columns_must_be_the_same() {
+fn columns_that_all_files_have_are_compared() {
     let scratch = Scratch::new();
-    let base = scratch.file("base.pb.gz", &service(40).gzip());
-    let mut other = service(40);
-    let kind = other.string("contentions");
-    other.profile.sample_type[3].r#type = kind;
-    let other = scratch.file("other.pb.gz", &other.gzip());
-    let output = crate::support::heapsift(&["diff", &other, &base]);
+    let all = scratch.file("all.pb.gz", &service(40).gzip());
+    let live = scratch.file("live.pb.gz", &with_columns(&[3, 2], Some("contentions")).gzip());
+    for (words, change) in [([&all, &live], 10_496_000), ([&live, &all], -10_496_000)] {
+        let output = heapsift(&["diff", "--json", words[0], words[1]]);
+        let table: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(table["rows"][0]["delta"], change, "{table}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let mut lines: Vec<&str> = errors.lines().collect();
+        lines.sort_unstable();
+        let live_lacks = format!("heapsift: {live} has no alloc_objects, alloc_space: left out");
+        assert_eq!(lines, [format!("heapsift: {all} has no contentions: left out"), live_lacks]);
+        // A column that was asked for has to be there; the file that has none is named.
+        for (column, without) in [("alloc_space", &live), ("contentions", &all)] {
+            let refused = heapsift(&["diff", "--sample-index", column, words[0], words[1]]);
+            let errors = String::from_utf8(refused.stderr).unwrap();
+            let common = ["inuse_objects, inuse_space\n", "inuse_space, inuse_objects\n"];
+            let start = format!("heapsift: {without}: there is no sample type {column}; all files have ");
+            let rest = errors.strip_prefix(&start).unwrap_or_else(|| panic!("{errors}"));
+            assert!(refused.status.code() == Some(2) && common.contains(&rest), "{errors}");
+        }
+    }
+    let sum = scratch.join("sum.pb.gz");
+    output_of(&["merge", &all, &live, &all, "-o", &sum]);
+    assert_eq!(json_of(&["top", "--json", &sum])["rows"], json_of(&["top", "--json", &all, &live, &all])["rows"]);
+    // What nothing is known of but the other column is no row.
+    let mut builder = service(0);
+    let stack = builder.stack(&["waits", "main"]);
+    builder.sampled(&stack, 64, 0);
+    builder.profile.sample.last_mut().unwrap().value = vec![5, 5, 0, 0];
+    let freed = scratch.file("freed.pb.gz", &builder.gzip());
+    assert!(!output_of(&["convert", "--to", "folded", &live, &freed]).contains("waits"));
+    assert!(!output_of(&["convert", "--to", "raw", &freed, &live]).contains("waits"));
+
+    let other = scratch.file("other.pb.gz", &with_columns(&[], Some("contentions")).gzip());
+    let output = heapsift(&["diff", &other, &all]);
     assert_eq!(output.status.code(), Some(2));
     let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(
-        errors,
-        format!("heapsift: {other}: it has no sample type inuse_space/bytes, which the first file has\n")
+    let start = format!(
+        "heapsift: {other}: it has no sample type in common with what came before it: contentions/count here, "
     );
+    assert!(errors.starts_with(&start) && errors.lines().count() == 1, "{errors}");
 }
 
 /// Two dumps of a process: `kept` and `lost` samples before, `kept` and `fresh` after, at each site.

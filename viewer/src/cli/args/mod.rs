@@ -404,7 +404,7 @@ pub struct Convert {
 #[derive(Debug, Args)]
 #[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
 pub struct Merge {
-    /// Profiles with the same columns; a directory stands for all dumps in it.
+    /// Profiles, of which the sum has the columns that all of them have; a directory stands for all dumps in it.
     #[arg(id = "profiles", required = true, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub files: Vec<PathBuf>,
     /// Labels to leave out, so that more rows become one; the epochs of one process mean nothing in another.
