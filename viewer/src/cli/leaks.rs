@@ -21,7 +21,8 @@ pub fn leaks(arguments: &args::Leaks) -> Result<()> {
     let default = if arguments.cum { Granularity::Functions } else { Granularity::Sites };
     let granularity = arguments.rows.granularity(default);
     let series_options = series::Options { columns: loaded.columns, granularity, by_cum: arguments.cum };
-    let series = Series::new(&mut loaded.profile, &series_options);
+    let series = Series::new(&mut loaded.profile, &series_options)
+        .map_err(|reason| Error::Usage(format!("--sample-index: {reason}")))?;
     let options = leaks::Options {
         column: loaded.columns.column,
         granularity,

@@ -1,6 +1,6 @@
 //! `report`: which files make the page.
 
-use super::{args, leaks, load, reports};
+use super::{args, leaks, load, reports, tell};
 use crate::error::Result;
 use crate::graph::Granularity;
 use crate::model::BaseUse;
@@ -22,8 +22,10 @@ pub fn report(arguments: &args::Report) -> Result<()> {
         let ends = (inputs.last().cloned(), inputs.first().cloned());
         let mut loaded = request(BaseUse::None).prepare(inputs, Vec::new())?;
         let options = series::Options { columns: loaded.columns, granularity: Granularity::Sites, by_cum: false };
-        let found = Series::new(&mut loaded.profile, &options);
-        series = Some((loaded.profile, found));
+        match Series::new(&mut loaded.profile, &options) {
+            Ok(found) => series = Some((loaded.profile, found)),
+            Err(reason) => tell(&format!("the page has no trends: {reason}")),
+        }
         ends
     } else {
         (inputs.pop(), inputs.pop())

@@ -116,8 +116,18 @@ pub struct Series {
 
 impl Series {
     /// Looks at the sources of `profile`, which must be in the order of their times; at least three.
-    pub fn new(profile: &mut Profile, options: &Options) -> Self {
+    ///
+    /// # Errors
+    /// The column counts what was ever allocated: it grows wherever a program does anything, and nothing of it goes.
+    pub fn new(profile: &mut Profile, options: &Options) -> Result<Self, String> {
         let columns = &options.columns;
+        let kind = &profile.sample_types[columns.column].kind;
+        if kind.starts_with("alloc_") {
+            let of_use = kind.replacen("alloc_", "inuse_", 1);
+            return Err(format!(
+                "{kind} never shrinks, so that all of it would look like leaks; {of_use} tells what stays"
+            ));
+        }
         let graph_options = graph::Options { granularity: options.granularity, ..graph::Options::default() };
         let mut graph = Graph::new(profile, columns, graph_options);
         let dumps = profile.sources.len();
@@ -168,7 +178,7 @@ impl Series {
             let name = graph::printable(profile, &site.node.key).into_owned();
             (site.shape, u64::MAX - score.to_bits(), -grown, name, site.node.index)
         });
-        Self { x, is_timed, sites, total, total_slope, not_followed: kinds.not_followed() }
+        Ok(Self { x, is_timed, sites, total, total_slope, not_followed: kinds.not_followed() })
     }
 }
 

@@ -188,7 +188,8 @@ impl Shelf {
         let mut profile = self.desk.prepare(inputs, Vec::new()).map_err(|error| unusable(&error))?;
         let columns = self.columns(&profile, asked);
         let options = series::Options { columns, granularity: Granularity::Sites, by_cum: false };
-        let series = Series::new(&mut profile, &options);
+        let refused = |reason: String| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, &reason);
+        let series = Series::new(&mut profile, &options).map_err(refused)?;
         Ok(page::trend(&profile, &series, &columns))
     }
 

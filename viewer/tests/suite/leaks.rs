@@ -234,6 +234,24 @@ fn a_series_is_three_dumps_or_more_and_may_be_thinned() {
 }
 
 #[test]
+fn what_can_only_grow_is_no_leak() {
+    let scratch = Scratch::new();
+    let files = write(&scratch, &dumps(&SERVICE, 3, true));
+    let words: Vec<&str> = files.iter().map(String::as_str).collect();
+    let refused = heapsift(&[&["leaks", "--sample-index=alloc_space"], &words[..]].concat());
+    let errors = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!((refused.status.code(), errors.lines().count()), (Some(2), 1), "{errors}");
+    assert!(errors.starts_with("heapsift: --sample-index: alloc_space never shrinks, "), "{errors}");
+    assert!(errors.contains("inuse_space tells what stays"), "{errors}");
+    // A page of it is a page without trends.
+    let page = scratch.join("report.html");
+    let made = heapsift(&[&["report", "-o", &page, "--sample-index=alloc_space"], &words[..]].concat());
+    let errors = String::from_utf8(made.stderr).unwrap();
+    assert!(made.status.success() && errors.starts_with("heapsift: the page has no trends: alloc_space "), "{errors}");
+    assert!(fs::read_to_string(&page).unwrap().contains("\"trend\":null"));
+}
+
+#[test]
 fn a_directory_is_the_process_with_most_dumps() {
     let scratch = Scratch::new();
     for (at, dump) in dumps(&SERVICE, 4, true).iter().enumerate() {
