@@ -43,6 +43,12 @@ impl Rows {
         self.ends.is_empty()
     }
 
+    /// How many have more frames than `depth`. Where that is the limit, these were cut: a frame stands for the rest.
+    pub fn deeper_than(&self, depth: usize) -> usize {
+        let starts = core::iter::once(0).chain(self.ends.iter().map(|&(end, _)| end));
+        starts.zip(&self.ends).filter(|&(start, &(end, _))| (end - start) as usize > depth).count()
+    }
+
     /// How much memory they take, in bytes.
     pub fn bytes(&self) -> usize {
         self.ends.len() * size_of::<(u32, u32)>()

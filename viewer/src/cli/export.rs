@@ -80,7 +80,7 @@ fn origin<'a>(path: &Path, name: &'a str) -> Origin<'a> {
 /// Reads and names a file; its equal rows are one. Where it is, its rows, and what there is to say about its names.
 fn read(path: &Path, names: &args::Names) -> Result<(PathBuf, Profile, Option<String>)> {
     let mut input = input::read_within(path, &names.reading.limits())?;
-    let line = load::names(&mut input, names, None);
+    let line = load::notes(&mut input, names, None);
     let path = input.path.clone();
     Ok((path, input::combine(vec![input], Vec::new(), Merge::Sides(Periods::Mixed), false)?, line))
 }

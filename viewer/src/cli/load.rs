@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, mpsc};
 
+use pprof_export::reader::Limits;
 use pprof_export::schema;
 use regex::Regex;
 
@@ -130,11 +131,27 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Says which dump was read where a directory was given.
-pub fn tell_newest(given: &Path, input: &Input) {
-    if input.path != given {
-        tell(&format!("{}: the newest dump in it is {}", given.display(), input.path.display()));
+/// Reads a file. Says which dump that was where a directory was given, and what of it was cut.
+pub fn read(path: &Path, limits: &Limits) -> Result<Input> {
+    let input = input::read_within(path, limits)?;
+    if input.path != path {
+        tell(&format!("{}: the newest dump in it is {}", path.display(), input.path.display()));
     }
+    if let Some(line) = cut(input.rows.deeper_than(limits.depth), limits) {
+        tell(&format!("{}: {line}", input.path.display()));
+    }
+    Ok(input)
+}
+
+/// What to say where so many stacks were cut.
+pub fn cut(stacks: usize, limits: &Limits) -> Option<String> {
+    let (those, were, them) = match stacks {
+        0 => return None,
+        1 => ("1 stack has".to_owned(), "was", "it"),
+        _ => (format!("{stacks} stacks have"), "were", "them"),
+    };
+    let depth = limits.depth;
+    Some(format!("{those} more than {depth} frames and {were} cut at the root; --limit depth=N reads {them} whole"))
 }
 
 /// Says which columns are left out because not all files have them.
@@ -149,22 +166,21 @@ pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
     let next = Mutex::new(paths.iter().enumerate());
     let limits = names.reading.limits();
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
-    let read = on_threads(workers, || {
+    let inputs = on_threads(workers, || {
         let take = || next.lock().ok().and_then(|mut next| next.next());
-        let mut read = Vec::new();
+        let mut inputs = Vec::new();
         while let Some((at, path)) = take() {
-            let input = input::read_within(path, &limits).map(|mut input| {
-                tell_newest(path, &input);
+            let input = read(path, &limits).map(|mut input| {
                 name_frames(&mut input, names);
                 input
             });
-            read.push((at, input));
+            inputs.push((at, input));
         }
-        read
+        inputs
     });
-    let mut read: Vec<_> = read.into_iter().flatten().collect();
-    read.sort_by_key(|(at, _)| *at);
-    read.into_iter().map(|(_, input)| input).collect()
+    let mut inputs: Vec<_> = inputs.into_iter().flatten().collect();
+    inputs.sort_by_key(|(at, _)| *at);
+    inputs.into_iter().map(|(_, input)| input).collect()
 }
 
 pub(super) fn compile(filter: &args::Filter) -> Result<Filters> {
@@ -227,6 +243,14 @@ pub fn names(input: &mut Input, names: &args::Names, root: Option<PathBuf>) -> O
     let options = symbolize::Options { search, servers, force: false };
     let report = symbolize::symbolize(&mut input.message, &options);
     report.is_incomplete().then(|| report.to_string())
+}
+
+/// The same, with what was cut, for those who tell it elsewhere.
+pub fn notes(input: &mut Input, asked: &args::Names, root: Option<PathBuf>) -> Option<String> {
+    let limits = asked.reading.limits();
+    let notes = [cut(input.rows.deeper_than(limits.depth), &limits), names(input, asked, root)];
+    let notes: Vec<String> = notes.into_iter().flatten().collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 /// The root directory of the process whose socket or file it is, where that is not ours.

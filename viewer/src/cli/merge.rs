@@ -23,12 +23,13 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
     let mut progress = Progress::new(files.len());
     let mut exact = Exact::default();
     let mut builder = Builder::new();
-    let mut most_rows = LOOSE_ROWS;
+    let (mut most_rows, mut deep) = (LOOSE_ROWS, 0);
     load::in_turn(
         &files,
         |path| input::read_within(path, &limits),
         |path, Input { message, rows, .. }| {
             exact.add(message.allocator_stats.as_ref());
+            deep += rows.deeper_than(limits.depth);
             builder.add(&message, rows, Side::New).map_err(|reason| Error::input(path, reason))?;
             if builder.row_count() > most_rows {
                 builder.condense(&arguments.drop_label);
@@ -42,6 +43,9 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
     builder.condense(&arguments.drop_label);
     let mut profile = builder.finish();
     load::tell_left_out(&profile, &files);
+    if let Some(line) = load::cut(deep, &limits) {
+        tell(&line);
+    }
     profile.renumber(false);
     // Counts of single files mean nothing for the sum.
     profile.comments.retain(|comment| !comment.starts_with("samples "));

@@ -30,7 +30,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::error::{Error, Result};
 use crate::output::{self, Style};
-use crate::{escape, input, symbolize};
+use crate::{escape, symbolize};
 
 /// Runs the command with these words, the command's own name first.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -108,8 +108,7 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
 }
 
 fn symbolize_command(arguments: &args::Symbolize) -> Result<()> {
-    let mut input = input::read_within(&arguments.file, &arguments.reading.limits())?;
-    load::tell_newest(&arguments.file, &input);
+    let mut input = load::read(&arguments.file, &arguments.reading.limits())?;
     // Clap sees to it that one of the two is given.
     let target = match &arguments.output {
         Some(path) if is_same_file(path, &input.path) => {

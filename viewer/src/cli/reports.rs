@@ -236,8 +236,7 @@ pub fn info(arguments: &args::Info) -> Result<()> {
     let mut reports = Vec::new();
     let mut text = String::new();
     for path in &arguments.files {
-        let input = input::read_within(path, &arguments.reading.limits())?;
-        load::tell_newest(path, &input);
+        let input = load::read(path, &arguments.reading.limits())?;
         let shown = input.path.to_string_lossy().into_owned();
         let profile = input::combine(vec![input], Vec::new(), Merge::Nothing, false)?;
         if arguments.json {

@@ -45,7 +45,7 @@ impl Desk for Options {
     }
 
     fn name(&self, input: &mut Input, root: Option<PathBuf>) -> Option<String> {
-        load::names(input, &self.names, root)
+        load::notes(input, &self.names, root)
     }
 
     fn prepare(&self, new: Vec<Input>, base: Vec<Input>) -> Result<Profile> {

@@ -136,6 +136,46 @@ fn unusable_arguments() {
 }
 
 #[test]
+fn stacks_that_are_cut_are_told() {
+    let scratch = Scratch::new();
+    let mut builder = service(40);
+    let names: Vec<String> = (0..5000).map(|number| format!("f{number}")).collect();
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.push("start");
+    let deep = builder.stack(&names);
+    builder.sampled(&deep, 2 << 20, 3);
+    builder.sampled(&deep[1..], 2 << 20, 3);
+    let file = scratch.file("a.pb.gz", &builder.gzip());
+    names.reverse();
+    let folded = scratch.file("a.folded", format!("main;f 7\n{} 9\n", names.join(";")).as_bytes());
+    let out = scratch.join("out");
+    let of_two = "2 stacks have more than 4096 frames and were cut at the root; --limit depth=N reads them whole";
+    let of_one = "1 stack has more than 4096 frames and was cut at the root; --limit depth=N reads it whole";
+    for (words, line) in [
+        (&["top", &file] as &[&str], format!("{file}: {of_two}")),
+        (&["top", &folded], format!("{folded}: {of_one}")),
+        (&["info", &file], format!("{file}: {of_two}")),
+        (&["symbolize", "-o", &out, &file], format!("{file}: {of_two}")),
+        (&["merge", "-o", &out, &file, &file], of_two.replace('2', "4")),
+        (&["merge", "-o", &out, &file, &file, "--limit", "depth=5000"], of_two.replace("4096", "5000")),
+    ] {
+        let output = heapsift(words);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && errors.starts_with(&format!("heapsift: {line}\n")), "{words:?}: {errors}");
+    }
+    for (depth, is_cut) in [("4096", true), ("5001", false)] {
+        let output = heapsift(&["convert", "--to=folded", &file, "--limit", &format!("depth={depth}")]);
+        assert_eq!(!output.stderr.is_empty(), is_cut);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.lines().filter(|line| line.starts_with("start;f4999;")).count(), if is_cut { 0 } else { 2 });
+        assert_eq!(
+            text.lines().filter(|line| line.starts_with("[truncated stack];")).count(),
+            if is_cut { 2 } else { 0 }
+        );
+    }
+}
+
+#[test]
 fn standard_input_and_directories() {
     let scratch = Scratch::new();
     let bytes = service(40).gzip();
