@@ -130,7 +130,7 @@ impl Inner {
         unsafe {
             let class = (*slab).class();
             sparse::forget(class, slab);
-            (*slab).free_regions = (*slab).body.free.iter().map(|w| w.count_ones() as u16).sum();
+            (*slab).free_regions = (*slab).count_free() as u16;
             (*slab).generation = self.generation;
             (*slab).in_bin_heap.store(false, Ordering::Relaxed);
             if (*slab).free_regions > 0 {

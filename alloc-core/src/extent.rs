@@ -224,6 +224,16 @@ impl Extent {
         self.set_flags(if on { flags | flag } else { flags & !flag });
     }
 
+    /// Free regions of a slab, by its bitmap. Where that is short, other things stand behind it.
+    ///
+    /// # Safety
+    /// The extent is a slab, and nobody changes its bitmap meanwhile.
+    pub(crate) unsafe fn count_free(&self) -> usize {
+        let words = size::regions(self.class()).div_ceil(64);
+        // SAFETY: the caller's promise; all bits are an array of words.
+        unsafe { self.body.free.iter().take(words).map(|word| word.count_ones() as usize).sum() }
+    }
+
     /// Whether the block at `address`, in use, may be one with a live sample.
     #[inline]
     pub(crate) fn may_be_sampled(&self, address: usize) -> bool {

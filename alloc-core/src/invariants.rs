@@ -62,8 +62,7 @@ impl Extent {
     fn check_bitmap(&self) {
         let regions = size::regions(self.class());
         // SAFETY: a slab's body is its bitmap; the caller keeps others from changing it.
-        let free = unsafe { &self.body.free };
-        let ones: usize = free.iter().take(regions.div_ceil(64)).map(|word| word.count_ones() as usize).sum();
+        let (free, ones) = unsafe { (&self.body.free, self.count_free()) };
         let inside: usize = (0..regions).filter(|region| free[region / 64] >> (region % 64) & 1 != 0).count();
         assert_eq!((ones, inside), (self.free_regions as usize, self.free_regions as usize), "{self:?}");
         assert_eq!(self.bytes(), size::slab_pages(self.class() - 1) << LG_PAGE, "{self:?}");

@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use alloc_core::decay::Tier;
@@ -151,4 +152,48 @@ fn they_stay_where_nothing_is_to_go() {
     }
     assert!(resident(&places) > before * 9 / 10, "{} of {before}", resident(&places));
     free_all(kept, request);
+}
+
+#[test]
+fn a_child_that_adopts_slabs_keeps_their_blocks() {
+    /// Of the 16 blocks of a slab, those that stay.
+    const STAY: usize = 4;
+    let request = own_arena();
+    let (kept, freed): (Vec<_>, Vec<_>) = fill(request).into_iter().enumerate().partition(|(i, _)| i % 16 < STAY);
+    free_all(freed, request);
+    // Looks at the slabs, and notes beside their bitmaps what it has found.
+    HEAP.arena_purge(ArenaSelection::One(request.arena.unwrap()));
+    let stop = AtomicBool::new(false);
+    let bad = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Holds the lock of the bin again and again, so that a child forgets the slabs.
+            while !stop.load(Ordering::Relaxed) {
+                free_all(vec![(0, HEAP.allocate_with(BYTES, request))], request);
+            }
+        });
+        // A child meets the lock held in one of three forks or so.
+        let bad = (0..30).filter(|_| !child_keeps_blocks(&kept, request)).count();
+        stop.store(true, Ordering::Relaxed);
+        bad
+    });
+    assert_eq!(bad, 0, "so many children have lost blocks");
+    free_all(kept, request);
+}
+
+/// Whether a child that frees half of the blocks finds the others as they were after it has allocated as many again.
+fn child_keeps_blocks(kept: &[(usize, *mut u8)], request: Request) -> bool {
+    // SAFETY: the child calls nothing but the heap and what the C library's fork leaves in order.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let (gone, rest): (Vec<_>, Vec<_>) = kept.iter().partition(|(i, _)| i % 2 == 0);
+        free_all(gone, request);
+        fill(request);
+        let is_bad = std::panic::catch_unwind(|| check(&rest)).is_err();
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(i32::from(is_bad)) };
+    }
+    let mut status = -1;
+    // SAFETY: a child of ours, and room for its status.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    status == 0
 }
