@@ -41,6 +41,7 @@ fn shuffle(blocks: &mut [*mut u8]) {
 fn a_heap_that_shrinks_at_random_keeps_little() {
     whole_pages();
     small_blocks();
+    cut_off();
 }
 
 fn whole_pages() {
@@ -87,4 +88,19 @@ fn small_blocks() {
     let active = empty.active - before.active;
     assert!(active < 8 * MIB, "{active} bytes of slabs are active");
     assert!(empty.dirty <= most(empty.active), "{} of {}", empty.dirty, empty.active);
+}
+
+/// What a large block has lost that was made smaller is as free as any other memory.
+fn cut_off() {
+    let before = HEAP.stats();
+    let block = HEAP.allocate(512 * MIB);
+    // SAFETY: the block is ours; made smaller it stays where it is.
+    let smaller = unsafe { HEAP.reallocate(block, BYTES) };
+    assert_eq!(smaller, block);
+    let after = HEAP.stats();
+    assert!(after.active < before.active + MIB, "{} of {}", after.active, before.active);
+    // Of two arenas, neither of which has told of all.
+    assert!(after.dirty < 64 * MIB, "{} of {}", after.dirty / MIB, after.active / MIB);
+    // SAFETY: the block is ours.
+    unsafe { HEAP.deallocate(smaller) };
 }

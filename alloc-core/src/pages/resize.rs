@@ -24,10 +24,12 @@ impl Pages {
             }
             (*rest).set_zeroed(false);
             inner.active_pages -= cut;
-            inner.tell(shared);
             let state = if (*rest).pinned() { State::Pinned } else { State::Dirty };
             self.give(&mut inner, shared, rest, state);
+            inner.tell(shared);
         }
+        drop(inner);
+        self.after_free(shared);
         true
     }
 
