@@ -54,6 +54,11 @@ struct Trace {
 struct Place {
     extent: Extent,
     state: AtomicU8,
+    /// Whether the page is made inaccessible by a mapping of its own, and not by advice (`MADV_GUARD_INSTALL`, Linux 6.13):
+    /// the kernel doesn't know that, or has refused it once, as it does where memory is locked.
+    by_mapping: AtomicBool,
+    /// Whether the page may hold something when it is opened: it could not be emptied, or was not inaccessible since.
+    is_full: AtomicBool,
     /// Bytes that the block counts with.
     counted: AtomicUsize,
     allocated: Trace,
@@ -80,8 +85,6 @@ pub(crate) struct Guarded {
     places: AtomicPtr<Place>,
     free: Mutex<Free>,
     live: AtomicUsize,
-    /// Whether pages are made inaccessible without mappings of their own (`MADV_GUARD_INSTALL`, Linux 6.13).
-    by_advice: AtomicBool,
 }
 
 /// What a report tells of a block, or of its misuse.
@@ -112,7 +115,6 @@ impl Guarded {
             places: AtomicPtr::new(null_mut()),
             free: Mutex::new(Rank::Stacks, Free { ring: [0; PLACES], first: 0, count: 0 }),
             live: AtomicUsize::new(0),
-            by_advice: AtomicBool::new(false),
         }
     }
 
@@ -144,25 +146,40 @@ impl Guarded {
         self.pool.load(Ordering::Relaxed) + (2 * index + 1) * PAGE
     }
 
-    /// Opens or closes the page of a place; a page that is opened reads as zero.
+    /// Opens the page of a place; `None`: it can't be used. Else whether it reads as zero.
     ///
     /// # Safety
     /// Nobody uses the page.
-    unsafe fn set_open(&self, index: usize, open: bool) -> bool {
+    unsafe fn open(&self, index: usize, place: &Place) -> Option<bool> {
         let page = self.page(index);
         // SAFETY: the pool's own page, which nobody uses.
-        unsafe {
-            if self.by_advice.load(Ordering::Relaxed) {
-                let advice = if open { Advice::GuardRemove } else { Advice::GuardInstall };
-                return sys::advise(page, PAGE, advice).is_ok();
-            }
-            if open {
-                sys::protect(page, PAGE, Access::ReadWrite).is_ok()
+        let opened = unsafe {
+            if place.by_mapping.load(Ordering::Relaxed) {
+                sys::protect(page, PAGE, Access::ReadWrite)
             } else {
-                let _ = sys::advise(page, PAGE, Advice::DontNeed);
-                sys::protect(page, PAGE, Access::None).is_ok()
+                sys::advise(page, PAGE, Advice::GuardRemove)
             }
-        }
+        };
+        opened.is_ok().then(|| !place.is_full.load(Ordering::Relaxed))
+    }
+
+    /// Makes the page of a place inaccessible, and empties it, as far as the kernel allows the one and the other.
+    ///
+    /// # Safety
+    /// Nobody uses the page.
+    unsafe fn close(&self, index: usize, place: &Place) {
+        let page = self.page(index);
+        // SAFETY: the pool's own page, which nobody uses.
+        let is_empty = unsafe {
+            if !place.by_mapping.load(Ordering::Relaxed) && sys::advise(page, PAGE, Advice::GuardInstall).is_ok() {
+                true
+            } else {
+                place.by_mapping.store(true, Ordering::Relaxed);
+                let is_empty = sys::advise(page, PAGE, Advice::DontNeed).is_ok();
+                sys::protect(page, PAGE, Access::None).is_ok() && is_empty
+            }
+        };
+        place.is_full.store(!is_empty, Ordering::Relaxed);
     }
 
     /// Takes the place that was freed longest ago; `None`: enough of them hold blocks.
@@ -244,10 +261,9 @@ impl<O: Observer> Heap<O> {
         let Some(places) = shared.base.allocate(PLACES * core::mem::size_of::<Place>(), 128) else { return false };
         let Ok(pool) = sys::map(POOL_BYTES, true) else { return false };
         // SAFETY: mapped just now, and nobody uses it.
-        let closed = unsafe {
+        let (by_advice, closed) = unsafe {
             let by_advice = sys::advise(pool, POOL_BYTES, Advice::GuardInstall).is_ok();
-            guarded.by_advice.store(by_advice, Ordering::Relaxed);
-            by_advice || sys::protect(pool, POOL_BYTES, Access::None).is_ok()
+            (by_advice, by_advice || sys::protect(pool, POOL_BYTES, Access::None).is_ok())
         };
         if !closed || !shared.map.prepare(pool, POOL_BYTES) {
             // SAFETY: as above.
@@ -257,8 +273,11 @@ impl<O: Observer> Heap<O> {
         guarded.pool.store(pool, Ordering::Relaxed);
         let places = places.cast::<Place>();
         for index in 0..PLACES {
-            // SAFETY: room for so many, which read as zero: a descriptor of nothing.
-            let extent = unsafe { &raw mut (*places.add(index)).extent };
+            // SAFETY: room for so many, which read as zero: a descriptor of nothing, and a page that is empty.
+            let extent = unsafe {
+                (*places.add(index)).by_mapping.store(!by_advice, Ordering::Relaxed);
+                &raw mut (*places.add(index)).extent
+            };
             // SAFETY: as above.
             unsafe { (*extent).set_flags(flag::GUARDED_BLOCK) };
             shared.map.set_extent(guarded.page(index), extent);
@@ -322,10 +341,10 @@ impl<O: Observer> Heap<O> {
         let index = guarded.take()?;
         let place = guarded.place(index)?;
         // SAFETY: the place is this thread's from here on.
-        if !unsafe { guarded.set_open(index, true) } {
+        let Some(zeroed) = (unsafe { guarded.open(index, place) }) else {
             guarded.give(index);
             return None;
-        }
+        };
         let bytes = size.max(8);
         let align = request.align.max(if size <= 8 { 8 } else { 16 });
         let (page, room) = (guarded.page(index), (bytes + align - 1) & !(align - 1));
@@ -345,7 +364,7 @@ impl<O: Observer> Heap<O> {
         place.extent.set_state(State::Active);
         place.state.store(IN_USE, Ordering::Release);
         guarded.live.fetch_add(1, Ordering::Relaxed);
-        Some((Obtained { block, usable: bytes, zeroed: true }, counted))
+        Some((Obtained { block, usable: bytes, zeroed }, counted))
     }
 
     /// Writes down from where the calling thread does something to a block.
@@ -414,7 +433,7 @@ impl<O: Observer> Heap<O> {
             }
             // Not active: whoever frees it again is told.
             place.extent.set_state(State::Retained);
-            guarded.set_open(index, false);
+            guarded.close(index, place);
         }
         guarded.live.fetch_sub(1, Ordering::Relaxed);
         guarded.give(index);

@@ -313,6 +313,23 @@ fn guarded_blocks_are_blocks() {
     }
 }
 
+#[test]
+fn guarded_blocks_are_blocks_in_locked_memory() {
+    let program = tools::compile("c/guarded.c", &["-ldl"]);
+    let locked = |kind: &str| Program::new(&program).args([kind, "64", "locked"]).under("prof_guard:1").run();
+    let ended = locked("works");
+    if ended.status == 77 {
+        eprintln!("skipped: memory can't be locked");
+        return;
+    }
+    assert_eq!((ended.status, ended.complaints().as_str()), (0, ""));
+    // What is not given up is closed all the same.
+    let ended = locked("read-after-free");
+    let complaints = ended.complaints();
+    assert_eq!(ended.status, FAULTED, "{complaints}");
+    assert!(complaints.contains("use after free (read) at 0x"), "{complaints}");
+}
+
 /// What a program says, plain and in these ways.
 #[track_caller]
 fn same(run: impl Fn(Option<&str>) -> String) {
