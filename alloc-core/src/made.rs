@@ -94,9 +94,8 @@ impl<O: Observer> Heap<O> {
     pub unsafe fn reset_arena(&'static self, index: u32) -> Result<(), NotMade> {
         let arena = self.made_arena(index)?;
         let shared = &self.core.shared;
-        for class in 1..=NBINS {
-            arena.bin(class).reset();
-        }
+        // Other threads may come by to give back pages inside of its slabs.
+        arena.sparse.between_rounds(|| (1..=NBINS).for_each(|class| arena.bin(class).reset()));
         // SAFETY: the caller's promise.
         unsafe {
             arena.pages.for_each_active(|extent| {

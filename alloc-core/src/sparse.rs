@@ -228,6 +228,12 @@ impl Sparse {
         }
     }
 
+    /// Has bins forget their slabs while nobody walks through these.
+    pub(crate) fn between_rounds(&self, forget: impl FnOnce()) {
+        let _round = self.turn.lock();
+        forget();
+    }
+
     pub(crate) fn after_fork(&self) {
         self.turn.after_fork(|round| *round = Round { class: 1, is_more: false });
     }
