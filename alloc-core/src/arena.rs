@@ -36,6 +36,8 @@ pub struct Arena {
     name: Mutex<[u8; NAME_BYTES]>,
     /// When the clock was last looked at, in ticks of the processor.
     looked_at: AtomicU64,
+    /// Which other arena is looked at next by whoever works on this one; see [`ArenaTable::tick`].
+    next: AtomicUsize,
     /// Who gives back pages inside of slabs.
     pub(crate) sparse: Sparse,
     /// The next one in the list of destroyed arenas.
@@ -44,6 +46,10 @@ pub struct Arena {
 
 /// Processor ticks between two looks at the clock: less than half a millisecond.
 const CLOCK_TICKS: u64 = 1 << 20;
+/// Where nobody has looked at the clock for so many ticks, about a tenth of a second, others look after the arena.
+const LEFT_ALONE_TICKS: u64 = 1 << 28;
+/// Indices that are asked for another arena at once.
+const INDICES: usize = 16;
 
 /// Bytes of an arena's name, the zero byte included.
 pub const NAME_BYTES: usize = 32;
@@ -273,18 +279,13 @@ impl Arena {
         }
     }
 
-    /// Gives pages back when an epoch of the decay has ended, unless background threads do that.
-    pub fn tick(&self, shared: &Shared) {
-        if shared.alarm.is_on() {
-            return;
-        }
-        // The clock takes a system call, and moves on each millisecond or less often.
-        let ticks = sys::ticks();
-        if ticks.wrapping_sub(self.looked_at.load(Ordering::Relaxed)) < CLOCK_TICKS {
-            return;
-        }
-        self.looked_at.store(ticks, Ordering::Relaxed);
-        let now_ns = sys::clock_coarse_ns();
+    /// Whether the clock was looked at less than so long ago, at `now` in ticks of the processor.
+    fn was_looked_at(&self, now: u64, ticks: u64) -> bool {
+        now.wrapping_sub(self.looked_at.load(Ordering::Relaxed)) < ticks
+    }
+
+    /// Gives pages back when an epoch of the decay has ended.
+    fn give_back_due(&self, shared: &Shared, now_ns: u64) {
         self.give_back_idle_pages(now_ns, true);
         if self.pages.due(now_ns) {
             self.pages.decay(shared, now_ns);
@@ -357,6 +358,40 @@ impl ArenaTable {
         let arena = self.slot(index)?.load(Ordering::Acquire);
         // SAFETY: arenas are never unmapped once they are in the table.
         if arena.is_null() { None } else { Some(unsafe { &*arena }) }
+    }
+
+    /// Has due pages of an arena that is worked on given back, unless background threads do that; and those of another one.
+    /// An arena whose threads sleep or have ended, or that of oversize requests, would keep what is unused for as long as
+    /// the process works elsewhere.
+    pub(crate) fn tick(&self, arena: &Arena, shared: &Shared) {
+        if shared.alarm.is_on() {
+            return;
+        }
+        // The clock takes a system call, and moves on each millisecond or less often.
+        let ticks = sys::ticks();
+        if arena.was_looked_at(ticks, CLOCK_TICKS) {
+            return;
+        }
+        arena.looked_at.store(ticks, Ordering::Relaxed);
+        let now_ns = sys::clock_coarse_ns();
+        arena.give_back_due(shared, now_ns);
+        if let Some(other) = self.next_after(arena)
+            && !other.was_looked_at(ticks, LEFT_ALONE_TICKS)
+            // A program's hooks are called by those who use the arena.
+            && !other.pages.has_hooks()
+        {
+            other.give_back_due(shared, now_ns);
+        }
+    }
+
+    /// Another arena than the one that is worked on: each in its turn. `None`: there are none among the next few indices.
+    fn next_after(&self, arena: &Arena) -> Option<&'static Arena> {
+        (0..INDICES).find_map(|_| {
+            // Relaxed, and no exchange: threads that come at once may look at the same one.
+            let (next, bound) = (arena.next.load(Ordering::Relaxed), self.bound.load(Ordering::Relaxed));
+            arena.next.store(if next < bound { next + 1 } else { 0 }, Ordering::Relaxed);
+            self.get(if next < bound { next } else { ARENAS_MAX }).filter(|other| other.index != arena.index)
+        })
     }
 
     /// To be called before an arena is put in the slot of `index`.

@@ -211,7 +211,7 @@ impl<O: Observer> Heap<O> {
             tls::set_thread(DEAD.as_thread());
             if let Some(arena) = (*thread).arena {
                 arena.threads.fetch_sub(1, Ordering::Relaxed);
-                arena.tick(&self.core.shared);
+                self.core.arenas.tick(arena, &self.core.shared);
             }
             let is_last = {
                 let mut threads = self.core.threads.lock();

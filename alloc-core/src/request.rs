@@ -466,7 +466,7 @@ impl<O: Observer> Heap<O> {
                 (*thread).ticks = TICKS;
                 self.start_background_if_due();
                 self.look_after(thread);
-                arena.tick(&self.core.shared);
+                self.core.arenas.tick(arena, &self.core.shared);
             }
             if O::ENABLED && self.observer.wants_maxima() && (*thread).depth == 0 {
                 let shared = &self.core.shared;
