@@ -41,7 +41,6 @@ pub(crate) struct Background {
     /// Taken to start and to stop threads.
     turn: Mutex<()>,
     enabled: AtomicBool,
-    stopping: AtomicBool,
     /// Whether they are to be started as soon as that is safe.
     due: AtomicBool,
     /// At most so many; 0: as configured.
@@ -57,9 +56,14 @@ pub struct Alarm {
     on: AtomicBool,
     /// Threads that run.
     running: AtomicU32,
-    /// What they sleep on, each for its bit; grows with each alarm.
+    /// What they sleep on, each for its bit; grows by [`RING`] with each alarm. [`STOP`] is in the same word: a thread that has
+    /// not seen it would not sleep on what the word is now.
     word: AtomicU32,
 }
+
+/// Threads are to stop.
+const STOP: u32 = 1;
+const RING: u32 = 2;
 
 impl Alarm {
     pub(crate) const fn new() -> Self {
@@ -85,8 +89,32 @@ impl Alarm {
     }
 
     fn ring_for(&self, bits: u32) {
-        self.word.fetch_add(1, Ordering::Release);
+        self.word.fetch_add(RING, Ordering::Release);
         extra::futex_wake_bits(&self.word, bits);
+    }
+
+    /// What there was to hear until now, for [`Alarm::sleep`]; `None`: threads are to stop.
+    fn hear(&self) -> Option<u32> {
+        // Acquire: pairs with the Release of whoever rings.
+        let word = self.word.load(Ordering::Acquire);
+        (word & STOP == 0).then_some(word)
+    }
+
+    /// Has thread `number` sleep until then, or until there is more to hear.
+    fn sleep(&self, heard: u32, number: usize, until_ns: u64) {
+        extra::futex_wait_bits_until(&self.word, heard, bit_of(number), until_ns);
+    }
+
+    /// Tells all threads to stop.
+    fn stop(&self) {
+        self.word.fetch_or(STOP, Ordering::Relaxed);
+        extra::futex_wake_bits(&self.word, u32::MAX);
+    }
+
+    /// None runs any more.
+    fn have_stopped(&self) {
+        self.running.store(0, Ordering::Relaxed);
+        self.word.fetch_and(!STOP, Ordering::Relaxed);
     }
 }
 
@@ -124,7 +152,6 @@ impl Background {
         Background {
             turn: Mutex::new(Rank::Control, ()),
             enabled: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
             due: AtomicBool::new(false),
             max: AtomicUsize::new(0),
             workers: AtomicPtr::new(null_mut()),
@@ -136,9 +163,8 @@ impl Background {
         self.turn.after_fork(|()| {});
         self.workers(alarm).for_each(|worker| worker.done.after_fork(|_| {}));
         self.enabled.store(false, Ordering::Relaxed);
-        self.stopping.store(false, Ordering::Relaxed);
+        alarm.have_stopped();
         self.due.store(false, Ordering::Relaxed);
-        alarm.running.store(0, Ordering::Relaxed);
         alarm.on.store(false, Ordering::Relaxed);
     }
 
@@ -232,14 +258,12 @@ impl<O: Observer> Heap<O> {
             }
         }
         alarm.on.store(false, Ordering::Relaxed);
-        background.stopping.store(true, Ordering::Release);
-        alarm.ring_for(u32::MAX);
+        alarm.stop();
         for worker in background.workers(alarm) {
             // SAFETY: a thread of ours that nobody else joins.
             unsafe { libc::pthread_join(worker.thread, null_mut()) };
         }
-        alarm.running.store(0, Ordering::Relaxed);
-        background.stopping.store(false, Ordering::Relaxed);
+        alarm.have_stopped();
         background.enabled.store(false, Ordering::Relaxed);
         !on
     }
@@ -291,8 +315,7 @@ impl<O: Observer> Heap<O> {
         let Some(worker) = background.worker(number) else { return };
         // Whether there was nothing unused the last time that this thread slept to the end.
         let mut is_quiet = false;
-        while !background.stopping.load(Ordering::Acquire) {
-            let seen = alarm.word.load(Ordering::Acquire);
+        while let Some(heard) = alarm.hear() {
             let mut next_ns = self.look_after_arenas(number);
             self.start_others();
             worker.done.lock().runs += 1;
@@ -308,7 +331,7 @@ impl<O: Observer> Heap<O> {
                 u64::MAX => now_ns + SLEEP_NS_MIN,
                 _ => next_ns.max(now_ns + SLEEP_NS_MIN),
             };
-            extra::futex_wait_bits_until(&alarm.word, seen, bit_of(number), until_ns);
+            alarm.sleep(heard, number, until_ns);
             let woke_ns = sys::clock_monotonic_ns();
             is_quiet = next_ns == u64::MAX && woke_ns >= until_ns;
             worker.done.lock().slept_ns += woke_ns - now_ns;
@@ -346,7 +369,7 @@ impl<O: Observer> Heap<O> {
         while (alarm.running.load(Ordering::Relaxed) as usize) < wanted {
             // Somebody who stops the threads holds it, and waits for this one.
             let Some(_turn) = background.turn.try_lock() else { return };
-            if background.stopping.load(Ordering::Relaxed) || !self.start_worker() {
+            if alarm.hear().is_none() || !self.start_worker() {
                 return;
             }
             // The arenas are shared out anew: one may have gone from a thread that has not looked at it yet to one that
@@ -418,4 +441,25 @@ unsafe fn spawn(thread: *mut libc::pthread_t, entry: extern "C" fn(*mut c_void) 
     };
     extra::set_blocked_signals(before);
     errno
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_before_the_sleep_is_heard() {
+        let (alarm, limit_ns) = (Alarm::new(), sys::clock_monotonic_ns() + 20_000_000_000);
+        let heard = alarm.hear().unwrap();
+        alarm.ring(0);
+        alarm.sleep(heard, 0, limit_ns);
+        let heard = alarm.hear().unwrap();
+        alarm.stop();
+        // Of two threads one has looked already, the other hasn't.
+        assert!(alarm.hear().is_none());
+        alarm.sleep(heard, 0, limit_ns);
+        assert!(sys::clock_monotonic_ns() < limit_ns, "slept to the end");
+        alarm.have_stopped();
+        assert!(alarm.hear().is_some());
+    }
 }
