@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include "allocator.h"
 
@@ -97,6 +98,29 @@ static size_t address_space(void)
     CHECK(file && fgets(text, sizeof text, file));
     fclose(file);
     return strtoul(text, NULL, 10) * PAGE;
+}
+
+/* retain:false,dirty_decay_ms:-1: where address space has an end, what is unused makes room for a request that fits no gap. */
+static void limited(void)
+{
+    enum { BLOCKS = 200 };
+    unsigned arena = create_arena(NULL);
+    static void *blocks[BLOCKS], *between[BLOCKS];
+    struct rlimit limit = { address_space() + ((size_t)300 << 20), RLIM_INFINITY };
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+    for (int i = 0; i < BLOCKS; i++) {
+        blocks[i] = mallocx(1 << 20, MALLOCX_ARENA(arena) | MALLOCX_TCACHE_NONE);
+        between[i] = mallocx(65536, MALLOCX_ARENA(arena) | MALLOCX_TCACHE_NONE);
+        CHECK(blocks[i] && between[i]);
+    }
+    for (int i = 0; i < BLOCKS; i++)
+        dallocx(blocks[i], MALLOCX_TCACHE_NONE);
+    CHECK(FRESH(size_t, "stats.arenas.%u.pdirty", arena) >= BLOCKS * (1 << 20) / PAGE);
+    void *large = mallocx((size_t)150 << 20, MALLOCX_ARENA(arena) | MALLOCX_TCACHE_NONE);
+    CHECK(large != NULL);
+    dallocx(large, MALLOCX_TCACHE_NONE);
+    for (int i = 0; i < BLOCKS; i++)
+        dallocx(between[i], MALLOCX_TCACHE_NONE);
 }
 
 /* What is freed and purged is unmapped with retain:false, and kept with retain:true. */
@@ -560,7 +584,7 @@ static struct {
 } parts[] = {
     { "guards", guards },     { "kept", kept },   { "unmapped", unmapped },     { "data-segment", data_segment },
     { "flags", flags },       { "reset", reset }, { "background", background }, { "background-toggled", background_toggled },
-    { "background-calm", background_calm },
+    { "background-calm", background_calm }, { "limited", limited },
     { "idle-cache", idle_cache },          { "many-caches", many_caches },
 };
 

@@ -35,6 +35,7 @@ fn address_space_is_kept_or_given_back() {
     holds("kept", "prof:false", scratch.path());
     holds("unmapped", "retain:false", scratch.path());
     holds("unmapped", "retain:false,muzzy_decay_ms:1000", scratch.path());
+    holds("limited", "retain:false,dirty_decay_ms:-1", scratch.path());
 }
 
 #[test]

@@ -260,10 +260,10 @@ impl Pages {
             (inner, extent) = self.find_or_grow(shared, pages, align, zero, &mut unbacked);
             if extent.is_null() {
                 drop(inner);
-                // No more memory from the OS. Unused extents of different states may be long enough together.
+                // No more memory from the OS. Unused extents of different states may be long enough together, or what goes with
+                // their address space may make room for new memory.
                 self.purge(shared);
-                inner = self.inner.lock();
-                extent = self.find(&mut inner, shared, pages, align, zero, &mut unbacked);
+                (inner, extent) = self.find_or_grow(shared, pages, align, zero, &mut unbacked);
             }
             if extent.is_null() {
                 return extent;
