@@ -9,8 +9,8 @@
 //! else: no block starts there that the fast path knows.
 //! Only the parts of it for memory of the heap can be written; the rest reads as zero. So a program that has all its memory
 //! locked (`mlockall`) gets page tables for it, 64 MiB, rather than pages.
-//! Where the reservation fails (`ulimit -v`) the array is two zero bytes and the shift is 63: every
-//! lookup finds 0, and the slow path asks the tree.
+//! Where address space is limited (`ulimit -v`), or the reservation fails, the array is two zero bytes and the shift is 63:
+//! every lookup finds 0, and the slow path asks the tree.
 //!
 //! The tree has a root of 2^17 entries for 1 GiB each, and leaves with a descriptor pointer for each page.
 
@@ -105,10 +105,15 @@ impl PageMap {
         }
     }
 
-    /// Maps the tree's root, and reserves the flat array if that is possible. Called once, before there are other
-    /// threads in the heap. Without a root no page can be registered; then [`PageMap::prepare`] tries again.
+    /// Maps the tree's root, and reserves the flat array if that is possible, and nothing counts address space. Called once,
+    /// before there are other threads in the heap. Without a root no page can be registered; then [`PageMap::prepare`] tries
+    /// again.
     pub fn boot(&self) {
         self.map_root();
+        // What the array takes of a limit, the program would lack.
+        if sys::is_address_space_limited() {
+            return;
+        }
         // Where the program locks what it maps, this would be backed at once if it could be read from the start. It isn't made
         // readable afterwards everywhere: valgrind's memcheck would go through all of it, byte by byte.
         let is_locked = sys::is_locked(self.root.load(Ordering::Relaxed).addr());

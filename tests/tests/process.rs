@@ -1,4 +1,4 @@
-//! Forks under load, threads that come and go, deep stacks, small processes.
+//! Forks under load, threads that come and go, deep stacks, small processes, limits of address space.
 
 use std::time::Duration;
 
@@ -117,4 +117,19 @@ fn a_tiny_process_stays_tiny() {
         // Of code and tables it is what capi/so/warm.ld puts side by side, and hardly more.
         assert!(ours - plain <= 1024.0, "{conf}: {ours} KiB, glibc: {plain} KiB");
     }
+}
+
+#[test]
+fn a_limit_of_address_space_is_left_to_the_program() {
+    let program = tools::compile("c/limited.c", &[]);
+    let holds = |limit_kib: &str, words: [&str; 3]| -> usize {
+        let script = "ulimit -S -v $1; export LD_PRELOAD=$2; shift 2; exec \"$@\"";
+        let run = Program::new("/bin/sh").args(["-c", script, "sh", limit_kib]).arg(library()).arg(&program);
+        run.args(words).run().expect_success().text().trim().parse().expect("a number of blocks")
+    };
+    // 33 GiB hold the page map and little else; 7.5 GiB are asked for, and never touched.
+    assert_eq!(holds("34603008", ["60", "128", "none"]), 60);
+    // One that the program sets itself, once it runs: the map isn't there where it has been started under another.
+    assert_eq!(holds("1000000000000", ["100", "1", "1024"]), 100);
+    assert_eq!(holds("unlimited", ["60", "128", "none"]), 60);
 }

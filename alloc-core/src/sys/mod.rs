@@ -374,6 +374,20 @@ pub fn affinity_cpus() -> u32 {
     }
 }
 
+/// Whether the process may have only so much address space (`ulimit -v`).
+pub fn is_address_space_limited() -> bool {
+    if sandbox::in_sandbox() {
+        return false;
+    }
+    const SYS_PRLIMIT64: usize = 302;
+    const RLIMIT_AS: usize = 9;
+    // What counts, and what it may be set to.
+    let mut limits = [u64::MAX; 2];
+    // SAFETY: of the calling process, no new limits; the kernel writes 16 bytes into `limits`.
+    let answer = unsafe { syscall(SYS_PRLIMIT64, [0, RLIMIT_AS, 0, limits.as_mut_ptr().addr(), 0, 0]) };
+    check(answer).is_ok() && limits[0] != u64::MAX
+}
+
 /// The CPU that the calling thread runs on, as of a moment ago.
 pub fn cpu() -> Option<u32> {
     if sandbox::in_sandbox() {

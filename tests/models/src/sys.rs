@@ -83,6 +83,11 @@ pub fn futex_wake(_: &AtomicU32, count: u32) {
     }
 }
 
+/// Address space is no matter.
+pub fn is_address_space_limited() -> bool {
+    false
+}
+
 /// Address space; there is none in a model.
 ///
 /// # Errors
