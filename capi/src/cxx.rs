@@ -17,6 +17,8 @@ use core::ffi::c_void;
 use alloc_core::message;
 use profiler::HEAP;
 
+use crate::errno::{ENOMEM, set_errno};
+
 core::arch::global_asm!(
     ".pushsection heapsift_text, \"ax\", @progbits",
     // void *heapsift_new_slow(size_t bytes, size_t align), align 0: the default
@@ -141,11 +143,14 @@ unsafe extern "C" {
 /// One try of a `new`; `align` 0 means the default.
 extern "C" fn attempt(bytes: usize, align: usize) -> *mut u8 {
     let block = if align == 0 { HEAP.allocate_slow(bytes) } else { HEAP.allocate_aligned(bytes, align, false) };
-    if block.is_null() && HEAP.options().infallible_new {
-        let number = message::Decimal::new(bytes as u64);
-        let what: [&[u8]; 3] =
-            [b"Allocation of size ", number.as_bytes(), b" failed. opt.experimental_infallible_new is true. Aborting."];
-        message::safety_check_failed(&what, &|| {});
+    if block.is_null() {
+        if HEAP.options().infallible_new {
+            let number = message::Decimal::new(bytes as u64);
+            let end = b" failed. opt.experimental_infallible_new is true. Aborting.";
+            message::safety_check_failed(&[b"Allocation of size ", number.as_bytes(), end], &|| {});
+        }
+        // As from `malloc`, by which other libraries' operators come to their memory.
+        set_errno(ENOMEM);
     }
     block
 }

@@ -13,16 +13,10 @@ use alloc_core::ctl::{self, Code, HeapControl};
 use alloc_core::{Request, message, size};
 use profiler::HEAP;
 
-const ENOMEM: c_int = 12;
+use crate::errno::{ENOMEM, set_errno};
+
 const EINVAL: c_int = 22;
 const PAGE: usize = alloc_core::sys::PAGE;
-
-#[cold]
-#[inline(never)]
-pub(crate) fn set_errno(code: c_int) {
-    // SAFETY: the C library's own accessor of the calling thread's `errno`.
-    unsafe { *libc::__errno_location() = code };
-}
 
 /// Ends a call that found no memory.
 #[cold]

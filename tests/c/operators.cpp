@@ -11,6 +11,13 @@
 
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
 
+// Whether a call answers what is wanted, and leaves ENOMEM behind.
+template <class F> static bool tells_no_memory(F &&call)
+{
+    errno = 0;
+    return call() && errno == ENOMEM;
+}
+
 static bool aligned(void *block, size_t align)
 {
     return block && reinterpret_cast<uintptr_t>(block) % align == 0;
@@ -98,14 +105,16 @@ static void no_memory()
     CHECK(std::get_new_handler() == nullptr);
     destroyed = 0;
     for (size_t size : {size_t(most), size_t(half), size_t(half) + 1, size_t(most) - 4096}) {
-        CHECK(throws_bad_alloc([=] { kept = ::operator new(size); }));
-        CHECK(throws_bad_alloc([=] { kept = ::operator new[](size); }));
-        CHECK(throws_bad_alloc([=] { kept = ::operator new(size, align); }));
-        CHECK(throws_bad_alloc([=] { kept = ::operator new[](size, align); }));
-        CHECK(::operator new(size, std::nothrow) == nullptr);
-        CHECK(::operator new[](size, std::nothrow) == nullptr);
-        CHECK(::operator new(size, align, std::nothrow) == nullptr);
-        CHECK(::operator new[](size, align, std::nothrow) == nullptr);
+        auto throws = [](auto call) { return tells_no_memory([=] { return throws_bad_alloc(call); }); };
+        CHECK(throws([=] { kept = ::operator new(size); }));
+        CHECK(throws([=] { kept = ::operator new[](size); }));
+        CHECK(throws([=] { kept = ::operator new(size, align); }));
+        CHECK(throws([=] { kept = ::operator new[](size, align); }));
+        auto is_null = [](auto call) { return tells_no_memory([=] { return call() == nullptr; }); };
+        CHECK(is_null([=] { return ::operator new(size, std::nothrow); }));
+        CHECK(is_null([=] { return ::operator new[](size, std::nothrow); }));
+        CHECK(is_null([=] { return ::operator new(size, align, std::nothrow); }));
+        CHECK(is_null([=] { return ::operator new[](size, align, std::nothrow); }));
     }
     CHECK(destroyed == 16);
     // Through many frames, each with something to destroy.

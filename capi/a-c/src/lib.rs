@@ -2,6 +2,8 @@
 //!
 //! The configuration variables are weak here, so that a program may define its own.
 
+#[path = "../../src/errno.rs"]
+mod errno;
 #[path = "../../src/exports.rs"]
 mod exports;
 #[path = "../../src/process.rs"]

@@ -42,3 +42,5 @@ macro_rules! own_name {
 
 #[path = "../../src/cxx.rs"]
 mod cxx;
+#[path = "../../src/errno.rs"]
+mod errno;

@@ -42,6 +42,8 @@ mod cold;
 #[path = "../../src/cxx.rs"]
 mod cxx;
 mod deepbind;
+#[path = "../../src/errno.rs"]
+mod errno;
 #[path = "../../src/exports.rs"]
 mod exports;
 #[path = "../../src/process.rs"]

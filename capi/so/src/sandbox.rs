@@ -9,7 +9,7 @@ use core::ffi::{c_int, c_ulong};
 use alloc_core::sys::{extra, sandbox};
 use profiler::HEAP;
 
-use crate::exports::set_errno;
+use crate::errno::set_errno;
 
 export! {
     "prctl" fn prctl(operation: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int {
