@@ -57,10 +57,18 @@ impl Names {
 
     /// The name that the program has chosen for the calling thread, zero terminated, for ever in place.
     pub fn chosen(&'static self, slot: &ThreadSlot) -> &'static CStr {
-        if slot.words[word::CHOICES] & choice::NAMED == 0 {
-            return c"";
-        }
-        let id = slot.words[word::NAME_ID] - 1;
+        if slot.words[word::CHOICES] & choice::NAMED == 0 { c"" } else { self.text(slot) }
+    }
+
+    /// The calling thread's name as it is now, in the same way.
+    pub fn present(&'static self, slot: &mut ThreadSlot) -> &'static CStr {
+        self.refresh(slot);
+        self.text(slot)
+    }
+
+    /// The name that was found last; none where none has been looked for.
+    fn text(&'static self, slot: &ThreadSlot) -> &'static CStr {
+        let Some(id) = slot.words[word::NAME_ID].checked_sub(1) else { return c"" };
         let inner = self.inner.lock();
         let name: *const Name = &raw const inner.names[id];
         // SAFETY: a name that has a number keeps its place and never changes, and the table is static.
@@ -122,8 +130,10 @@ mod tests {
         NAMES.refresh(&mut slot);
         assert_eq!(Names::current(&slot), own);
         assert_eq!(NAMES.chosen(&slot), c"");
+        assert_eq!(NAMES.present(&mut slot), CStr::from_bytes_until_nul(&extra::thread_name()).unwrap());
         NAMES.set(&mut slot, *b"chosen\0\0\0\0\0\0\0\0\0\0");
         assert_eq!(NAMES.chosen(&slot), c"chosen");
+        assert_eq!(NAMES.present(&mut slot), c"chosen");
         NAMES.refresh(&mut slot);
         assert_eq!(NAMES.get(Names::current(&slot))[..7], *b"chosen\0");
         for i in 0..2 * NAMES_MAX {

@@ -220,14 +220,16 @@ fn thread_active(call: &mut Call<'_>) -> Answer {
 
 fn thread_name(call: &mut Call<'_>) -> Answer {
     let profiler = enabled()?;
-    if call.writes() && profiler.settings.system_names.load(Ordering::Relaxed) {
-        return Err(Code::ENOENT);
-    }
+    let by_system = profiler.settings.system_names.load(Ordering::Relaxed);
     call.read_xor_write()?;
     let Some(given) = call.written::<*const c_char>()? else {
-        let name = HEAP.with_slot(|slot| profiler.names.chosen(slot)).unwrap_or(c"");
-        return call.read_text(name);
+        let names = &profiler.names;
+        let name = HEAP.with_slot(|slot| if by_system { names.present(slot) } else { names.chosen(slot) });
+        return call.read_text(name.unwrap_or(c""));
     };
+    if by_system {
+        return Err(Code::ENOENT);
+    }
     // SAFETY: the caller passes null or a C string.
     let given = unsafe { text(given) }.ok_or(Code::EINVAL)?;
     if !given.iter().all(|&b| b.is_ascii_graphic() || b == b' ' || b == b'\t') {

@@ -64,7 +64,8 @@ fn answers_differ_from_jemalloc_s_only_where_it_is_said_why() {
     let blocks = tools::compile("c/differential_blocks.c", &["-ldl"]);
     let mut differences = Vec::new();
     let mut calls = 0;
-    for conf in ["prof:false", "prof:true,prof_prefix:dump,lg_prof_sample:19"] {
+    let system_names = "prof:true,prof_prefix:dump,prof_sys_thread_name:true";
+    for conf in ["prof:false", "prof:true,prof_prefix:dump,lg_prof_sample:19", system_names] {
         for (driver, words) in [(&control, &["names"][..]), (&control, &["actions"]), (&blocks, &[])] {
             let answers = |library: &Path| drive(driver, words, conf, library);
             calls += compare(&answers(&jemalloc), &answers(&ours), &mut differences);
