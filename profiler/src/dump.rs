@@ -266,6 +266,7 @@ pub extern "C" fn at_exit() {
         let _suppressed = HEAP.suppress();
         let leaked = tell_leaks(profiler);
         if leaked && settings.leak_error.load(Ordering::Relaxed) {
+            warn(&[b"Exiting with error code because memory leaks were detected"]);
             // What the program has printed must not be lost with it.
             // SAFETY: a null stream stands for all of them.
             unsafe { libc::fflush(core::ptr::null_mut()) };

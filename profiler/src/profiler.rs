@@ -225,9 +225,6 @@ impl Observer for Profiler {
     #[unsafe(link_section = "heapsift_text")]
     fn boot(&'static self) {
         let settings = &self.settings;
-        if settings.leak.load(Ordering::Relaxed) {
-            settings.enabled.store(true, Ordering::Relaxed);
-        }
         settings.control.boot();
         // SAFETY: the heap boots once, and nobody asks for the settings before that.
         unsafe { settings.freeze() };

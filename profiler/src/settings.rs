@@ -201,22 +201,36 @@ impl Settings {
         }
     }
 
-    /// Keeps the options as they are now for [`Settings::configured`].
+    /// Does what options imply, and keeps them as they are then for [`Settings::configured`].
     ///
     /// # Safety
     /// Called once, by the one thread that boots the heap, before any other use of the settings.
     pub unsafe fn freeze(&self) {
         // SAFETY: nobody else looks yet.
         let configured = unsafe { &mut *self.configured.get() };
+        let dump_interval = self.dump_interval.load(Ordering::Relaxed);
+        self.imply();
         *configured = Configured {
             enabled: self.enabled.load(Ordering::Relaxed),
             active: self.active.load(Ordering::Relaxed),
             thread_active_init: self.thread_active_init.load(Ordering::Relaxed),
             interval: self.interval.load(Ordering::Relaxed),
-            dump_interval: self.dump_interval.load(Ordering::Relaxed),
+            dump_interval,
             maximum_dumps: self.maximum_dumps.load(Ordering::Relaxed),
             prefix: *self.prefix.lock(),
         };
+    }
+
+    /// A leak that is an error is looked for, and looking for leaks takes a profile; as in jemalloc, of one that is there for
+    /// nothing else no dumps are written as memory grows.
+    fn imply(&self) {
+        if self.leak_error.load(Ordering::Relaxed) {
+            self.leak.store(true, Ordering::Relaxed);
+        }
+        if self.leak.load(Ordering::Relaxed) && !self.enabled.swap(true, Ordering::Relaxed) {
+            self.maximum_dumps.store(false, Ordering::Relaxed);
+            self.dump_interval.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The options as configured.

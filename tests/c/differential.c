@@ -534,6 +534,9 @@ static void actions(void)
 static void options(int count, char **which)
 {
     char name[128];
+    /* Something is left when the process ends. */
+    void *volatile kept = malloc(100);
+    CHECK(kept);
     for (int i = 0; i < count; i++)
         for (const struct name *known = every_name; known->name; known++)
             if (!strncmp(known->name, "opt.", 4) && !strcmp(known->name + 4, which[i]))

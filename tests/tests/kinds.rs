@@ -241,14 +241,21 @@ fn blocks_have_the_labels_of_their_threads() {
 #[test]
 fn what_is_left_at_exit_is_told_and_may_be_the_exit_status() {
     let program = tools::compile("c/sites.c", &[]);
-    for (more, status) in [("prof_leak:true", 0), ("prof_leak:true,prof_leak_error:true", 1)] {
+    for (more, status) in [
+        ("prof_leak:true", 0),
+        ("prof_leak:true,prof_leak_error:true", 1),
+        ("prof_leak_error:true", 1),
+        ("prof:true,prof_leak_error:true", 1),
+    ] {
         let scratch = Scratch::new("leak");
-        // `prof_leak` switches `prof` on.
+        // `prof_leak_error` switches `prof_leak` on, which switches `prof` on.
         let conf = format!("{more},prof_final:true,prof_sample:64KiB,prof_prefix:{}/dump", scratch.path().display());
         let ended = Program::new(&program).under(conf).run();
         assert_eq!(ended.status, status, "{more}: {}", ended.complaints());
         let told = ended.complaints();
         assert!(told.contains("<heapsift>: Leak approximation summary: ~") && told.contains(" contexts\n"), "{told}");
+        let exits = "<heapsift>: Exiting with error code because memory leaks were detected\n";
+        assert_eq!(told.contains(exits), status == 1, "{told}");
         // Whatever the status: what the program printed is all there, and so is its dump.
         assert!(truth(&ended.stdout)["sites"].is_array());
         let bytes: f64 =

@@ -61,7 +61,7 @@ const WORDS: &str = "dss:primary dss:secondary dss:disabled dss:prim dss:d dss:D
     tcache_ncached_max:1024-256:3 log:x";
 
 /// Whole strings, most of them malformed.
-const STRINGS: [&str; 47] = [
+const STRINGS: [&str; 49] = [
     "narenas",
     "narenas:",
     "narenas:2,",
@@ -105,6 +105,8 @@ const STRINGS: [&str; 47] = [
     "confirm_conf:false,narenas:2",
     "confirm_conf:true,tcache_max:99999999",
     "prof_leak_error:true",
+    "prof_leak_error:true,lg_prof_sample:0",
+    "prof_leak_error:true,prof_leak:false,prof:false,prof_gdump:true,lg_prof_interval:30",
     "dirty_decay_ms:18446744072000,muzzy_decay_ms:18446744072001",
     "dirty_decay_ms:9223372036854775807",
     "lg_tcache_max:3",
