@@ -105,7 +105,7 @@ pub fn to_path(kind: Kind, path: &[u8]) -> Result<(), Errno> {
         write_whole(&path, |part| fill(kind, part))?;
         Ok(path)
     };
-    let path = own_stack::run(write).inspect_err(|&errno| complain(path, errno))?;
+    let path = own_stack::run(write).inspect_err(|&errno| complain(PROFILE, path, errno))?;
     HEAP.observer().hooks.dumped(path.as_c_str());
     Ok(())
 }
@@ -157,7 +157,7 @@ fn write_in_turn(kind: Kind, trigger: Trigger) -> Result<Option<Path>, Errno> {
     if let Err(errno) = result
         && (trigger.is_asked_for() || may_complain_again())
     {
-        complain(prefix.as_bytes(), errno);
+        complain(PROFILE, prefix.as_bytes(), errno);
     }
     result
 }
@@ -229,7 +229,8 @@ pub fn journal(path: &Path, number: u64) -> Result<(), Errno> {
     };
     let result = write();
     if let Err(errno) = result {
-        complain(path.as_bytes(), errno);
+        let prefix = *HEAP.observer().settings.prefix.lock();
+        complain(b"log of samples", if path.as_bytes().is_empty() { &prefix } else { path }.as_bytes(), errno);
     }
     result
 }
@@ -276,9 +277,12 @@ pub extern "C" fn at_exit() {
     }
 }
 
-fn complain(path: &[u8], errno: Errno) {
+/// What most files are.
+const PROFILE: &[u8] = b"heap profile";
+
+fn complain(what: &[u8], path: &[u8], errno: Errno) {
     let number = Decimal::new(errno.0.unsigned_abs().into());
-    warn(&[b"cannot write heap profile ", path, b": ", file::describe(errno.0), b" (errno ", number.as_bytes(), b")"]);
+    warn(&[b"cannot write ", what, b" ", path, b": ", file::describe(errno.0), b" (errno ", number.as_bytes(), b")"]);
     if HEAP.options().abort {
         alloc_core::sys::abort();
     }

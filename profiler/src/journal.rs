@@ -183,6 +183,8 @@ pub fn write<S: Sink>(profiler: &'static Profiler, sink: S) -> Result<S, SinkErr
         ("dropped", journal.dropped.load(Ordering::Relaxed)),
     ])?;
     out.put(concat!(",\"version\":\"heapsift ", env!("CARGO_PKG_VERSION"), "\"").as_bytes())?;
+    out.put(b",\"prof_time_resolution\":")?;
+    out.quoted(profiler.settings.time_resolution().to_bytes())?;
     out.put(b"},\n\"threads\":[")?;
     for (i, &(thread, name)) in threads.iter().enumerate() {
         out.put(if i == 0 { b"{" } else { b",{" })?;

@@ -149,6 +149,7 @@ fn samples_are_told_one_by_one() {
     assert_eq!((call("prof.log_stop"), call("prof.log_stop")), (0, 14));
     free(kept[2..].to_vec());
     let log: Value = serde_json::from_slice(&std::fs::read(directory.join("log.json")).unwrap()).unwrap();
+    assert_eq!(log["info"]["prof_time_resolution"], "default");
     let lives: Vec<&Value> =
         log["allocations"].as_array().unwrap().iter().filter(|life| life["usize"] == 3072).collect();
     assert_eq!(lives.len(), 2);

@@ -264,3 +264,11 @@ fn what_is_left_at_exit_is_told_and_may_be_the_exit_status() {
         assert!((bytes / dump.total(Column::InuseSpace) as f64 - 1.0).abs() < 0.001, "{told}");
     }
 }
+
+#[test]
+fn a_log_that_cannot_be_written_is_no_profile() {
+    let program = tools::compile("c/sites.c", &[]);
+    let ended = Program::new(&program).under("prof:true,prof_log:true,prof_prefix:/no-such-directory/a").run();
+    let told = ended.expect_success().complaints();
+    assert!(told.contains("cannot write log of samples /no-such-directory/a: ") && !told.contains("profile"), "{told}");
+}
