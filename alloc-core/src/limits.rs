@@ -34,7 +34,7 @@ impl Limits {
     /// What the options say.
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn of(options: &Options) -> Self {
-        Limits { max: options.tcache_max, counts: options.tcache_ncached_max }
+        Limits { max: size::class_bytes(options.cached_classes()), counts: options.tcache_ncached_max }
     }
 
     /// Slots of all classes, with one below the first of each.

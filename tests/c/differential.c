@@ -1,7 +1,7 @@
 /* differential PART [OPTION...]: what mallctl answers to calls good and bad; see differential.h.
  *   names     every name of jemalloc's, read and written in every way that is right and wrong, by name and by number
  *   actions   names that are given particular values, and names that are none
- *   options   opt.* of the OPTIONs named */
+ *   options   opt.* of the OPTIONs named, and names that are given in full */
 #include <inttypes.h>
 #include "control_names.h"
 #include "differential.h"
@@ -533,14 +533,16 @@ static void actions(void)
 
 static void options(int count, char **which)
 {
-    char name[128];
     /* Something is left when the process ends. */
     void *volatile kept = malloc(100);
     CHECK(kept);
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
+        char name[128];
+        NAMED(name, "%s%s", strchr(which[i], '.') ? "" : "opt.", which[i]);
         for (const struct name *known = every_name; known->name; known++)
-            if (!strncmp(known->name, "opt.", 4) && !strcmp(known->name + 4, which[i]))
-                read_value(NAMED(name, "opt.%s", which[i]), known->type);
+            if (!strcmp(known->name, name))
+                read_value(name, known->type);
+    }
 }
 
 int main(int argc, char **argv)

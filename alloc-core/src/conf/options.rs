@@ -218,6 +218,11 @@ impl Options {
         !(self.junk_free || self.safety_check)
     }
 
+    /// Classes that thread caches hold, by jemalloc's count: up to the one of `tcache_max`, the first at least.
+    pub fn cached_classes(&self) -> usize {
+        size::class_of(self.tcache_max.clamp(1, size::CACHED_MAX))
+    }
+
     /// jemalloc's defaults, but for `oversize_threshold` (see ARCHITECTURE.md) and what has no effect here.
     pub const DEFAULT: Options = Options {
         abort_conf: false,

@@ -7,7 +7,7 @@ use crate::decay::Tier;
 use crate::introspect::ArenaSelection;
 use crate::message::until_zero;
 use crate::pages::hooks::ExtentHooks;
-use crate::size::{self, NBINS, NHBINS, NLEXTENTS};
+use crate::size::{self, NBINS, NLEXTENTS};
 use crate::sys::PAGE;
 
 use super::indices::{ARENAS_ALL, ARENAS_DESTROYED};
@@ -206,9 +206,9 @@ pub(super) static NODES: &[Node] = &[
     constant!("quantum", |c| 16usize),
     constant!("page", |c| PAGE),
     constant!("hugepage", |c| 2usize << 20),
-    constant!("tcache_max", |c| c.heap.options().tcache_max),
+    constant!("tcache_max", |c| size::class_bytes(c.heap.options().cached_classes())),
     constant!("nbins", |c| NBINS as u32),
-    constant!("nhbins", |c| NHBINS as u32),
+    constant!("nhbins", |c| c.heap.options().cached_classes() as u32),
     constant!("bin.<i>.size", |c| size::class_size(c.index(2))),
     constant!("bin.<i>.nregs", |c| size::slab_regions(c.index(2)) as u32),
     constant!("bin.<i>.slab_size", |c| size::slab_pages(c.index(2)) * PAGE),

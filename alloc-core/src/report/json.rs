@@ -9,7 +9,7 @@ use crate::ctl::{self, HeapControl};
 use crate::lock::Counts;
 use crate::message::until_zero;
 use crate::pages::cache::NPAGE_CLASSES;
-use crate::size::{self, NBINS, NHBINS, NLEXTENTS};
+use crate::size::{self, NBINS, NLEXTENTS};
 use crate::snapshot::Which;
 use crate::stats::{ARENA_LOCKS, ArenaStats, GLOBAL_LOCKS, Sum};
 use crate::sys::{HUGE_PAGE, PAGE};
@@ -134,9 +134,10 @@ fn general(heap: &'static dyn HeapControl, j: Members<'_, '_, '_>) -> fmt::Resul
         j.number("quantum", 16)?;
         j.number("page", PAGE)?;
         j.number("hugepage", HUGE_PAGE)?;
-        j.number("tcache_max", heap.options().tcache_max)?;
+        let cached = heap.options().cached_classes();
+        j.number("tcache_max", size::class_bytes(cached))?;
         j.number("nbins", NBINS)?;
-        j.number("nhbins", NHBINS)?;
+        j.number("nhbins", cached)?;
         j.array("bin", |j| {
             for i in 0..NBINS {
                 j.element(|j| {

@@ -9,7 +9,7 @@ use crate::ctl::{self, HeapControl};
 use crate::lock::Counts;
 use crate::message::until_zero;
 use crate::pages::cache::{self, NPAGE_CLASSES};
-use crate::size::{self, NBINS, NHBINS, NLEXTENTS};
+use crate::size::{self, NBINS, NLEXTENTS};
 use crate::snapshot::Which;
 use crate::stats::{ARENA_LOCKS, ArenaStats, GLOBAL_LOCKS, Sum};
 use crate::sys::{HUGE_PAGE, PAGE};
@@ -90,9 +90,10 @@ fn general(heap: &'static dyn HeapControl, out: &mut Out<'_>) -> fmt::Result {
     writeln!(out, "Quantum size: 16")?;
     writeln!(out, "Page size: {PAGE}")?;
     writeln!(out, "Hugepage size: {}", HUGE_PAGE)?;
-    writeln!(out, "Maximum thread-cached size class: {}", heap.options().tcache_max)?;
+    let cached = heap.options().cached_classes();
+    writeln!(out, "Maximum thread-cached size class: {}", size::class_bytes(cached))?;
     writeln!(out, "Number of bin size classes: {NBINS}")?;
-    writeln!(out, "Number of thread-cache bin size classes: {NHBINS}")?;
+    writeln!(out, "Number of thread-cache bin size classes: {cached}")?;
     writeln!(out, "Number of large size classes: {NLEXTENTS}")
 }
 

@@ -128,8 +128,12 @@ pub fn answers(driver: &Path, library: &Path) -> Answers {
     let mut answers = Answers::new();
     for conf in strings() {
         let mut names: Vec<&str> = conf.split(',').filter_map(|pair| pair.split(':').next()).collect();
-        if names.contains(&"lg_tcache_max") {
-            names.push("tcache_max");
+        for (name, more) in
+            [("lg_tcache_max", &["tcache_max"][..]), ("tcache_max", &["arenas.tcache_max", "arenas.nhbins"])]
+        {
+            if names.contains(&name) {
+                names.extend(more);
+            }
         }
         names.sort_unstable();
         names.dedup();
