@@ -50,7 +50,8 @@ option_nodes! {
     "metadata_thp" => |o, c| c.read_text(o.metadata_thp.text());
     "retain" => |o, c| c.read_bool(o.retain);
     "dss" => |o, c| c.read_text(o.dss.text());
-    "narenas" => |o, c| c.read(if o.narenas == 0 { c.heap.narenas_auto() } else { o.narenas });
+    // What has been made of it, by `percpu_arena` as well; too large a number stays what it was.
+    "narenas" => |o, c| c.read(o.narenas.max(c.heap.narenas_auto()));
     "percpu_arena" => |o, c| c.read_text(o.percpu_arena.text());
     "oversize_threshold" => |o, c| c.read(o.oversize_threshold);
     "background_thread" => |o, c| c.read_bool(o.background_thread);

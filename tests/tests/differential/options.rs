@@ -61,7 +61,7 @@ const WORDS: &str = "dss:primary dss:secondary dss:disabled dss:prim dss:d dss:D
     tcache_ncached_max:1024-256:3 log:x";
 
 /// Whole strings, most of them malformed.
-const STRINGS: [&str; 49] = [
+const STRINGS: [&str; 50] = [
     "narenas",
     "narenas:",
     "narenas:2,",
@@ -104,6 +104,7 @@ const STRINGS: [&str; 49] = [
     "confirm_conf:true,narenas:2,zero:maybe,foo:1",
     "confirm_conf:false,narenas:2",
     "confirm_conf:true,tcache_max:99999999",
+    "percpu_arena:percpu,narenas:1",
     "prof_leak_error:true",
     "prof_leak_error:true,lg_prof_sample:0",
     "prof_leak_error:true,prof_leak:false,prof:false,prof_gdump:true,lg_prof_interval:30",
@@ -128,9 +129,11 @@ pub fn answers(driver: &Path, library: &Path) -> Answers {
     let mut answers = Answers::new();
     for conf in strings() {
         let mut names: Vec<&str> = conf.split(',').filter_map(|pair| pair.split(':').next()).collect();
-        for (name, more) in
-            [("lg_tcache_max", &["tcache_max"][..]), ("tcache_max", &["arenas.tcache_max", "arenas.nhbins"])]
-        {
+        for (name, more) in [
+            ("lg_tcache_max", &["tcache_max"][..]),
+            ("tcache_max", &["arenas.tcache_max", "arenas.nhbins"]),
+            ("percpu_arena", &["narenas"]),
+        ] {
             if names.contains(&name) {
                 names.extend(more);
             }
