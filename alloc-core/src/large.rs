@@ -15,8 +15,6 @@ pub struct LargeCounts {
     pub ndalloc: AtomicU64,
     /// Requests that were served, by thread caches too.
     pub nrequests: AtomicU64,
-    /// Fills of thread caches.
-    pub nfills: AtomicU64,
     /// Flushes of thread caches.
     pub nflushes: AtomicU64,
 }
@@ -50,7 +48,7 @@ impl LargeBlocks {
     pub(crate) fn clear(&self) {
         self.bytes.store(0, Ordering::Relaxed);
         for class in &self.classes {
-            for counter in [&class.nmalloc, &class.ndalloc, &class.nrequests, &class.nfills, &class.nflushes] {
+            for counter in [&class.nmalloc, &class.ndalloc, &class.nrequests, &class.nflushes] {
                 counter.store(0, Ordering::Relaxed);
             }
         }
@@ -73,7 +71,6 @@ impl LargeBlock<'_> {
         self.all.store(self.all.load(Ordering::Relaxed).wrapping_add(self.bytes), Ordering::Relaxed);
         add(&self.class.nmalloc, 1);
         add(&self.class.nrequests, self.visit.requests);
-        add(&self.class.nfills, self.visit.by_cache.into());
     }
 
     /// Counts it out. The lock of the arena's pages is held.

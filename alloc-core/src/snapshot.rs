@@ -320,7 +320,8 @@ impl<O: Observer> Heap<O> {
             out.ndalloc = counts.ndalloc.load(Ordering::Relaxed);
             out.nmalloc = counts.nmalloc.load(Ordering::Relaxed);
             out.nrequests = counts.nrequests.load(Ordering::Relaxed);
-            out.nfills = counts.nfills.load(Ordering::Relaxed);
+            // As jemalloc has it: each block is a batch of its own.
+            out.nfills = out.nmalloc;
             out.nflushes = counts.nflushes.load(Ordering::Relaxed);
         }
         self.add_untold(arena, out);

@@ -104,6 +104,7 @@ def check_arena(number, arena, general, whole):
         check(counts["curregs"] <= counts["curslabs"] * made["nregs"], where, "bin", i, counts)
         check(counts["nonfull_slabs"] <= counts["curslabs"], where, "bin", i, counts)
         check(counts["nfills"] + counts["nflushes"] <= counts["mutex"]["num_ops"], where, "bin", i, counts)
+    check(arena["large"]["nfills"] == arena["large"]["nmalloc"], where, "large", arena["large"])
     sums = {key: sum(b[key] for b in arena["bins"]) for key in "nmalloc ndalloc nrequests nfills nflushes".split()}
     for key, total in sums.items():
         check(arena["small"][key] == total, where, "small", key, arena["small"], total)

@@ -75,7 +75,7 @@ pub(super) fn write(heap: &'static dyn HeapControl, arena: &mut ArenaStats, out:
     let pages = [
         ("heapsift_purged", "Unused pages given back to the system.", arena.dirty_purged + arena.muzzy_purged),
         ("heapsift_purge_calls", "System calls for that.", arena.dirty_nmadvise + arena.muzzy_nmadvise),
-        ("heapsift_arena_fills", "Batches of blocks that thread caches took from arenas.", small.nfills + large.nfills),
+        ("heapsift_arena_fills", "Batches of blocks that thread caches took from arenas.", small.nfills),
         ("heapsift_arena_flushes", "Batches of blocks that thread caches gave back.", small.nflushes + large.nflushes),
     ];
     for (name, help, value) in pages {
