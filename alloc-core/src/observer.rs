@@ -7,6 +7,7 @@
 
 use crate::ctl::Node;
 use crate::lock::Counts;
+use crate::stats::SampleSums;
 use crate::sys::Entry;
 
 /// One allocation chosen for recording, or a change of one.
@@ -127,6 +128,12 @@ pub trait Observer: Sync + 'static {
 
     /// The thread ends; `slot` is not used again.
     fn thread_exit(&'static self, slot: &mut ThreadSlot);
+
+    /// What was counted of the samples of a class, where that is done; bins are classes from 0, large ones follow.
+    fn sample_sums(&'static self, class: usize) -> Option<SampleSums> {
+        let _ = class;
+        None
+    }
 
     /// What the observer's locks have seen, by jemalloc's names for them (those of [`crate::stats::GLOBAL_LOCKS`] that
     /// begin with `prof`). Others answer nothing.

@@ -127,6 +127,28 @@ pub struct Sum {
     pub nflushes: u64,
 }
 
+/// What an observer has counted of the samples of a class (`prof_stats`): bytes that were asked for, and blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct SampleSums {
+    pub live_requested: u64,
+    pub live_count: u64,
+    pub accum_requested: u64,
+    pub accum_count: u64,
+}
+
+impl SampleSums {
+    /// By jemalloc's names.
+    pub fn named(&self) -> [(&'static str, u64); 4] {
+        [
+            ("prof_live_requested", self.live_requested),
+            ("prof_live_count", self.live_count),
+            ("prof_accum_requested", self.accum_requested),
+            ("prof_accum_count", self.accum_count),
+        ]
+    }
+}
+
 /// Numbers of an arena, or of several together.
 #[derive(Clone, Copy, Debug)]
 pub struct ArenaStats {

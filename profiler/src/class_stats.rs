@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use alloc_core::ctl::node::Plain;
 use alloc_core::ctl::{Call, Code};
 use alloc_core::size::{self, NBINS, NLEXTENTS};
+use alloc_core::stats::SampleSums;
 
 use crate::HEAP;
 
@@ -65,6 +66,31 @@ impl ClassStats {
         }
     }
 
+    /// What is told of a class: live blocks, or all that were ever sampled.
+    fn sums(&self, class: usize, live: bool) -> Sums {
+        // Frees first, so that no more are freed than were taken.
+        let freed = if live { self.freed[class].get() } else { Sums::default() };
+        let taken = self.taken[class].get();
+        Sums {
+            requested: taken.requested.saturating_sub(freed.requested),
+            count: taken.count.saturating_sub(freed.count),
+        }
+    }
+
+    /// Both, for the report.
+    pub fn told(&self, class: usize) -> Option<SampleSums> {
+        if !self.on.load(Ordering::Relaxed) {
+            return None;
+        }
+        let (live, accum) = (self.sums(class, true), self.sums(class, false));
+        Some(SampleSums {
+            live_requested: live.requested,
+            live_count: live.count,
+            accum_requested: accum.requested,
+            accum_count: accum.count,
+        })
+    }
+
     /// A sample was taken.
     pub fn sampled(&self, usable: usize, requested: usize) {
         if self.on.load(Ordering::Relaxed) {
@@ -95,13 +121,7 @@ pub fn control(call: &mut Call<'_>, first: usize, count: usize, live: bool) -> R
         return Err(Code::ENOENT);
     }
     call.read_only()?;
-    // Frees first, so that no more are freed than were taken.
-    let freed = if live { stats.freed[first + index].get() } else { Sums::default() };
-    let taken = stats.taken[first + index].get();
-    call.read(Sums {
-        requested: taken.requested.saturating_sub(freed.requested),
-        count: taken.count.saturating_sub(freed.count),
-    })
+    call.read(stats.sums(first + index, live))
 }
 
 #[cfg(test)]
@@ -112,7 +132,7 @@ mod tests {
     fn blocks_count_in_their_class() {
         static STATS: ClassStats = ClassStats::new();
         STATS.sampled(16, 9);
-        assert_eq!(STATS.taken[1].get(), Sums::default());
+        assert_eq!((STATS.taken[1].get(), STATS.told(1)), (Sums::default(), None));
         STATS.on.store(true, Ordering::Relaxed);
         STATS.sampled(16, 9);
         STATS.sampled(16, 16);
@@ -124,6 +144,8 @@ mod tests {
             (STATS.taken[1].get(), STATS.freed[1].get()),
             (Sums { requested: 25, count: 2 }, Sums { requested: 9, count: 1 })
         );
+        let told = SampleSums { live_requested: 16, live_count: 1, accum_requested: 25, accum_count: 2 };
+        assert_eq!(STATS.told(1), Some(told));
         assert_eq!((STATS.taken[NBINS - 1].get().count, STATS.taken[NBINS].get().requested), (1, 14337));
     }
 }

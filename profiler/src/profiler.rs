@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 
 use alloc_core::ctl::Node;
 use alloc_core::lock::Counts;
+use alloc_core::stats::SampleSums;
 use alloc_core::{Block, Observer, OptionVerdict, ThreadSlot, sys};
 use pprof_export::unsample::probability;
 
@@ -404,6 +405,10 @@ impl Observer for Profiler {
 
     fn thread_exit(&'static self, _slot: &mut ThreadSlot) {
         self.peak.account();
+    }
+
+    fn sample_sums(&'static self, class: usize) -> Option<SampleSums> {
+        if self.settings.enabled.load(Ordering::Relaxed) { self.class_stats.told(class) } else { None }
     }
 
     fn lock_counts(&'static self, name: &str) -> Counts {

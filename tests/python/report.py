@@ -47,6 +47,8 @@ LEFT_OUT = {
     "size ind npageslabs_huge nactive_huge ndirty_huge npageslabs_nonhuge nactive_nonhuge ndirty_nonhuge"
     " nretained_nonhuge",
 }
+# What is told of samples, of all arenas together.
+SAMPLES = "prof_live_requested prof_live_count prof_accum_requested prof_accum_count".split()
 PAGE = 4096
 
 faults = []
@@ -125,6 +127,17 @@ def check_arena(number, arena, general, whole):
         check(retained == arena["retained"], where, "retained", retained, arena["retained"])
 
 
+def check_samples(where, rows, told):
+    """The sums of samples in the bins or large classes of an arena, which are there or not."""
+    for row in rows:
+        check(all((key in row) == told for key in SAMPLES), where, "sums of samples", row)
+        if told:
+            check(row["prof_live_count"] <= row["prof_accum_count"], where, row)
+            check(row["prof_live_requested"] <= row["prof_accum_requested"], where, row)
+    if told:
+        check(sum(row["prof_live_count"] for row in rows) > 0, where, "no samples", rows)
+
+
 def check_json(text, part, told, peer):
     for line in text.splitlines():
         report = json.loads(line)["jemalloc"]
@@ -136,6 +149,9 @@ def check_json(text, part, told, peer):
         check(len(general["lextent"]) == general["nlextents"], "lextents")
         for name, arena in arenas.items():
             check_keys(f"stats.arenas.{name}.", arena, ARENA_KEYS)
+            told_samples = name == "merged" and report["opt"]["prof_stats"]
+            check_samples(f"{name} bins", arena["bins"], told_samples)
+            check_samples(f"{name} lextents", arena["lextents"], told_samples)
             if name not in ("merged", "destroyed"):
                 check(arena.get("name"), f"arena {name} has no name")
                 check_arena(name, arena, general, part == "rest")
@@ -225,6 +241,10 @@ def check_text(text, part, told, peer):
             check(abs(row["util"] - share) < 1e-9, "util", row["util"], "not", share, row)
             check(row["allocated"] == row["size"] * row["curregs"], row)
         check(any(0 < row["util"] < 1 for table in bins for row in table), "no bin is partly used")
+        for title in ("bins:", "large:"):
+            # Those with rows: the sums have a line that begins so, too.
+            for i, table in enumerate(filter(None, tables(lines, title))):
+                check_samples(f"{title} {i}", table, i == 0 and "  opt.prof_stats: true" in lines)
         check(any(tables(lines, "large:")) and any(tables(lines, "extents:")), "no large blocks, or no extents")
         if part == "rest":
             check(f"arenas[{told['arena']}]:" in lines, "no arena", told["arena"])

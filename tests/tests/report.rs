@@ -21,7 +21,8 @@ fn check(python: &Path, form: &str, part: &str, conf: &str) {
     let script = repository().join("tests/python/report.py");
     let mut checker = Program::new(python).arg(script).args([form, part]).input(&ours);
     if let Some(library) = tools::jemalloc() {
-        let run = Program::new(&program).args(["rest", letters]).under("").library(&library);
+        let conf = if conf.contains("prof_stats") { conf } else { "" };
+        let run = Program::new(&program).args(["rest", letters]).under(conf).library(&library);
         checker = checker.arg(told(run, "theirs"));
     }
     checker.run().expect_success();
@@ -33,21 +34,27 @@ fn json_has_every_key_and_its_numbers_fit() {
     for (part, conf) in [
         ("rest", "prof:false"),
         ("rest", "prof:true,lg_prof_sample:12,narenas:2"),
+        ("rest", "prof:true,prof_stats:true,lg_prof_sample:12,narenas:2"),
+        ("load", "prof:true,prof_stats:true,lg_prof_sample:14"),
         ("load", "prof:false"),
         ("load", "prof:true,lg_prof_sample:14,background_thread:true"),
         ("load", "dirty_decay_ms:50,muzzy_decay_ms:100,percpu_arena:percpu"),
     ] {
         check(&python, "json", part, conf);
     }
-    holds("S1", "statistics of 5 configurations, printed under load: nothing negative, the parts fit");
+    holds("S1", "statistics of 7 configurations, printed under load: nothing negative, the parts fit");
 }
 
 #[test]
 fn tables_show_how_full_the_slabs_are() {
     let Some(python) = tools::need("python3") else { return };
-    for (part, conf) in
-        [("rest", "prof:false"), ("rest", "narenas:2"), ("load", "prof:true"), ("load", "dirty_decay_ms:10")]
-    {
+    for (part, conf) in [
+        ("rest", "prof:false"),
+        ("rest", "narenas:2"),
+        ("rest", "prof:true,prof_stats:true,lg_prof_sample:12"),
+        ("load", "prof:true"),
+        ("load", "dirty_decay_ms:10"),
+    ] {
         check(&python, "text", part, conf);
     }
 }

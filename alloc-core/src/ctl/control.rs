@@ -11,7 +11,7 @@ use crate::made::NotMade;
 use crate::observer::Observer;
 use crate::pages::hooks::ExtentHooks;
 use crate::snapshot::Snapshot;
-use crate::stats::{ArenaStats, Stats};
+use crate::stats::{ArenaStats, SampleSums, Stats};
 
 use super::{Names, Node};
 
@@ -28,6 +28,8 @@ macro_rules! control {
             $(unsafe fn $uname(&'static self $(, $uarg: $utype)*) $(-> $uresult)?;)*
             /// The observer's names.
             fn observer_nodes(&'static self) -> &'static [Node];
+            /// See [`Observer::sample_sums`].
+            fn sample_sums(&'static self, class: usize) -> Option<SampleSums>;
             /// All names, as a tree; `None`: no memory for it.
             fn control_names(&'static self) -> Option<&'static Names>;
         }
@@ -41,6 +43,10 @@ macro_rules! control {
 
             fn observer_nodes(&'static self) -> &'static [Node] {
                 self.observer().nodes()
+            }
+
+            fn sample_sums(&'static self, class: usize) -> Option<SampleSums> {
+                self.observer().sample_sums(class)
             }
 
             fn control_names(&'static self) -> Option<&'static Names> {

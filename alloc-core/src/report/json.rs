@@ -3,7 +3,7 @@
 use core::fmt::{self, Write};
 
 use super::options::{OPTIONS, PROFILING, joined, quoted, read};
-use super::{Out, Parts, initialized, load};
+use super::{Out, Parts, Samples, initialized, load};
 use crate::conf::DSS;
 use crate::ctl::{self, HeapControl};
 use crate::lock::Counts;
@@ -11,7 +11,7 @@ use crate::message::until_zero;
 use crate::pages::cache::NPAGE_CLASSES;
 use crate::size::{self, NBINS, NLEXTENTS};
 use crate::snapshot::Which;
-use crate::stats::{ARENA_LOCKS, ArenaStats, GLOBAL_LOCKS, Sum};
+use crate::stats::{ARENA_LOCKS, ArenaStats, GLOBAL_LOCKS, SampleSums, Sum};
 use crate::sys::{HUGE_PAGE, PAGE};
 
 /// Writes members and elements with the commas between them.
@@ -197,10 +197,10 @@ fn totals(heap: &'static dyn HeapControl, parts: Parts, j: Members<'_, '_, '_>) 
 
 fn arenas(heap: &'static dyn HeapControl, parts: Parts, arena: &mut ArenaStats, j: Members<'_, '_, '_>) -> fmt::Result {
     if parts.merged && initialized(heap) > 0 && load(heap, Which::Merged, arena) {
-        j.object("merged", |j| one(parts, arena, None, j))?;
+        j.object("merged", |j| one(parts, arena, None, Some(heap), j))?;
     }
     if parts.destroyed && load(heap, Which::Destroyed, arena) {
-        j.object("destroyed", |j| one(parts, arena, None, j))?;
+        j.object("destroyed", |j| one(parts, arena, None, None, j))?;
     }
     if parts.arenas {
         for index in 0..heap.narenas() {
@@ -208,7 +208,7 @@ fn arenas(heap: &'static dyn HeapControl, parts: Parts, arena: &mut ArenaStats, 
                 let number = crate::message::Decimal::new(index.into());
                 let key = core::str::from_utf8(number.as_bytes()).unwrap_or("");
                 let name = heap.arena_name(index);
-                j.object(key, |j| one(parts, arena, name, j))?;
+                j.object(key, |j| one(parts, arena, name, None, j))?;
             }
         }
     }
@@ -226,10 +226,16 @@ fn sum(j: Members<'_, '_, '_>, key: &str, sum: &Sum) -> fmt::Result {
     })
 }
 
+fn sampled(samples: Samples, class: usize, j: Members<'_, '_, '_>) -> fmt::Result {
+    let sums = samples.and_then(|heap| heap.sample_sums(class));
+    sums.iter().flat_map(SampleSums::named).try_for_each(|(key, value)| j.number(key, value))
+}
+
 fn one(
     parts: Parts,
     arena: &ArenaStats,
     name: Option<[u8; crate::arena::NAME_BYTES]>,
+    samples: Samples,
     j: Members<'_, '_, '_>,
 ) -> fmt::Result {
     if let Some(name) = name {
@@ -271,13 +277,14 @@ fn one(
     }
     if parts.bins {
         j.array("bins", |j| {
-            arena.bins.iter().try_for_each(|bin| {
+            arena.bins.iter().enumerate().try_for_each(|(i, bin)| {
                 j.element(|j| {
                     let counts = &bin.counts;
                     j.number("nmalloc", counts.nmalloc)?;
                     j.number("ndalloc", counts.ndalloc)?;
                     j.number("curregs", counts.curregs)?;
                     j.number("nrequests", counts.nrequests)?;
+                    sampled(samples, i, j)?;
                     j.number("nfills", counts.nfills)?;
                     j.number("nflushes", counts.nflushes)?;
                     j.number("nslabs", counts.nslabs)?;
@@ -291,11 +298,12 @@ fn one(
     }
     if parts.large {
         j.array("lextents", |j| {
-            arena.large.iter().try_for_each(|class| {
+            arena.large.iter().enumerate().try_for_each(|(i, class)| {
                 j.element(|j| {
                     j.number("nmalloc", class.nmalloc)?;
                     j.number("ndalloc", class.ndalloc)?;
                     j.number("nrequests", class.nrequests)?;
+                    sampled(samples, NBINS + i, j)?;
                     j.number("curlextents", class.curlextents)
                 })
             })

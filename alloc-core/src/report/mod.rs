@@ -48,6 +48,9 @@ impl Parts {
     }
 }
 
+/// Whom to ask for sums of samples by class, where they are told: they are those of all arenas.
+type Samples = Option<&'static dyn HeapControl>;
+
 /// Bytes of a piece.
 const PIECE_BYTES: usize = 32 << 10;
 

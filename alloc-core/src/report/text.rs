@@ -3,7 +3,7 @@
 use core::fmt::{self, Write};
 
 use super::options::{OPTIONS, PROFILING, joined, read};
-use super::{Out, Parts, initialized, load};
+use super::{Out, Parts, Samples, initialized, load};
 use crate::conf::DSS;
 use crate::ctl::{self, HeapControl};
 use crate::lock::Counts;
@@ -11,7 +11,7 @@ use crate::message::until_zero;
 use crate::pages::cache::{self, NPAGE_CLASSES};
 use crate::size::{self, NBINS, NLEXTENTS};
 use crate::snapshot::Which;
-use crate::stats::{ARENA_LOCKS, ArenaStats, GLOBAL_LOCKS, Sum};
+use crate::stats::{ARENA_LOCKS, ArenaStats, GLOBAL_LOCKS, SampleSums, Sum};
 use crate::sys::{HUGE_PAGE, PAGE};
 
 pub(super) fn write(
@@ -28,11 +28,11 @@ pub(super) fn write(
     let count = initialized(heap);
     if parts.merged && (count > 1 || !parts.arenas) && load(heap, Which::Merged, arena) {
         writeln!(out, "Merged arenas stats:")?;
-        one(heap, parts, arena, out)?;
+        one(heap, parts, Some(heap), arena, out)?;
     }
     if parts.destroyed && load(heap, Which::Destroyed, arena) {
         writeln!(out, "Destroyed arenas stats:")?;
-        one(heap, parts, arena, out)?;
+        one(heap, parts, None, arena, out)?;
     }
     if parts.arenas {
         for index in 0..heap.narenas() {
@@ -45,7 +45,7 @@ pub(super) fn write(
                     }
                     out.write_str("\n")?;
                 }
-                one(heap, parts, arena, out)?;
+                one(heap, parts, None, arena, out)?;
             }
         }
     }
@@ -176,7 +176,13 @@ fn lock(counts: &Counts, uptime_ns: u64, out: &mut Out<'_>) -> fmt::Result {
     write!(out, "{waited:>16}{:>10}{:>16}{:>12}", rate(waited, uptime_ns), counts.max_wait_ns, counts.max_num_thds)
 }
 
-fn one(heap: &'static dyn HeapControl, parts: Parts, arena: &ArenaStats, out: &mut Out<'_>) -> fmt::Result {
+fn one(
+    heap: &'static dyn HeapControl,
+    parts: Parts,
+    samples: Samples,
+    arena: &ArenaStats,
+    out: &mut Out<'_>,
+) -> fmt::Result {
     writeln!(out, "assigned threads: {}", arena.nthreads)?;
     writeln!(out, "uptime: {}", arena.uptime_ns)?;
     writeln!(out, "dss allocation precedence: \"{}\"", DSS[arena.dss].to_str().unwrap_or(""))?;
@@ -211,10 +217,10 @@ fn one(heap: &'static dyn HeapControl, parts: Parts, arena: &ArenaStats, out: &m
         }
     }
     if parts.bins {
-        bins(heap, parts, arena, out)?;
+        bins(heap, parts, samples, arena, out)?;
     }
     if parts.large {
-        large(arena, out)?;
+        large(samples, arena, out)?;
     }
     if parts.extents {
         extents(arena, out)?;
@@ -275,15 +281,39 @@ fn utilization(regions: usize, available: usize, out: &mut Out<'_>) -> fmt::Resu
     }
 }
 
-fn bins(heap: &'static dyn HeapControl, parts: Parts, arena: &ArenaStats, out: &mut Out<'_>) -> fmt::Result {
+/// The columns of `prof_stats`, or what stands above them.
+fn sampled(sums: SampleSums, titles: bool, out: &mut Out<'_>) -> fmt::Result {
+    for ((title, sum), width) in sums.named().into_iter().zip([21, 17, 21, 17]) {
+        if titles {
+            write!(out, "{title:>width$}")?;
+        } else {
+            write!(out, "{sum:>width$}")?;
+        }
+    }
+    Ok(())
+}
+
+fn bins(
+    heap: &'static dyn HeapControl,
+    parts: Parts,
+    samples: Samples,
+    arena: &ArenaStats,
+    out: &mut Out<'_>,
+) -> fmt::Result {
     write!(out, "{:<5}{:>15}{:>4}{:>13}", "bins:", "size", "ind", "allocated")?;
     for title in ["nmalloc", "ndalloc"] {
         write!(out, "{title:>13}{:>8}", "(#/sec)")?;
     }
+    write!(out, "{:>13}{:>10}", "nrequests", "(#/sec)")?;
+    let sums = |class| samples.and_then(|heap| heap.sample_sums(class));
+    let has_samples = sums(0).is_some();
+    if has_samples {
+        sampled(SampleSums::default(), true, out)?;
+    }
     write!(
         out,
-        "{:>13}{:>10}{:>9}{:>13}{:>13}{:>15}{:>5}{:>4}{:>7}",
-        "nrequests", "(#/sec)", "nshards", "curregs", "curslabs", "nonfull_slabs", "regs", "pgs", "util"
+        "{:>9}{:>13}{:>13}{:>15}{:>5}{:>4}{:>7}",
+        "nshards", "curregs", "curslabs", "nonfull_slabs", "regs", "pgs", "util"
     )?;
     for title in ["nfills", "nflushes"] {
         write!(out, "{title:>13}{:>8}", "(#/sec)")?;
@@ -297,7 +327,8 @@ fn bins(heap: &'static dyn HeapControl, parts: Parts, arena: &ArenaStats, out: &
     let mut gap = false;
     for (i, bin) in arena.bins.iter().enumerate() {
         let counts = &bin.counts;
-        if counts.nslabs == 0 {
+        let sums = sums(i).unwrap_or_default();
+        if counts.nslabs == 0 && sums.accum_count == 0 {
             gap = true;
             continue;
         }
@@ -310,11 +341,13 @@ fn bins(heap: &'static dyn HeapControl, parts: Parts, arena: &ArenaStats, out: &
         for count in [counts.nmalloc, counts.ndalloc] {
             write!(out, "{count:>13}{:>8}", rate(count, uptime_ns))?;
         }
+        write!(out, "{:>13}{:>10}", counts.nrequests, rate(counts.nrequests, uptime_ns))?;
+        if has_samples {
+            sampled(sums, false, out)?;
+        }
         write!(
             out,
-            "{:>13}{:>10}{:>9}{:>13}{:>13}{:>15}{regions:>5}{:>4}",
-            counts.nrequests,
-            rate(counts.nrequests, uptime_ns),
+            "{:>9}{:>13}{:>13}{:>15}{regions:>5}{:>4}",
             heap.bin_shards(i + 1),
             counts.curregs,
             counts.curslabs,
@@ -334,15 +367,21 @@ fn bins(heap: &'static dyn HeapControl, parts: Parts, arena: &ArenaStats, out: &
     if gap { writeln!(out, "{:>20}", "---") } else { Ok(()) }
 }
 
-fn large(arena: &ArenaStats, out: &mut Out<'_>) -> fmt::Result {
+fn large(samples: Samples, arena: &ArenaStats, out: &mut Out<'_>) -> fmt::Result {
     write!(out, "{:<6}{:>14}{:>4}{:>13}", "large:", "size", "ind", "allocated")?;
     for title in ["nmalloc", "ndalloc", "nrequests"] {
         write!(out, "{title:>13}{:>8}", "(#/sec)")?;
     }
+    let sums = |class| samples.and_then(|heap| heap.sample_sums(class));
+    let has_samples = sums(NBINS).is_some();
+    if has_samples {
+        sampled(SampleSums::default(), true, out)?;
+    }
     writeln!(out, "{:>13}", "curlextents")?;
     let mut gap = false;
     for (i, class) in arena.large.iter().enumerate() {
-        if class.nmalloc == 0 {
+        let sums = sums(NBINS + i).unwrap_or_default();
+        if class.nmalloc == 0 && sums.accum_count == 0 {
             gap = true;
             continue;
         }
@@ -353,6 +392,9 @@ fn large(arena: &ArenaStats, out: &mut Out<'_>) -> fmt::Result {
         write!(out, "{bytes:>20}{:>4}{:>13}", NBINS + i, class.curlextents * bytes)?;
         for count in [class.nmalloc, class.ndalloc, class.nrequests] {
             write!(out, "{count:>13}{:>8}", rate(count, arena.uptime_ns))?;
+        }
+        if has_samples {
+            sampled(sums, false, out)?;
         }
         writeln!(out, "{:>13}", class.curlextents)?;
     }
