@@ -227,8 +227,37 @@ static void cleared(void)
         }
 }
 
+/* The number that follows a text in another. */
+static size_t number_after(const char *text, const char *what)
+{
+    const char *found = strstr(text, what);
+    CHECK(found);
+    return strtoull(found + strlen(what), NULL, 10);
+}
+
+/* malloc_info, as text. */
+static void info(char *text, size_t room)
+{
+    FILE *file = tmpfile();
+    CHECK(file && malloc_info(0, file) == 0);
+    rewind(file);
+    size_t length = fread(text, 1, room - 1, file);
+    text[length] = 0;
+    fclose(file);
+}
+
 static void extras(void)
 {
+    static char text[2048];
+    CHECK(malloc_info(1, stdout) == EINVAL);
+    info(text, sizeof text);
+    CHECK(!strncmp(text, "<malloc version=\"1\">\n", 21) && !strcmp(strstr(text, "</malloc>"), "</malloc>\n"));
+    size_t lines = 0, elements = 0;
+    for (const char *c = text; *c; c++) {
+        lines += *c == '\n';
+        elements += c[0] == '/' && c[1] == '>';
+    }
+    CHECK(lines == elements + 2);
     struct mallinfo2 before = mallinfo2();
     char *block = malloc(50 << 20);
     block[0] = 1;
@@ -236,6 +265,13 @@ static void extras(void)
     size_t grown = after.uordblks - before.uordblks;
     CHECK(grown >= 50 << 20 && grown < 52 << 20);
     CHECK(after.arena >= after.uordblks);
+    info(text, sizeof text);
+    size_t mapped = number_after(text, "<system type=\"current\" size=\"");
+    size_t unused = number_after(text, "<total type=\"rest\" count=\"0\" size=\"");
+    /* The stream has had a buffer in between. */
+    CHECK(mapped >= after.arena && mapped < after.arena + (4 << 20));
+    CHECK(mapped - unused >= after.uordblks && mapped - unused < after.uordblks + (1 << 20));
+    CHECK(number_after(text, "<aspace type=\"total\" size=\"") >= mapped);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
     struct mallinfo narrow = mallinfo();

@@ -6,6 +6,8 @@
 mod errno;
 #[path = "../../src/exports.rs"]
 mod exports;
+#[path = "../../src/glibc.rs"]
+mod glibc;
 #[path = "../../src/process.rs"]
 mod process;
 

@@ -46,6 +46,8 @@ mod deepbind;
 mod errno;
 #[path = "../../src/exports.rs"]
 mod exports;
+#[path = "../../src/glibc.rs"]
+mod glibc;
 #[path = "../../src/process.rs"]
 mod process;
 mod sandbox;
