@@ -58,6 +58,7 @@ mod sync {
 pub mod sys;
 pub mod thread;
 mod tls;
+mod weak;
 mod wrong;
 
 pub use background::BackgroundStats;

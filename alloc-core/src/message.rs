@@ -9,18 +9,9 @@ const LINE_BYTES: usize = 1024;
 /// A `malloc_message` function: an opaque pointer (null here) and a C string.
 pub type Sink = unsafe extern "C" fn(*mut core::ffi::c_void, *const core::ffi::c_char);
 
-core::arch::global_asm!(".weak malloc_message");
-
-/// The program's `malloc_message`, if it has set one. The reference is weak: there need not be such a variable.
+/// The program's `malloc_message`, if it has set one.
 fn sink() -> Option<Sink> {
-    let address: *const Option<Sink>;
-    // SAFETY: reads the global offset table; an undefined weak symbol has address 0.
-    unsafe {
-        core::arch::asm!(
-            "mov {}, qword ptr [rip + malloc_message@GOTPCREL]",
-            out(reg) address, options(nostack, readonly, preserves_flags)
-        );
-    }
+    let address: *const Option<Sink> = crate::weak_symbol!("malloc_message");
     if address.is_null() {
         None
     } else {

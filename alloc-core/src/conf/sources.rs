@@ -6,8 +6,6 @@ use core::ptr::null;
 
 use crate::sys;
 
-core::arch::global_asm!(".weak malloc_conf", ".weak malloc_conf_2_conf_harder");
-
 /// A place that configuration may come from.
 #[derive(Debug)]
 pub struct Source {
@@ -56,17 +54,10 @@ pub static SOURCES: [Source; 5] = [
     Source::new("string pointed to by the global variable malloc_conf_2_conf_harder"),
 ];
 
-/// The string that a program put into a global variable; the reference is weak, so that there need not be one.
+/// The string that a program put into a global variable, if there is one.
 macro_rules! program_string {
     ($symbol:literal) => {{
-        let address: *const *const c_char;
-        // SAFETY: reads the global offset table; an undefined weak symbol has address 0.
-        unsafe {
-            core::arch::asm!(
-                concat!("mov {}, qword ptr [rip + ", $symbol, "@GOTPCREL]"),
-                out(reg) address, options(nostack, readonly, preserves_flags)
-            );
-        }
+        let address: *const *const c_char = crate::weak_symbol!($symbol);
         // SAFETY: a variable of that name is a pointer to a C string or null, by jemalloc's contract.
         if address.is_null() { null() } else { unsafe { *address } }
     }};

@@ -5,24 +5,6 @@
 //! (just-in-time compilers, assembly) is crossed by frame pointers. What a walk could not follow to the start of its
 //! thread is marked, never silently short.
 
-/// The address of what a C library around the profiler defines under this name; null where none does.
-macro_rules! of_library {
-    ($symbol:literal) => {{
-        let address;
-        // SAFETY: reads the global offset table; an undefined weak symbol has address 0.
-        unsafe {
-            core::arch::asm!(
-                // Here, since this may be inlined into another object than that of the module.
-                concat!(".weak ", $symbol),
-                concat!(".hidden ", $symbol),
-                concat!("mov {}, qword ptr [rip + ", $symbol, "@GOTPCREL]"),
-                out(reg) address, options(nostack, readonly, preserves_flags)
-            );
-        }
-        address
-    }};
-}
-
 mod bounds;
 mod chain;
 mod met;
@@ -134,7 +116,7 @@ pub fn module_place(address: usize) -> Option<(usize, &'static [u8])> {
 // Not inlined: a file that defines the symbol must not call it weak.
 #[inline(never)]
 pub fn own_module() -> Range<usize> {
-    let bounds: *const [usize; 2] = of_library!("heapsift_own_module");
+    let bounds: *const [usize; 2] = alloc_core::weak_symbol!(hidden "heapsift_own_module");
     // SAFETY: not null, so the library's two addresses, which are never written once it is loaded.
     let [start, end] = if bounds.is_null() { [0; 2] } else { unsafe { *bounds } };
     start..end

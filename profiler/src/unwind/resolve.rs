@@ -24,17 +24,8 @@ struct DlFound {
 
 type FindObject = unsafe extern "C" fn(*mut c_void, *mut DlFound) -> c_int;
 
-core::arch::global_asm!(".weak _dl_find_object");
-
 fn find_object() -> Option<FindObject> {
-    let address: usize;
-    // SAFETY: reads the global offset table; an undefined weak symbol has address 0.
-    unsafe {
-        core::arch::asm!(
-            "mov {}, qword ptr [rip + _dl_find_object@GOTPCREL]",
-            out(reg) address, options(nostack, readonly, preserves_flags)
-        );
-    }
+    let address: usize = alloc_core::weak_symbol!("_dl_find_object");
     // SAFETY: a function of that name in the C library has this type.
     (address != 0).then(|| unsafe { core::mem::transmute::<usize, FindObject>(address) })
 }
@@ -50,7 +41,7 @@ pub(super) fn available() -> bool {
 /// crash then. The static library says by a flag of this name that constructors run, which is after that; elsewhere
 /// there is no flag, and nobody calls too early.
 pub(super) fn ready() -> bool {
-    let flag: *const AtomicBool = of_library!("heapsift_loader_ready");
+    let flag: *const AtomicBool = alloc_core::weak_symbol!(hidden "heapsift_loader_ready");
     // SAFETY: not null, so the flag of the static library, which is of this type.
     flag.is_null() || unsafe { (*flag).load(Ordering::Acquire) }
 }
