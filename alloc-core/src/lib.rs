@@ -21,6 +21,7 @@ pub mod base;
 pub mod bin;
 mod caches;
 mod census;
+mod clear;
 pub mod conf;
 pub mod ctl;
 pub mod decay;

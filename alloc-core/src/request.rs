@@ -187,23 +187,6 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// Has a block read as zero: from `calloc_madvise_threshold` on by having the kernel take its pages away, unless
-    /// they are of a program's hooks, and so perhaps of a file.
-    fn clear(&'static self, found: &Obtained) {
-        let address = found.block.addr();
-        let by_kernel = found.usable >= self.options().calloc_madvise_threshold
-            && (address | found.usable).is_multiple_of(sys::PAGE)
-            // SAFETY: the extent of a block in use.
-            && unsafe { !self.arena_of(self.core.shared.map.extent(address)).pages.has_hooks() }
-            && sys::dont_need_clears();
-        // SAFETY: the pages are the block's alone, and nobody has seen them.
-        if by_kernel && unsafe { sys::advise(address, found.usable, sys::Advice::DontNeed) }.is_ok() {
-            return;
-        }
-        // SAFETY: the block is ours and has `usable` bytes.
-        unsafe { found.block.write_bytes(0, found.usable) };
-    }
-
     /// Counts an allocation, and samples it when the countdown runs out.
     #[inline]
     pub(crate) fn account(

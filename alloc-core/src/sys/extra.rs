@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use super::{Errno, SYS_FUTEX, check, syscall};
+use super::{Errno, PAGE, SYS_FUTEX, check, syscall};
 
 /// The working directory, for calls that take a directory.
 pub const AT_FDCWD: usize = -100isize as usize;
@@ -358,4 +358,11 @@ pub fn read_at(fd: usize, buffer: &mut [u8], offset: u64) -> Result<usize, Errno
     let args = [fd, buffer.as_mut_ptr().expose_provenance(), buffer.len(), offset as usize, 0, 0];
     // SAFETY: the kernel writes into the buffer, no more than its length.
     check(unsafe { syscall(SYS_PREAD64, args) })
+}
+/// Says of each page from `address` on whether it is in memory: bit 0 of its byte.
+pub fn resident_pages(address: usize, pages: &mut [u8]) -> Result<(), Errno> {
+    const SYS_MINCORE: usize = 27;
+    // SAFETY: the kernel writes a byte for each page, for which there is room.
+    check(unsafe { syscall(SYS_MINCORE, [address, pages.len() * PAGE, pages.as_mut_ptr().addr(), 0, 0, 0]) })
+        .map(|_| ())
 }
