@@ -18,6 +18,8 @@ const HUGE: usize = 2 * MIB;
 /// Small blocks, and ones that no slab stays for.
 const SMALL: usize = 64;
 const PAGES: usize = 20 * KIB;
+/// Blocks of a page that lie in slabs.
+const IN_SLABS: usize = 4 * KIB;
 
 const POPULATE_WRITE: i32 = 23;
 const COLLAPSE: i32 = 25;
@@ -101,11 +103,14 @@ fn large_heap_asks_for_huge_pages() {
 fn batches_go_with_what_was_used() {
     const BATCH: usize = 64 * KIB;
     let mut held: Vec<*mut u8> = blocks(PAGES, 5 * MIB).collect();
-    // Until the last block that was handed out lies in the first half of a batch.
+    // Large blocks have none.
+    held.extend(blocks(PAGES, PAGES));
+    assert!(!is_present(held.last().expect("blocks").addr() + PAGES - 4096));
+    // Until the last block of a slab that was handed out lies in the first half of a batch.
     let last = loop {
-        held.extend(blocks(PAGES, PAGES));
+        held.extend(blocks(IN_SLABS, IN_SLABS));
         let last = held.last().expect("blocks").addr();
-        if last % BATCH + PAGES < BATCH - 4096 {
+        if last % BATCH + IN_SLABS < BATCH / 2 {
             break last;
         }
     };

@@ -1,9 +1,10 @@
 //! Memory that is backed before it is touched, many pages at a time.
 //!
 //! A page that is touched for the first time costs a fault. Sixteen that one call backs cost a quarter less, and a huge page of
-//! 512 costs two fifths and is read faster afterwards. So where an arena goes on to memory of which nothing is backed yet, it
-//! asks for more than the page that it needs: for 64 KiB, and where it is large, for a huge page. What is backed for nothing
-//! is the rest of one of these, a bounded part of what the arena has in use.
+//! 512 costs two fifths and is read faster afterwards. So where an arena goes on to memory of which nothing is backed yet, for
+//! a slab, it asks for more than the page that it needs: for 64 KiB, and where it is large, for a huge page. What is backed
+//! for nothing is the rest of one of these, a bounded part of what the arena has in use. Of large blocks, which may be
+//! buffers, little may be used: they are backed as they are touched.
 //!
 //! The kernel is asked for this huge page only (`MADV_COLLAPSE`, Linux 6.1), and never to see to the mapping as a whole: it
 //! would back sparse blocks with huge pages as well, and those parts again that were given back.
@@ -22,7 +23,7 @@ use crate::sys::{self, Advice, Errno, HUGE_PAGE, LG_PAGE, PAGE};
 const BATCH: usize = 64 << 10;
 /// Bytes in use from which on an arena asks for a batch.
 const BATCH_FROM: usize = 4 << 20;
-/// Requests of so many bytes and more get no huge page: not all of such a block may be used.
+/// Requests of so many bytes and more get no huge page: not all of such a row may be used.
 const HUGE_REQUEST_MAX: usize = HUGE_PAGE / 2;
 
 /// Whether batches can be had.

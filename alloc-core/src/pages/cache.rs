@@ -5,6 +5,7 @@ use core::ptr::null_mut;
 use super::FreeExtents;
 use crate::extent::{Extent, ListLinks, State};
 use crate::pairing::PairingHeap;
+use crate::sys::{LG_PAGE, PAGE};
 
 /// Classes of free runs: four per doubling, up to 2^36 pages.
 pub const NPAGE_CLASSES: usize = 140;
@@ -218,6 +219,23 @@ impl Cache {
     fn tight_fit(&self, pages: usize) -> *mut Extent {
         // SAFETY: what is in a heap is a live extent, and the lock over this cache is held.
         self.heaps[class_floor(pages)].some(TIGHT_FIT_TRIES, |extent| unsafe { (*extent).pages() >= pages })
+    }
+
+    /// An extent that holds `pages` pages from an aligned address on, though it may be shorter than one that does so wherever
+    /// it begins: blocks of such requests begin where the next one wants to. Null: the few of each class that are looked at
+    /// don't.
+    pub(super) fn aligned_fit(&self, pages: usize, align: usize) -> *mut Extent {
+        let longest = class_ceil(pages + ((align - PAGE) >> LG_PAGE)).min(NPAGE_CLASSES);
+        (class_floor(pages)..longest)
+            .map(|class| {
+                self.heaps[class].some(TIGHT_FIT_TRIES, |extent| {
+                    // SAFETY: what is in a heap is a live extent, and the lock over this cache is held.
+                    let (start, end) = unsafe { ((*extent).address(), (*extent).end()) };
+                    (start + (start.wrapping_neg() & (align - 1))).saturating_add(pages << LG_PAGE) <= end
+                })
+            })
+            .find(|found| !found.is_null())
+            .unwrap_or(null_mut())
     }
 
     /// The first extent of each size class, the largest classes first.

@@ -277,7 +277,8 @@ impl Pages {
             more = unsafe { self.lengthen(&mut inner, shared, extent, if unbacked.bytes() > 0 { row } else { 0 }) };
             unbacked.end += more << LG_PAGE;
         }
-        let ahead = self.ahead(&mut inner, shared, &unbacked);
+        // Not for large blocks: of many a buffer little is ever used.
+        let ahead = if large.is_none() { self.ahead(&mut inner, shared, &unbacked) } else { None };
         inner.active_pages += pages + more;
         inner.tell(shared);
         if let Some(block) = large {

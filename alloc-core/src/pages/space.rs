@@ -66,10 +66,14 @@ impl Pages {
                     return found;
                 }
             }
-            if inner.cache(state).pages() < wanted {
-                continue;
+            let cache = inner.cache(state);
+            let mut found = null_mut();
+            if align > PAGE && (near || state == State::Retained) && cache.pages() >= pages {
+                found = cache.aligned_fit(pages, align);
             }
-            let found = inner.cache(state).first_fit(wanted, if near { self.lg_max_fit } else { u32::MAX });
+            if found.is_null() && cache.pages() >= wanted {
+                found = cache.first_fit(wanted, if near { self.lg_max_fit } else { u32::MAX });
+            }
             if !found.is_null() {
                 // SAFETY: the extent is in that cache.
                 unsafe {
@@ -131,7 +135,7 @@ impl Pages {
     /// `state` by `keep`: [`Pages::put_back`] for an extent that comes from there, [`Pages::give`] for another.
     ///
     /// # Safety
-    /// `extent` is free, in no cache, large enough for any alignment slack.
+    /// `extent` is free, in no cache, and has so many pages from the first aligned address in it on.
     #[expect(clippy::too_many_arguments, reason = "inside of one module; a struct would only rename them")]
     pub(super) unsafe fn carve(
         &self,
