@@ -28,6 +28,32 @@ fn a_stray_frame_pointer_on_a_coroutine_is_not_followed() {
 }
 
 #[test]
+fn stacks_lead_through_frames_that_align_themselves() {
+    let scratch = Scratch::new("aligned");
+    for compiler in [["-O1"], ["-O2"], ["-O0"]] {
+        let program = tools::compile("c/aligned.c", &compiler);
+        let conf = final_dump(scratch.path(), "prof_sample:256");
+        Program::new(&program).under(conf).run().expect_success();
+        let file = only(scratch.path(), 'f');
+        let dump = Dump::symbolized(&file, &scratch.join("named.pb.gz"));
+        let mut stacks = 0;
+        for row in &dump.profile.sample {
+            let names: Vec<&str> = dump.names(row).collect();
+            if names.first() != Some(&"allocate") {
+                continue;
+            }
+            let callers = names[1..].iter().position(|&name| name == "main").map(|main| &names[1..][..main]);
+            let wanted = [&["aligned", "within"][..], &["aligned", "within", "further"]];
+            assert!(callers.is_some_and(|callers| wanted.contains(&callers)), "{compiler:?}: {names:?}");
+            assert_eq!(names.last(), Some(&"_start"), "{compiler:?}: {names:?}");
+            stacks += 1;
+        }
+        assert!(stacks > 1, "{stacks} stacks");
+        std::fs::remove_file(file).expect("it was there");
+    }
+}
+
+#[test]
 fn stacks_of_constructors_are_complete() {
     // The loader calls those of libraries; its code there has no unwind tables.
     let library = tools::compile("c/constructed.c", &["-shared", "-fPIC"]);

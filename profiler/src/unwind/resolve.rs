@@ -6,7 +6,10 @@
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
-use gimli::{BaseAddresses, CfaRule, EhFrame, EhFrameHdr, NativeEndian, Pointer, RegisterRule, UnwindSection};
+use gimli::{
+    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, FrameDescriptionEntry, NativeEndian, Operation, OperationIter,
+    Pointer, RegisterRule, UnwindExpression, UnwindSection,
+};
 
 use super::met;
 use super::rules::{self, Rule};
@@ -199,11 +202,24 @@ fn look_up(module: &Module, address: usize) -> Option<Rule> {
             section.cie_from_offset(bases, offset)
         })
         .ok()?;
+    // Not the same as no tables: it is known that the frame is none that a guess would find.
+    Some(of_description(&section, &bases, &fde, address).unwrap_or(Rule::OTHER))
+}
+
+type Bytes = gimli::EndianSlice<'static, NativeEndian>;
+
+/// What the description of a function says of `address`; `None` where that is no rule.
+fn of_description(
+    section: &EhFrame<Bytes>,
+    bases: &BaseAddresses,
+    fde: &FrameDescriptionEntry<Bytes>,
+    address: usize,
+) -> Option<Rule> {
     if fde.is_signal_trampoline() {
         return Some(Rule::SIGNAL);
     }
     let mut context = gimli::UnwindContext::<usize, OnStack>::new_in();
-    let row = fde.unwind_info_for_address(&section, &bases, &mut context, address as u64).ok()?;
+    let row = fde.unwind_info_for_address(section, bases, &mut context, address as u64).ok()?;
     match row.register(RETURN_ADDRESS) {
         Some(RegisterRule::Offset(-8)) => {}
         // The C library marks the first frame of a program and of a thread this way.
@@ -211,16 +227,39 @@ fn look_up(module: &Module, address: usize) -> Option<Rule> {
         _ => return None,
     }
     let (from_frame_pointer, offset) = match row.cfa() {
-        CfaRule::RegisterAndOffset { register, offset } if *register == RSP => (false, *offset),
-        CfaRule::RegisterAndOffset { register, offset } if *register == RBP => (true, *offset),
+        CfaRule::RegisterAndOffset { register: RSP, offset } => (false, *offset),
+        CfaRule::RegisterAndOffset { register: RBP, offset } => (true, *offset),
+        CfaRule::Expression(cfa) => {
+            let Some(RegisterRule::Expression(rbp)) = row.register(RBP) else { return None };
+            let expression =
+                |of: UnwindExpression<usize>| of.get(section).ok().map(|it| it.operations(fde.cie().encoding()));
+            return aligned(expression(*cfa)?, expression(rbp)?);
+        }
         _ => return None,
     };
     let rbp_words = match row.register(RBP) {
-        Some(RegisterRule::Offset(at)) if at % 8 == 0 => Some(i16::try_from(at / 8).ok()?),
+        Some(RegisterRule::Offset(at)) => Some(words(at)?),
         None | Some(RegisterRule::SameValue | RegisterRule::Undefined) => None,
         _ => return None,
     };
     Some(Rule::new(from_frame_pointer, i32::try_from(offset).ok()?, rbp_words))
+}
+
+/// The rule of a function that aligns its stack pointer further than its caller has, and whose frame has no fixed size. GCC
+/// keeps the CFA on the stack then: it is the word at rbp plus an offset, and rbp is saved at rbp plus another one.
+fn aligned(mut cfa: OperationIter<Bytes>, mut rbp: OperationIter<Bytes>) -> Option<Rule> {
+    let from_rbp = |operations: &mut OperationIter<Bytes>| match operations.next() {
+        Ok(Some(Operation::RegisterOffset { register: RBP, offset, .. })) => Some(offset),
+        _ => None,
+    };
+    let rule = Rule::from_word(i32::try_from(from_rbp(&mut cfa)?).ok()?, words(from_rbp(&mut rbp)?)?);
+    let is_word = matches!(cfa.next(), Ok(Some(Operation::Deref { size: 8, space: false, .. })));
+    let are_all = matches!((cfa.next(), rbp.next()), (Ok(None), Ok(None)));
+    (is_word && are_all).then_some(rule)
+}
+
+fn words(bytes: i64) -> Option<i16> {
+    if bytes % 8 == 0 { i16::try_from(bytes / 8).ok() } else { None }
 }
 
 /// # Safety

@@ -22,7 +22,7 @@ static REPLACED: AtomicU32 = AtomicU32::new(0);
 /// How to get from a frame to its caller's, packed.
 ///
 /// Bits 0 and 1: [`Kind`]; bit 2: the caller's rbp was saved; bits 8 to 23: where, from the CFA, in words; bits 32 to
-/// 63: the CFA's offset from its register.
+/// 63: the CFA's offset from its register. Of what is special, bits 3 and 4 say what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rule(u64);
 
@@ -35,7 +35,11 @@ pub(crate) enum Kind {
     FromStackPointer,
     /// The CFA is the frame pointer plus an offset.
     FromFramePointer,
-    /// There is no caller: the start of a thread or program, or (bit 2 set) a signal frame.
+    /// The CFA is the word at the frame pointer plus an offset, and rbp is saved at an offset from the frame pointer:
+    /// what functions do that align their stack pointer further than their caller has.
+    FromWord,
+    /// There is no caller, or none can be told: the start of a thread or program, (bit 2 set) a signal frame, or (bit 4
+    /// set) code whose tables say something else than what fits into a rule.
     Special,
 }
 
@@ -45,10 +49,22 @@ impl Rule {
     pub(crate) const END: Rule = Rule(3);
     /// The kernel's frame around a signal handler.
     pub(crate) const SIGNAL: Rule = Rule(3 | 4);
+    /// There are tables, and what they say is no other kind of rule: not code in which frame pointers may be guessed at.
+    pub(crate) const OTHER: Rule = Rule(3 | 16);
+    /// Of [`Kind::FromWord`].
+    const FROM_WORD: u64 = 3 | 8;
 
     /// A rule with the CFA at `register + offset` and rbp perhaps saved at `cfa + rbp_words * 8`.
     pub(crate) fn new(from_frame_pointer: bool, offset: i32, rbp_words: Option<i16>) -> Rule {
-        let kind = if from_frame_pointer { 2 } else { 1 };
+        Rule::packed(if from_frame_pointer { 2 } else { 1 }, offset, rbp_words)
+    }
+
+    /// A rule with the CFA in the word at `rbp + offset`, and rbp saved at `rbp + rbp_words * 8`.
+    pub(crate) fn from_word(offset: i32, rbp_words: i16) -> Rule {
+        Rule::packed(Rule::FROM_WORD, offset, Some(rbp_words))
+    }
+
+    fn packed(kind: u64, offset: i32, rbp_words: Option<i16>) -> Rule {
         let saved = rbp_words.map_or(0, |words| 4 | u64::from(words.cast_unsigned()) << 8);
         Rule(kind | saved | u64::from(offset.cast_unsigned()) << 32)
     }
@@ -58,16 +74,17 @@ impl Rule {
             0 => Kind::Unknown,
             1 => Kind::FromStackPointer,
             2 => Kind::FromFramePointer,
+            _ if self.0 & Rule::FROM_WORD == Rule::FROM_WORD => Kind::FromWord,
             _ => Kind::Special,
         }
     }
 
-    /// Offset of the CFA from its register.
+    /// Offset of the CFA, or of the word that it is in, from its register.
     pub(crate) fn cfa_offset(self) -> usize {
         ((self.0 >> 32) as i32) as isize as usize
     }
 
-    /// Where the caller's rbp is, from the CFA, in bytes.
+    /// Where the caller's rbp is, in bytes from the CFA, or from the frame pointer for [`Kind::FromWord`].
     pub(crate) fn saved_rbp(self) -> Option<usize> {
         (self.0 & 4 != 0).then(|| ((self.0 >> 8) as i16 as isize * 8) as usize)
     }
@@ -120,7 +137,12 @@ mod tests {
         assert_eq!(100usize.wrapping_add(rule.cfa_offset()), 76);
         assert_eq!(rule.saved_rbp().map(|o| 100usize.wrapping_add(o)), Some(76));
         assert_eq!(Rule::new(true, 16, None).saved_rbp(), None);
-        assert_eq!(Rule::END.kind(), Kind::Special);
+        for rule in [Rule::END, Rule::SIGNAL, Rule::OTHER] {
+            assert_eq!(rule.kind(), Kind::Special);
+        }
+        let rule = Rule::from_word(-24, 0);
+        assert_eq!((rule.kind(), rule.saved_rbp()), (Kind::FromWord, Some(0)));
+        assert_eq!(100usize.wrapping_add(rule.cfa_offset()), 76);
     }
 
     #[test]

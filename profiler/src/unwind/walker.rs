@@ -91,7 +91,15 @@ pub(super) fn own(
                 trail.by_frame_pointer();
                 at.bp.wrapping_add(rule.cfa_offset())
             }
+            Kind::FromWord => {
+                trail.by_frame_pointer();
+                let address = at.bp.wrapping_add(rule.cfa_offset());
+                let Some(cfa) = memory.word(address) else { return frames.ended(End::Lost) };
+                trail.word(address, cfa);
+                cfa
+            }
             Kind::Special if rule == Rule::END => return frames.ended(End::Complete),
+            Kind::Special if rule == Rule::OTHER => return frames.ended(End::Lost),
             Kind::Special => {
                 // A signal frame: the interrupted registers lie where the kernel has put them.
                 trail.lost();
@@ -125,9 +133,12 @@ pub(super) fn own(
         }
         let Some(return_address) = memory.word(cfa.wrapping_sub(8)) else { return frames.ended(End::Lost) };
         trail.word(cfa.wrapping_sub(8), return_address);
-        let saved_rbp = if rule.kind() == Kind::Unknown { Some((-16isize) as usize) } else { rule.saved_rbp() };
-        if let Some(offset) = saved_rbp {
-            let at_address = cfa.wrapping_add(offset);
+        let saved_rbp = match rule.kind() {
+            Kind::Unknown => Some(at.bp),
+            Kind::FromWord => rule.saved_rbp().map(|offset| at.bp.wrapping_add(offset)),
+            _ => rule.saved_rbp().map(|offset| cfa.wrapping_add(offset)),
+        };
+        if let Some(at_address) = saved_rbp {
             let Some(bp) = memory.word(at_address) else { return frames.ended(End::Lost) };
             trail.saved_bp(at_address, bp);
             at.bp = bp;
@@ -169,7 +180,7 @@ fn straight(
         let base = match rule.kind() {
             Kind::FromStackPointer => sp,
             Kind::FromFramePointer => bp,
-            Kind::Special | Kind::Unknown => break,
+            Kind::FromWord | Kind::Special | Kind::Unknown => break,
         };
         let cfa = base.wrapping_add(rule.cfa_offset());
         // The word below the CFA lies between the stack pointer and the stack's end.
@@ -334,8 +345,22 @@ mod tests {
         "add rsp, 16",
         "pop rbp",
         "ret",
+        // With tables, by which its frame is where rbx says.
+        "heapsift_test_by_rbx:",
+        ".cfi_startproc",
+        "push rbx",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbx, -16",
+        "mov rbx, rsp",
+        ".cfi_def_cfa_register rbx",
+        "call rdi",
+        "pop rbx",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        ".cfi_endproc",
     );
     unsafe extern "C" {
+        fn heapsift_test_by_rbx(callee: extern "C" fn());
         fn heapsift_test_framed(callee: extern "C" fn());
         fn heapsift_test_frameless(callee: extern "C" fn());
     }
@@ -379,6 +404,25 @@ mod tests {
         }
         // SAFETY: it calls the function.
         unsafe { heapsift_test_frameless(innermost) };
+    }
+
+    #[test]
+    fn what_tables_say_is_not_guessed_at() {
+        // Its frame pointer is its caller's, and leads past it.
+        extern "C" fn between() {
+            // SAFETY: it calls the function.
+            unsafe { heapsift_test_by_rbx(innermost) };
+            std::hint::black_box(());
+        }
+        extern "C" fn innermost() {
+            let (frames, end) = captured(Method::Auto);
+            assert_eq!(end, End::Lost);
+            let asm = heapsift_test_by_rbx as *const () as usize;
+            let last = *frames.last().expect("this function's");
+            assert!((asm..asm + 10).contains(&last), "{frames:x?}");
+        }
+        // SAFETY: it calls the function.
+        unsafe { heapsift_test_framed(between) };
     }
 
     #[test]
