@@ -238,7 +238,7 @@ mod tests {
         readable.distrust();
         assert!(readable.bounds().is_empty());
         assert!(readable.word(sp).is_some() && readable.word(start + 2 * sys::PAGE - 8).is_some());
-        assert!(readable.word(start + 2 * sys::PAGE).is_none() && readable.word(sp & !63).is_none());
+        assert!(readable.word(start + 2 * sys::PAGE).is_none() && readable.word(sp - 8).is_none());
         // What lies above the stack is none of it, mapped or not.
         let here = 0usize;
         assert!(readable.word((&raw const here).addr()).is_none());
