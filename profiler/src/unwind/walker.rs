@@ -6,10 +6,11 @@ use core::mem::MaybeUninit;
 use alloc_core::sys::Entry;
 
 use super::bounds::{self, Readable, Stack};
+use super::chain::Chain;
 use super::recall::Trail;
 use super::resolve::{self, Module};
 use super::rules::{self, Kind, Rule};
-use super::{CODE_MIN, Capture, Cut, End, Method, chain};
+use super::{CODE_MIN, Capture, Cut, End, Method};
 
 /// Takes frames, leaf first, and leaves out the allocator's own.
 struct Frames<'a> {
@@ -63,8 +64,7 @@ pub(super) fn own(
     let mut module: Option<Module> = None;
     // The first address is where the slow path is; later ones are where calls return to, one past the call.
     let mut past_call = 0;
-    // Frame pointers are known to lead on below this.
-    let mut chained = 0;
+    let mut chain = Chain::default();
     for _ in 0..STEPS_MAX {
         if let Some(module) = &module
             && frames.depth > 0
@@ -118,11 +118,12 @@ pub(super) fn own(
                 // Code without tables: a frame pointer is the only lead, where the method allows it.
                 trail.lost();
                 memory.distrust();
-                if method == Method::Auto && module.is_some() && at.sp >= chained {
-                    chained = chain::to_tables(&mut memory, at.sp, at.bp).unwrap_or(0);
-                }
-                let astray = module.is_some() && at.sp >= chained;
-                if method == Method::Dwarf || method == Method::Auto && astray {
+                let leads_on = match method {
+                    Method::Auto => chain.leads_on(&mut memory, at.sp, at.bp, module.is_some()),
+                    Method::FramePointer => true,
+                    Method::Dwarf | Method::Libgcc => false,
+                };
+                if !leads_on {
                     return frames.ended(End::Lost);
                 }
                 at.bp.wrapping_add(16)
@@ -270,7 +271,7 @@ pub(super) fn libgcc(cut: &Cut, out: &mut [MaybeUninit<usize>]) -> Capture {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::unwind::{capture, stack};
 
@@ -330,6 +331,7 @@ mod tests {
     // Functions without unwind tables that call the function they are given: one with a frame pointer, and one that keeps
     // in its place the address of two numbers of its own.
     core::arch::global_asm!(
+        ".globl heapsift_test_framed, heapsift_test_frameless",
         "heapsift_test_framed:",
         "push rbp",
         "mov rbp, rsp",
@@ -361,11 +363,11 @@ mod tests {
     );
     unsafe extern "C" {
         fn heapsift_test_by_rbx(callee: extern "C" fn());
-        fn heapsift_test_framed(callee: extern "C" fn());
-        fn heapsift_test_frameless(callee: extern "C" fn());
+        pub(in crate::unwind) fn heapsift_test_framed(callee: extern "C" fn());
+        pub(in crate::unwind) fn heapsift_test_frameless(callee: extern "C" fn());
     }
 
-    fn captured(method: Method) -> (std::vec::Vec<usize>, End) {
+    pub(in crate::unwind) fn captured(method: Method) -> (std::vec::Vec<usize>, End) {
         let cut = Cut { entry: alloc_core::sys::entry(), own: 0..0 };
         let mut frames = [0; 512];
         let capture = capture(method, stack(), &cut, room(&mut frames), &mut Trail::none());
