@@ -14,6 +14,8 @@ pub struct Image {
     pub limit: u64,
     /// Where the mapping begins in the file.
     pub offset: u64,
+    /// Where the build id is; 0 where there is none.
+    pub build_id_at: usize,
     build_id: [u8; BUILD_ID_MAX],
     build_id_length: usize,
 }
@@ -60,6 +62,7 @@ impl Image {
             start,
             limit: start.checked_add(below)?.checked_add(code.in_memory)?.checked_next_multiple_of(sys::PAGE as u64)?,
             offset: code.offset.saturating_sub(below),
+            build_id_at: 0,
             build_id: [0; BUILD_ID_MAX],
             build_id_length: 0,
         };
@@ -67,10 +70,12 @@ impl Image {
             let is_there = loaded().any(|segment| segment.flags & READABLE != 0 && segment.holds(&notes));
             let mut bytes = [0u8; 1024];
             let length = (notes.in_file as usize).min(bytes.len());
-            if !is_there || copy(bias.wrapping_add(notes.address) as usize, &mut bytes[..length]) != length {
+            let notes_at = bias.wrapping_add(notes.address) as usize;
+            if !is_there || copy(notes_at, &mut bytes[..length]) != length {
                 continue;
             }
             if let Some(id) = build_id_note(&bytes[..length]) {
+                image.build_id_at = notes_at + (id.as_ptr().addr() - bytes.as_ptr().addr());
                 image.build_id[..id.len()].copy_from_slice(id);
                 image.build_id_length = id.len();
                 break;
@@ -148,6 +153,9 @@ mod tests {
         assert!((image.start..image.limit).contains(&(here as u64)), "{image:?} {here:#x}");
         assert!(image.start >= module.start as u64 && image.limit <= module.end as u64);
         assert_eq!(image.build_id().len(), 20);
+        let at: *const [u8; 20] = core::ptr::with_exposed_provenance(image.build_id_at);
+        // SAFETY: the C library stays loaded.
+        assert_eq!(image.build_id(), unsafe { *at });
         assert!(Image::read(module.start, 64, |_, out| out.len()).is_none());
     }
 

@@ -1,10 +1,19 @@
-/* unloaded LIBRARY FUNCTION [OTHER]: calls a library's function until it has allocated 4 MiB, unloads the library, loads
-   another one, which comes to where that was, and ends. */
+/* unloaded LIBRARY FUNCTION [OTHER [FUNCTION]]: calls a library's function until it has allocated 4 MiB, unloads the library,
+   loads another one, which comes to where that was, and ends. If the other one's function is given, does the same to it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+__attribute__((noinline)) static int use(void *handle, const char *name)
+{
+    void *(*function)(unsigned) = (void *(*)(unsigned))dlsym(handle, name);
+    for (int i = 0; i < 1024; i++)
+        if (!function(4095))
+            return 0;
+    return 1;
+}
 
 int main(int argc, char **argv)
 {
@@ -15,10 +24,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", dlerror());
         return 1;
     }
-    void *(*function)(unsigned) = (void *(*)(unsigned))dlsym(handle, argv[2]);
-    for (int i = 0; i < 1024; i++)
-        if (!function(4095))
-            return 1;
+    if (!use(handle, argv[2]))
+        return 1;
     ElfW(Addr) base = ((struct link_map *)handle)->l_addr;
     if (dlclose(handle) || dlopen(argv[1], RTLD_NOW | RTLD_NOLOAD))
         return 1;
@@ -29,5 +36,7 @@ int main(int argc, char **argv)
             return 1;
         puts("replaced");
     }
+    if (argc > 4 && (!use(handle, argv[4]) || dlclose(handle)))
+        return 1;
     return 0;
 }

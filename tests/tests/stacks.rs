@@ -155,6 +155,35 @@ fn a_library_in_the_place_of_another_is_told_of() {
 }
 
 #[test]
+fn a_library_built_anew_is_not_taken_for_the_one_before() {
+    let program = tools::compile("c/unloaded.c", &["-ldl"]);
+    // The same code at the same places, but for the size of the frames.
+    for build_id in ["-Wl,--build-id", "-Wl,--build-id=none"] {
+        let [one, two] = [["-DNAME=plugin_gone", "-DPAD=9"], ["-DNAME=plugin_here", "-DPAD=11"]]
+            .map(|[name, pad]| tools::compile("c/plugin.c", &["-shared", "-fPIC", "-O1", build_id, name, pad]));
+        let scratch = Scratch::new("anew");
+        let run = Program::new(&program).arg(&one).arg("plugin_gone").arg(&two).arg("plugin_here");
+        run.under(final_dump(scratch.path(), "prof_sample:4KiB")).run().expect_success();
+        let dump = Dump::symbolized(&only(scratch.path(), 'f'), &scratch.join("named.pb.gz"));
+        // Both have gone: their addresses are the second one's.
+        for row in dump.profile.sample.iter().filter(|row| dump.names(row).next() == Some("inner")) {
+            let names: Vec<&str> = dump.names(row).collect();
+            assert_eq!(names[..4], ["inner", "plugin_here", "use", "main"], "{names:?}");
+            assert_eq!(names.last(), Some(&"_start"), "{names:?}");
+        }
+        let held = dump.of_function(Column::InuseSpace, "plugin_here") as f64;
+        let wanted = f64::from(2 * 1024 * 4096);
+        assert!((held / wanted - 1.0).abs() < 0.15, "{held} held by the libraries, truly {wanted}");
+        if build_id == "-Wl,--build-id" {
+            let wanted =
+                format!("unloaded, and another library in its place, whose names its addresses get: {}", one.display());
+            let told: Vec<&str> = dump.profile.comment.iter().map(|&at| dump.text(at)).collect();
+            assert!(told.contains(&wanted.as_str()), "{told:?}");
+        }
+    }
+}
+
+#[test]
 fn static_programs_dump_whole_stacks_with_names() {
     for linkage in [Linkage::Static, Linkage::StaticPie] {
         let scratch = Scratch::new("static");

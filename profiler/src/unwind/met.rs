@@ -1,10 +1,9 @@
 //! The modules that walks have met. A dump may be written after some of them have been unloaded (programs that end unload
 //! their plug-ins first), and the addresses in its stacks would say nothing.
 
-use alloc_core::sys;
-
+use super::content;
 use super::resolve::{self, Module};
-use crate::image::{BUILD_ID_MAX, Image};
+use crate::image::BUILD_ID_MAX;
 use crate::kept::Kept;
 
 /// Modules that are remembered, at most.
@@ -88,16 +87,7 @@ fn remember(module: &Module, address: usize) {
 
 fn describe(module: &Module, address: usize) -> Option<Met> {
     let (_, name) = resolve::place(address)?;
-    let range = module.start..module.end;
-    let image = Image::read(module.start, sys::PAGE, |at, out| {
-        if !range.contains(&at) || range.end - at < out.len() {
-            return 0;
-        }
-        // SAFETY: the loader has mapped the module there, and a return address into it is on this stack, so it stays mapped.
-        // Its first page and segments that are said to be readable are asked for, in the module's range.
-        unsafe { out.as_mut_ptr().copy_from_nonoverlapping(core::ptr::with_exposed_provenance(at), out.len()) };
-        out.len()
-    })?;
+    let image = content::image(&(module.start..module.end))?;
     let build_id = image.build_id();
     let mut met = Met {
         start: image.start,

@@ -7,6 +7,7 @@
 
 mod bounds;
 mod chain;
+mod content;
 mod met;
 mod recall;
 mod resolve;

@@ -11,8 +11,8 @@ use gimli::{
     Pointer, RegisterRule, UnwindExpression, UnwindSection,
 };
 
-use super::met;
 use super::rules::{self, Rule};
+use super::{content, met};
 
 /// `struct dl_find_object` of glibc on x86-64.
 #[repr(C)]
@@ -56,22 +56,20 @@ pub(super) struct Module {
     pub(super) end: usize,
     eh_frame_hdr: usize,
     /// Differs between two modules that are loaded at the same address one after the other, unless the loader's
-    /// record, the table's place and the extent all coincide (the same library again, for practical purposes).
+    /// record, the table's place, the extent and the build id all coincide (the same library again).
     pub(super) identity: u64,
 }
 
-/// The module that holds `address`.
+/// The module that holds `address`, a return address on this stack: it stays mapped.
 pub(super) fn module(address: usize) -> Option<Module> {
     let found = object(address)?;
     let mix = |state: u64, value: usize| (state ^ value as u64).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(23);
     let parts = [found.map_start.addr(), found.map_end.addr(), found.link_map.addr(), found.eh_frame.addr()];
-    Some(Module {
-        start: found.map_start.addr(),
-        end: found.map_end.addr(),
-        eh_frame_hdr: found.eh_frame.addr(),
-        // The lowest bit is set, so that an identity is never 0.
-        identity: parts.iter().fold(0, |state, &part| mix(state, part)) | 1,
-    })
+    let (start, end, eh_frame_hdr) = (found.map_start.addr(), found.map_end.addr(), found.eh_frame.addr());
+    // The lowest bit is set, so that neither is ever 0.
+    let places = parts.iter().fold(0, |state, &part| mix(state, part)) | 1;
+    let identity = mix(places, content::word(places, start..end, eh_frame_hdr) as usize) | 1;
+    Some(Module { start, end, eh_frame_hdr, identity })
 }
 
 /// Where the module that holds `address` lies, and its path as the loader has it.
