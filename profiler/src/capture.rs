@@ -68,10 +68,11 @@ impl Profiler {
             *known += 1;
             unwind::Stack::UNKNOWN
         } else {
-            if *known == SAMPLES_BEFORE_LOOK {
+            // The stack for signals is not the thread's, which is looked for later then.
+            if *known == SAMPLES_BEFORE_LOOK && !unwind::on_signal_stack() {
                 *known = unwind::stack().word();
             }
-            unwind::Stack::from_word(*known)
+            if *known == SAMPLES_BEFORE_LOOK { unwind::Stack::UNKNOWN } else { unwind::Stack::from_word(*known) }
         };
         let cut = Cut { entry, own: unwind::own_module() };
         // The usual depth needs a kilobyte of the program's stack, the greatest four.

@@ -54,6 +54,28 @@ fn stacks_lead_through_frames_that_align_themselves() {
 }
 
 #[test]
+fn stacks_lead_through_handlers_to_what_they_interrupt() {
+    let program = tools::compile("c/handler.c", &["-O1", "-pthread"]);
+    for method in ["auto", "libgcc"] {
+        let scratch = Scratch::new("handler");
+        let conf = final_dump(scratch.path(), &format!("prof_sample:1,prof_unwind:{method}"));
+        Program::new(&program).under(conf).run().expect_success();
+        let dump = Dump::symbolized(&only(scratch.path(), 'f'), &scratch.join("named.pb.gz"));
+        let mut seen = [false; 2];
+        for row in dump.profile.sample.iter().filter(|row| dump.names(row).next() == Some("allocate")) {
+            let names: Vec<&str> = dump.names(row).collect();
+            // Between the two is the C library's, which the kernel has the handler return to.
+            assert_eq!((names[1], names[3]), ("handle", "victim"), "{method}: {names:?}");
+            let at = usize::from(names[4] == "above");
+            assert_eq!(names[4..6], [["below", "run"], ["above", "run"]][at], "{method}: {names:?}");
+            assert_ne!(names.last(), Some(&"[unknown callers]"), "{method}: {names:?}");
+            seen[at] = true;
+        }
+        assert_eq!(seen, [true; 2], "{method}");
+    }
+}
+
+#[test]
 fn stacks_of_constructors_are_complete() {
     // The loader calls those of libraries; its code there has no unwind tables.
     let library = tools::compile("c/constructed.c", &["-shared", "-fPIC"]);

@@ -60,6 +60,16 @@ pub fn stack() -> Stack {
     stack
 }
 
+/// Whether the calling thread runs on the stack that it has for its signals, by the kernel's word.
+pub fn on_signal_stack() -> bool {
+    const SYS_SIGALTSTACK: usize = 131;
+    let mut told = libc::stack_t { ss_sp: core::ptr::null_mut(), ss_flags: 0, ss_size: 0 };
+    // SAFETY: `told` is alive, and nothing is to be changed.
+    !sandbox::in_sandbox()
+        && unsafe { sys::syscall(SYS_SIGALTSTACK, [0, (&raw mut told).addr(), 0, 0, 0, 0]) } == 0
+        && told.ss_flags & libc::SS_ONSTACK != 0
+}
+
 /// Whether a call that returns to `address` is one of the code that a program starts with, below which no stack goes on:
 /// the loader's, which runs the constructors of libraries and has no unwind tables, and the program's own.
 #[cold]
@@ -139,6 +149,14 @@ impl Readable {
     pub(super) fn distrust(&mut self) {
         if self.high != 0 {
             (self.high, self.page) = (0, self.low & !(sys::PAGE - 1));
+        }
+    }
+
+    /// The walk goes on at `sp`, where a signal has interrupted what it came from: perhaps on another stack, which is not
+    /// known then.
+    pub(super) fn interrupted_at(&mut self, sp: usize) {
+        if !self.bounds().contains(&sp) {
+            *self = Readable::new(sp, Stack::UNKNOWN);
         }
     }
 

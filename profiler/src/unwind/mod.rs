@@ -14,7 +14,7 @@ mod resolve;
 mod rules;
 mod walker;
 
-pub use bounds::{Stack, stack};
+pub use bounds::{Stack, on_signal_stack, stack};
 pub use met::{Met, met};
 pub use recall::{Place, Recalled, SetsUsed, Start, Trail, recall};
 pub(crate) use resolve::set_own_tables;

@@ -40,6 +40,13 @@ impl Frames<'_> {
         }
     }
 
+    /// Addresses are told as those behind a call. The last one, if there is one, was exact.
+    fn last_is_exact(&mut self, address: usize) {
+        if let Some(last) = self.depth.checked_sub(1).and_then(|at| self.out.get_mut(at)) {
+            last.write(address.wrapping_add(1));
+        }
+    }
+
     fn ended(&self, end: End) -> Capture {
         Capture { depth: self.depth, end }
     }
@@ -65,6 +72,8 @@ pub(super) fn own(
     // The first address is where the slow path is; later ones are where calls return to, one past the call.
     let mut past_call = 0;
     let mut chain = Chain::default();
+    // Stacks lie above each other in any order, and a thread has one for its signals: a walk goes down once.
+    let mut is_below = false;
     for _ in 0..STEPS_MAX {
         if let Some(module) = &module
             && frames.depth > 0
@@ -104,8 +113,18 @@ pub(super) fn own(
                 // A signal frame: the interrupted registers lie where the kernel has put them.
                 trail.lost();
                 let Some(interrupted) = signal_frame(&mut memory, at.sp) else { return frames.ended(End::Lost) };
-                if interrupted.pc < CODE_MIN || !frames.push(interrupted.pc, at.sp) {
-                    return frames.ended(if interrupted.pc < CODE_MIN { End::Lost } else { End::Truncated });
+                let goes_down = interrupted.sp <= at.sp;
+                if interrupted.pc < CODE_MIN || goes_down && is_below {
+                    return frames.ended(End::Lost);
+                }
+                // The kernel has the handler return to this one's first instruction, as if it had been called before it.
+                frames.last_is_exact(at.pc);
+                if !frames.push(interrupted.pc.wrapping_add(1), at.sp) {
+                    return frames.ended(End::Truncated);
+                }
+                memory.interrupted_at(interrupted.sp);
+                if goes_down {
+                    (is_below, chain) = (true, Chain::default());
                 }
                 at = interrupted;
                 past_call = 0;
@@ -219,8 +238,7 @@ fn straight(
 fn signal_frame(memory: &mut Readable, sp: usize) -> Option<Entry> {
     let register = |memory: &mut Readable, index: usize| memory.word(sp.checked_add(40 + index * 8)?);
     let (bp, interrupted_sp, pc) = (register(memory, 10)?, register(memory, 15)?, register(memory, 16)?);
-    // A handler on a stack of its own interrupts another stack: this walk's bounds don't hold there.
-    (interrupted_sp > sp).then_some(Entry { pc, sp: interrupted_sp, bp })
+    Some(Entry { pc, sp: interrupted_sp, bp })
 }
 
 struct LibgccWalk<'a, 'b> {
@@ -232,7 +250,7 @@ struct LibgccWalk<'a, 'b> {
 
 unsafe extern "C" {
     fn _Unwind_Backtrace(step: extern "C" fn(*mut c_void, *mut c_void) -> i32, state: *mut c_void) -> i32;
-    fn _Unwind_GetIP(context: *mut c_void) -> usize;
+    fn _Unwind_GetIPInfo(context: *mut c_void, is_exact: *mut i32) -> usize;
     fn _Unwind_GetCFA(context: *mut c_void) -> usize;
 }
 
@@ -244,17 +262,21 @@ pub(super) fn libgcc(cut: &Cut, out: &mut [MaybeUninit<usize>]) -> Capture {
     extern "C" fn step(context: *mut c_void, state: *mut c_void) -> i32 {
         // SAFETY: the unwinder passes on the state that it was given below.
         let walk = unsafe { &mut *state.cast::<LibgccWalk<'_, '_>>() };
+        let mut is_interrupted = 0;
         // SAFETY: the unwinder's own context.
-        let (pc, cfa) = unsafe { (_Unwind_GetIP(context), _Unwind_GetCFA(context)) };
+        let (pc, cfa) = unsafe { (_Unwind_GetIPInfo(context, &raw mut is_interrupted), _Unwind_GetCFA(context)) };
         if pc < CODE_MIN {
             // Beyond the outermost frame the unwinder reports one more, without an address. Where it finds no tables,
             // it ends as if that were the outermost frame, but reports none beyond.
             walk.end = if pc == 0 { End::Complete } else { End::Lost };
             return STOP;
         }
+        if is_interrupted != 0 {
+            walk.frames.last_is_exact(walk.last);
+        }
         walk.last = pc;
         // For the unwinder, a frame's CFA is the stack pointer at the call; the callee's CFA is the same address.
-        if !walk.frames.push(pc, cfa) {
+        if !walk.frames.push(pc.wrapping_add(usize::from(is_interrupted != 0)), cfa) {
             walk.end = End::Truncated;
             return STOP;
         }
