@@ -17,6 +17,7 @@ mod mini;
 mod module;
 mod pieces;
 mod sections;
+mod segments;
 mod split;
 mod symbols;
 
