@@ -17,6 +17,7 @@ use object::Object;
 
 use super::Options;
 use super::batch::{self, Found};
+use super::code::Code;
 use super::demangle::cut;
 use super::find::{self, Wanted};
 use super::meter::{Budget, Meter, Metered};
@@ -156,9 +157,10 @@ pub fn answer(wanted: &Wanted, queries: &[Query], options: &Options, workers: us
     addresses.dedup();
     let until = Instant::now() + time(queries.len(), bytes);
     let source = sections.as_ref().ok().filter(|_| best.is_little_endian() && workers > 0);
+    let code = Code::of(best);
     let found = match source {
         Some(sections) => {
-            let source = batch::Source { sections, shared: alt_sections.as_ref(), split: &split };
+            let source = batch::Source { sections, shared: alt_sections.as_ref(), split: &split, code: &code };
             batch::frames(source, &budget, &addresses, workers, until)
         }
         None => vec![Found::Unsettled; addresses.len()],

@@ -3,6 +3,7 @@
 //! Needs `g++`, `addr2line`, `nm`, `objcopy` and `strip`, and says so where they are missing; uses `dwz`, clang, `dwp`
 //! and `llvm-dwp` where they are there.
 
+mod linked;
 mod split;
 
 use std::fs;

@@ -6,6 +6,7 @@ use gimli::{ColumnType, LineProgramHeader, UnitRef};
 use hashbrown::HashMap;
 
 use super::reader::Piece;
+use crate::symbolize::code::Code;
 use crate::symbolize::demangle::cut;
 use crate::symbolize::meter::Meter;
 
@@ -32,7 +33,12 @@ impl<'u, 'a, 'm> Lines<'u, 'a, 'm> {
     ///
     /// # Errors
     /// It is broken, or too long.
-    pub fn new(unit: UnitRef<'u, Piece<'a, 'm>>, meter: &'m Meter<'m>, addresses: &[u64]) -> gimli::Result<Self> {
+    pub fn new(
+        unit: UnitRef<'u, Piece<'a, 'm>>,
+        meter: &'m Meter<'m>,
+        addresses: &[u64],
+        code: &Code,
+    ) -> gimli::Result<Self> {
         let mut this = Self { unit, meter, header: None, rows: vec![None; addresses.len()], files: HashMap::new() };
         let Some(program) = unit.line_program.clone() else { return Ok(this) };
         let mut rows = program.rows();
@@ -40,8 +46,14 @@ impl<'u, 'a, 'm> Lines<'u, 'a, 'm> {
         let mut last: Option<Row> = None;
         // The first of the addresses at or behind the last row's.
         let mut next = 0;
+        // Whether the sequence is of code that is there.
+        let mut is_there = None;
         while let Some((_, row)) = rows.next_row()? {
             let address = row.address();
+            if !*is_there.get_or_insert_with(|| code.may_begin(address)) {
+                is_there = is_there.filter(|_| !row.end_sequence());
+                continue;
+            }
             if let Some(last) = last {
                 while next < addresses.len() && addresses[next] < address {
                     // What is in two sequences is the first one's.
@@ -50,7 +62,7 @@ impl<'u, 'a, 'm> Lines<'u, 'a, 'm> {
                 }
             }
             if row.end_sequence() {
-                last = None;
+                (last, is_there) = (None, None);
                 continue;
             }
             if last.is_none_or(|last| address < last.address) {

@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use gimli::UnitRef;
 
+use super::code::Code;
 use super::meter::{Budget, Meter};
 use super::module::MAX_INLINED;
 use super::sections::Sections;
@@ -41,6 +42,8 @@ pub struct Source<'a> {
     pub shared: Option<&'a Sections<'a>>,
     /// The other halves of its units.
     pub split: &'a Split<'a>,
+    /// Where its code is.
+    pub code: &'a Code,
 }
 
 /// A place in the source, in pieces of sections.
@@ -108,7 +111,8 @@ pub fn frames<'a>(
         (owned, is_complete)
     });
     let is_complete = units.is_complete() && read.iter().all(|(_, is_complete)| *is_complete) && !is_late();
-    let mut owned: Owned = read.into_iter().flat_map(|(owned, _)| owned).collect();
+    let owned = read.into_iter().flat_map(|(owned, _)| owned);
+    let mut owned: Owned = owned.filter(|(range, _)| source.code.may_begin(range.begin)).collect();
     owned.sort_unstable_by_key(|(range, unit)| (*unit, range.begin));
     // Each unit with all of its ranges.
     let claims: Vec<&[(gimli::Range, u32)]> = owned.chunk_by(|(_, a), (_, b)| a == b).collect();
@@ -128,7 +132,8 @@ pub fn frames<'a>(
             if !claimed.is_empty() {
                 kinds.clear();
                 let position = claim[0].1 as usize;
-                frames_of(&mut reader, position, &claimed, addresses, (&mut names, &mut kinds), &mut answers);
+                let known = (&mut names, &mut kinds, source.code);
+                frames_of(&mut reader, position, &claimed, addresses, known, &mut answers);
             }
         }
         answers
@@ -163,11 +168,11 @@ fn frames_of<'a, 'm>(
     position: usize,
     claimed: &[u32],
     addresses: &[u64],
-    (names, kinds): (&mut Names<'a>, &mut Kinds),
+    known: (&mut Names<'a>, &mut Kinds, &Code),
     out: &mut Vec<Answer<'a>>,
 ) {
     let number = position as u32;
-    let Ok(answers) = frames_in(reader, position, claimed, addresses, names, kinds) else {
+    let Ok(answers) = frames_in(reader, position, claimed, addresses, known) else {
         out.extend(claimed.iter().map(|&address| (address, number, Found::Unsettled)));
         return;
     };
@@ -182,8 +187,7 @@ fn frames_in<'a, 'm>(
     position: usize,
     claimed: &[u32],
     addresses: &[u64],
-    names: &mut Names<'a>,
-    kinds: &mut Kinds,
+    (names, kinds, code): (&mut Names<'a>, &mut Kinds, &Code),
 ) -> gimli::Result<Vec<(u32, Vec<Frame<'a>>)>> {
     let skeleton = reader.unit(position).ok_or(gimli::Error::MissingUnitDie)?;
     let half = reader.half(&skeleton)?;
@@ -191,8 +195,8 @@ fn frames_in<'a, 'm>(
     // Functions are in the other half, if there is one; lines are not.
     let unit = half.as_ref().map_or(UnitRef::new(reader.dwarf(), &skeleton), |(dwarf, unit)| UnitRef::new(dwarf, unit));
     let wanted: Vec<u64> = claimed.iter().map(|&address| addresses[address as usize]).collect();
-    let chains = walk::chains(unit, &wanted, meter, kinds)?;
-    let mut lines = Lines::new(UnitRef::new(reader.dwarf(), &skeleton), meter, &wanted)?;
+    let chains = walk::chains(unit, &wanted, code, meter, kinds)?;
+    let mut lines = Lines::new(UnitRef::new(reader.dwarf(), &skeleton), meter, &wanted, code)?;
     let mut answers = Vec::with_capacity(claimed.len());
     for ((&address, chain), at) in claimed.iter().zip(&chains).zip(0..) {
         meter.charge(1 + chain.len().min(MAX_INLINED) as u64)?;

@@ -10,6 +10,7 @@ use gimli::{AttributeValue, UnitOffset, UnitRef};
 use super::entries::{Entries, Entry, Kinds, Role};
 use super::reader::Piece;
 use super::units::{address, within};
+use crate::symbolize::code::Code;
 use crate::symbolize::meter::Meter;
 
 /// A function at an address, and where it was called if it is inlined.
@@ -32,16 +33,17 @@ pub struct Call {
 pub fn chains<'a, 'm>(
     unit: UnitRef<'_, Piece<'a, 'm>>,
     addresses: &[u64],
+    code: &Code,
     meter: &'m Meter<'m>,
     kinds: &mut Kinds,
 ) -> gimli::Result<Vec<Vec<Call>>> {
-    let mut first = Walk::new(unit, addresses, true, meter);
+    let mut first = Walk::new(unit, addresses, code, true, meter);
     first.run(kinds)?;
     let mut chains = first.chains;
     let missing: Vec<usize> = (0..addresses.len()).filter(|&address| chains[address].is_empty()).collect();
     if !missing.is_empty() && first.has_skipped {
         let wanted: Vec<u64> = missing.iter().map(|&address| addresses[address]).collect();
-        let mut second = Walk::new(unit, &wanted, false, meter);
+        let mut second = Walk::new(unit, &wanted, code, false, meter);
         second.run(kinds)?;
         for (&address, chain) in missing.iter().zip(second.chains) {
             chains[address] = chain;
@@ -62,6 +64,7 @@ struct Scope {
 struct Walk<'w, 'a, 'm> {
     unit: UnitRef<'w, Piece<'a, 'm>>,
     addresses: &'w [u64],
+    code: &'w Code,
     /// Whether entries may be passed over with all that is inside of them.
     skips: bool,
     /// Whether some were.
@@ -75,10 +78,17 @@ struct Walk<'w, 'a, 'm> {
 }
 
 impl<'w, 'a, 'm> Walk<'w, 'a, 'm> {
-    fn new(unit: UnitRef<'w, Piece<'a, 'm>>, addresses: &'w [u64], skips: bool, meter: &'m Meter<'m>) -> Self {
+    fn new(
+        unit: UnitRef<'w, Piece<'a, 'm>>,
+        addresses: &'w [u64],
+        code: &'w Code,
+        skips: bool,
+        meter: &'m Meter<'m>,
+    ) -> Self {
         Self {
             unit,
             addresses,
+            code,
             skips,
             has_skipped: false,
             meter,
@@ -190,6 +200,9 @@ impl<'w, 'a, 'm> Walk<'w, 'a, 'm> {
         };
         let mut count = 0;
         ranges.each(unit, |range| {
+            if !self.code.may_begin(range.begin) {
+                return Ok(());
+            }
             let found = if is_inlined {
                 self.hits_within(&self.hits[outer.clone()], &range)
             } else {
