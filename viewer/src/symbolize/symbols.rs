@@ -5,15 +5,27 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use object::{Object, ObjectSymbol, ObjectSymbolTable, ReadRef, SymbolIndex, SymbolKind};
 
+use super::code::Code;
 use super::demangle::cut;
 use super::mini;
 use super::module::Parsed;
+
+/// Labels of a table whose names are looked at: reading a name takes its time.
+const MAX_LABELS: usize = 1 << 16;
 
 /// Which of a file's two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Table {
     All,
     Dynamic,
+}
+
+/// What a symbol is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Function,
+    /// A place in the code that nothing more is said of: a function, if it was written in assembly.
+    Label,
 }
 
 /// A function.
@@ -29,8 +41,10 @@ struct Symbol {
 #[derive(Debug)]
 pub struct Symbols<'b> {
     addresses: &'b [u64],
-    /// For each address the symbol that begins last, of those that don't begin after it.
-    last: Vec<Option<Symbol>>,
+    /// For each address the function that begins last, of those that don't begin after it.
+    functions: Vec<Option<Symbol>>,
+    /// The same of labels.
+    labels: Vec<Option<Symbol>>,
     is_empty: bool,
 }
 
@@ -38,7 +52,8 @@ impl<'b> Symbols<'b> {
     /// Those of a file that these sorted addresses may lie in: of its symbol table or, if it is stripped, of the dynamic one
     /// and of what is left of the other.
     pub fn of(object: &Parsed<'_>, addresses: &'b [u64]) -> Self {
-        let mut symbols = Self { addresses, last: vec![None; addresses.len()], is_empty: true };
+        let none = vec![None; addresses.len()];
+        let mut symbols = Self { addresses, functions: none.clone(), labels: none, is_empty: true };
         symbols.add(object, Table::All);
         if symbols.is_empty {
             symbols.add(object, Table::Dynamic);
@@ -48,9 +63,11 @@ impl<'b> Symbols<'b> {
             }
         }
         // What is best for an address may be best for those that follow.
-        for at in 1..symbols.last.len() {
-            if symbols.last[at].is_none() {
-                symbols.last[at] = symbols.last[at - 1].clone();
+        for last in [&mut symbols.functions, &mut symbols.labels] {
+            for at in 1..last.len() {
+                if last[at].is_none() {
+                    last[at] = last[at - 1].clone();
+                }
             }
         }
         symbols
@@ -61,28 +78,40 @@ impl<'b> Symbols<'b> {
             Table::All => (object.symbols(), object.symbol_table()),
             Table::Dynamic => (object.dynamic_symbols(), object.dynamic_symbol_table()),
         };
-        let mut last: HashMap<usize, (u64, u64, usize)> = HashMap::new();
+        let code = Code::of(object);
+        let mut last: HashMap<(Kind, usize), (u64, u64, usize)> = HashMap::new();
+        let mut labels = 0..MAX_LABELS;
         for symbol in symbols {
-            if symbol.kind() != SymbolKind::Text || symbol.is_undefined() {
-                continue;
-            }
-            self.is_empty = false;
+            let kind = match symbol.kind() {
+                SymbolKind::Text if !symbol.is_undefined() => Kind::Function,
+                SymbolKind::Unknown if symbol.section_index().is_some() && code.holds(symbol.address()) => Kind::Label,
+                _ => continue,
+            };
+            self.is_empty &= kind != Kind::Function;
             let first = self.addresses.partition_point(|&address| address < symbol.address());
             if first < self.addresses.len() {
-                let symbol = (symbol.address(), symbol.size(), symbol.index().0);
-                let best = last.entry(first).or_insert(symbol);
-                *best = (*best).max(symbol);
+                let found = (symbol.address(), symbol.size(), symbol.index().0);
+                let best = last.get(&(kind, first));
+                let mut may_be_function = || match kind {
+                    Kind::Function => true,
+                    Kind::Label => labels.next().is_some() && symbol.name().is_ok_and(is_of_function),
+                };
+                if best.is_none_or(|best| *best < found) && may_be_function() {
+                    last.insert((kind, first), found);
+                }
             }
         }
-        for (at, (start, size, index)) in last {
-            let is_later = self.last[at].as_ref().is_none_or(|known| (known.start, known.size) < (start, size));
+        for ((kind, at), (start, size, index)) in last {
+            let place = match kind {
+                Kind::Function => &mut self.functions[at],
+                Kind::Label => &mut self.labels[at],
+            };
+            let is_later = place.as_ref().is_none_or(|known| (known.start, known.size) < (start, size));
             let symbol = table.as_ref().and_then(|table| table.symbol_by_index(SymbolIndex(index)).ok());
             if let Some(name) = symbol.as_ref().and_then(|symbol| symbol.name().ok())
                 && is_later
             {
-                // The version of a versioned symbol is no part of its name.
-                let name = cut(name.split('@').next().unwrap_or(name)).into();
-                self.last[at] = Some(Symbol { start, size, name });
+                *place = Some(Symbol { start, size, name: cut(without_version(name)).into() });
             }
         }
     }
@@ -94,8 +123,43 @@ impl<'b> Symbols<'b> {
 
     /// The symbol that covers the address; one without length reaches to the next.
     pub fn find(&self, address: u64) -> Option<Arc<str>> {
-        let symbol = self.last[self.addresses.binary_search(&address).ok()?].as_ref()?;
+        let at = self.addresses.binary_search(&address).ok()?;
+        let function = self.functions[at].as_ref();
+        // A label inside of a function is a place to jump to.
+        let label = self.labels[at].as_ref();
+        let label = label.filter(|label| function.is_none_or(|function| function.reach() <= label.start));
+        let symbol = label.or(function)?;
         let covers = symbol.size == 0 || address - symbol.start < symbol.size;
         (covers && !symbol.name.is_empty()).then(|| Arc::clone(&symbol.name))
+    }
+}
+
+impl Symbol {
+    /// Where another function may begin.
+    fn reach(&self) -> u64 {
+        self.start.saturating_add(self.size.max(1))
+    }
+}
+
+/// The version of a versioned symbol is no part of its name.
+fn without_version(name: &str) -> &str {
+    name.split('@').next().unwrap_or(name)
+}
+
+/// Whether a label may be the name of a function, by what assemblers and compilers call places inside of one: `.L1`,
+/// `run.loop` (nasm), `.annobin_a.c` (Fedora), `$d`.
+fn is_of_function(name: &str) -> bool {
+    let name = without_version(name);
+    !name.is_empty() && !name.starts_with('$') && !name.contains('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_inside_of_functions_are_none() {
+        assert!(["copy", "copy@@LIB_1.0", "_dl_start_user"].into_iter().all(is_of_function));
+        assert!(["", ".L1", ".annobin_a.c", "copy.loop", "$d", "@V"].into_iter().all(|name| !is_of_function(name)));
     }
 }

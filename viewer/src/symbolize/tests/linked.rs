@@ -1,4 +1,4 @@
-//! What linkers leave behind: debug information of functions that they have thrown away.
+//! What compilers have nothing to do with: what linkers leave of functions that they have thrown away, and assembly.
 
 use std::fs;
 use std::process::Command;
@@ -49,4 +49,45 @@ fn what_was_thrown_away_names_nothing() {
             }
         }
     }
+}
+
+#[test]
+fn functions_in_assembly_need_no_type() {
+    let assembly = "
+        .text
+        .globl typed, plain, last
+        .type typed, @function
+        typed: ret
+        inside: nop
+        .size typed, . - typed
+        nop
+        plain: nop
+        .Lplace: nop
+        plain.loop: ret
+        .type unsized, @function
+        unsized: ret
+        last: ret
+        .data
+        datum: .quad 0
+    ";
+    let dir = std::env::temp_dir().join(format!("symbolize-assembly-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let scratch = Scratch(dir);
+    let at = |name: &str| scratch.0.join(name).to_str().unwrap().to_owned();
+    let (source, library, stripped) = (at("a.s"), at("a.so"), at("stripped.so"));
+    fs::write(&source, assembly).unwrap();
+    let words = ["-shared", "-nostdlib", "-Wa,-L", "-o", &library, &source];
+    if tool("gcc", &words).is_none() || tool("strip", &["-o", &stripped, &library]).is_none() {
+        println!("skipped: gcc or binutils are not installed");
+        return;
+    }
+    let start = addresses_of(&library, "typed")[0];
+    let code: Vec<u64> = (start..start + 8).collect();
+    let names = |library: &str| -> Vec<String> {
+        let found = both_ways(library.as_ref(), &code);
+        found.iter().map(|(_, frames, _)| frames.first().map_or("", |frame| &frame.function).to_owned()).collect()
+    };
+    assert_eq!(names(&library), ["typed", "typed", "", "plain", "plain", "plain", "unsized", "last"]);
+    // Those that others may call are left.
+    assert_eq!(names(&stripped), ["typed", "typed", "", "plain", "plain", "plain", "plain", "last"]);
 }
