@@ -37,9 +37,11 @@ pub fn noted(profile: &Profile) -> Option<u32> {
     path.strip_suffix(".map")?.parse().ok()
 }
 
-/// Whether a mapping's path stands for memory without a file, as perf sees it.
-pub fn is_anonymous(path: &str) -> bool {
-    path == "//anon" || ["/memfd:", "/dev/zero", "/anon_hugepage"].iter().any(|start| path.starts_with(start))
+/// Whether a mapping stands for memory without a file, as perf sees it. A library may be loaded from memory, too: then it
+/// has a build id, and may lie in a file somewhere.
+pub fn is_anonymous(path: &str, build_id: &str) -> bool {
+    let is_memory = ["/memfd:", "/dev/zero", "/anon_hugepage"].iter().any(|start| path.starts_with(start));
+    path == "//anon" || is_memory && build_id.is_empty()
 }
 
 /// Looks the addresses of these locations up in the map of a process.

@@ -201,10 +201,10 @@ fn plan(profile: &Profile, options: &Options) -> Plan {
         .map(|function| function.id)
         .collect();
     for mapping in &profile.mapping {
-        if jit::is_anonymous(text(mapping.filename)) {
+        let wanted = Wanted::new(text(mapping.filename), text(mapping.build_id));
+        if jit::is_anonymous(&wanted.path, &wanted.build_id) {
             continue;
         }
-        let wanted = Wanted::new(text(mapping.filename), text(mapping.build_id));
         let job = *indices.entry(wanted.clone()).or_insert_with(|| {
             jobs.push((wanted, Vec::new()));
             jobs.len() - 1

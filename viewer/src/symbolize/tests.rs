@@ -211,6 +211,28 @@ fn debug_files_apart() {
     assert!(report.to_string().contains("it has no build id"), "{report}");
 }
 
+#[test]
+fn a_library_in_memory_is_looked_for_by_build_id() {
+    let Some((scratch, program)) = compiled("memory") else { return };
+    let (before, _) = profile(&program);
+    let (_, wanted) = names(&program, &Options::default(), &before);
+    let options = Options { search: vec![scratch.0.join("search")], ..Options::default() };
+    let place = options.search[0].join(&before.string_table[2]);
+    fs::create_dir_all(&options.search[0]).unwrap();
+    fs::copy(&program, place).unwrap();
+    for path in ["/memfd:plugin", "/memfd:plugin (deleted)"] {
+        let (report, found) = names(Path::new(path), &options, &before);
+        assert_eq!((found, report.complete()), (wanted.clone(), 1), "{report}");
+        let (report, _) = names(Path::new(path), &Options::default(), &before);
+        assert!(report.to_string().contains("memfd:plugin: no file with build id"), "{report}");
+        // Without one it is a compiler's.
+        let mut without = before.clone();
+        without.mapping[0].build_id = 0;
+        let (report, _) = names(Path::new(path), &options, &without);
+        assert_eq!((report.modules.len(), report.anonymous), (0, without.location.len()));
+    }
+}
+
 /// Asks for addresses of a program in its own address space: all at once, and one by one.
 fn both_ways(program: &Path, addresses: &[u64]) -> Vec<(u64, Vec<Frame>, Vec<Frame>)> {
     let query = |(location, &address)| Query { location, address, mapping: (0, u64::MAX, 0) };
