@@ -66,7 +66,12 @@ pub fn executable(mut take: impl FnMut(&Mapping<'_>) -> Result<(), SinkError>) -
             }
             let image = image_of(&lines, at);
             let build_id = image.as_ref().map_or(&[][..], Image::build_id);
-            let path = if line.path.is_empty() { b"//anon" } else { line.path };
+            let path = match line.path {
+                b"" => b"//anon",
+                // Nothing else tells what lies at that path now from what was mapped.
+                _ if build_id.is_empty() => line.listed,
+                path => path,
+            };
             let Line { start, limit, offset, .. } = *line;
             take(&Mapping { start, limit, offset, path, build_id })?;
         }
@@ -168,6 +173,8 @@ pub struct Line<'a> {
     executable: bool,
     /// Its file, or what else it is; may be empty.
     pub path: &'a [u8],
+    /// The same with what the kernel adds to the path of a file that isn't there any more.
+    listed: &'a [u8],
 }
 
 impl<'a> Line<'a> {
@@ -186,14 +193,15 @@ impl<'a> Line<'a> {
         field();
         field();
         let spaces = rest.iter().take_while(|&&b| b == b' ').count();
-        let path = &rest[spaces..];
+        let listed = &rest[spaces..];
         let dash = range.iter().position(|&b| b == b'-')?;
         Some(Line {
             start: hex(&range[..dash])?,
             limit: hex(&range[dash + 1..])?,
             offset: hex(offset)?,
             executable: permissions.get(2) == Some(&b'x'),
-            path: path.strip_suffix(DELETED).unwrap_or(path),
+            path: listed.strip_suffix(DELETED).unwrap_or(listed),
+            listed,
         })
     }
 }
@@ -235,10 +243,38 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_gone_says_so_where_no_build_id_tells() {
+        let path = std::env::temp_dir().join(std::format!("gone-{}", std::process::id()));
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        for (content, listed) in [(&own[..], ""), (&[0; 4096], " (deleted)")] {
+            std::fs::write(&path, content).unwrap();
+            let file = std::fs::File::open(&path).unwrap();
+            let access = libc::PROT_READ | libc::PROT_EXEC;
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+            // SAFETY: the kernel chooses the place, and what lies there is neither run nor changed.
+            let at = unsafe { libc::mmap(core::ptr::null_mut(), content.len(), access, libc::MAP_PRIVATE, fd, 0) };
+            assert_ne!(at, libc::MAP_FAILED);
+            std::fs::remove_file(&path).unwrap();
+            let mut found = None;
+            executable(|mapping| {
+                if mapping.start == at as u64 {
+                    found = Some((mapping.path.to_vec(), mapping.build_id.is_empty()));
+                }
+                Ok(())
+            })
+            .unwrap();
+            let wanted = std::format!("{}{listed}", path.display()).into_bytes();
+            assert_eq!(found, Some((wanted, !listed.is_empty())));
+            // SAFETY: the mapping is the one made above, which nothing refers to.
+            unsafe { libc::munmap(at, content.len()) };
+        }
+    }
+
+    #[test]
     fn lines() {
         let line = Line::parse(b"7f00-8000 r-xp 00001000 08:01 42       /usr/lib/a b.so (deleted)").unwrap();
         assert_eq!((line.start, line.limit, line.offset, line.executable), (0x7f00, 0x8000, 0x1000, true));
-        assert_eq!(line.path, b"/usr/lib/a b.so");
+        assert_eq!((line.path, line.listed), (&b"/usr/lib/a b.so"[..], &b"/usr/lib/a b.so (deleted)"[..]));
         assert!(Line::parse(b"").is_none());
     }
 }

@@ -23,6 +23,8 @@ pub struct Wanted {
     pub path: String,
     /// The build id in lower-case hexadecimal, or "".
     pub build_id: String,
+    /// What lies at that path now is not what was mapped, and no build id tells.
+    pub is_gone: bool,
 }
 
 impl Wanted {
@@ -31,10 +33,9 @@ impl Wanted {
         let build_id = build_id.to_ascii_lowercase();
         let hexadecimal = build_id.bytes().all(|byte| byte.is_ascii_hexdigit());
         let plausible = hexadecimal && (8..=128).contains(&build_id.len()) && build_id.len().is_multiple_of(2);
-        Self {
-            path: path.strip_suffix(" (deleted)").unwrap_or(path).to_owned(),
-            build_id: if plausible { build_id } else { String::new() },
-        }
+        let build_id = if plausible { build_id } else { String::new() };
+        let kept = path.strip_suffix(" (deleted)");
+        Self { path: kept.unwrap_or(path).to_owned(), is_gone: kept.is_some() && build_id.is_empty(), build_id }
     }
 
     /// Whether the mapping is of a file at all, rather than `[vdso]` or `//anon`.
@@ -62,7 +63,7 @@ impl Wanted {
             paths.push(dir.join(&name));
         }
         // The user's directories come first: they say where to look on purpose.
-        if Path::new(&self.path).is_absolute() {
+        if Path::new(&self.path).is_absolute() && !self.is_gone {
             paths.push(PathBuf::from(&self.path));
         }
         paths
@@ -71,7 +72,9 @@ impl Wanted {
     /// Files that may hold its debug information apart, best first. `link` is what the binary says.
     pub fn debug_files(&self, search: &[PathBuf], link: Option<&Path>) -> Vec<PathBuf> {
         let mut paths = Vec::new();
-        let roots = || search.iter().map(PathBuf::as_path).chain([Path::new(SYSTEM)]);
+        // What is installed belongs to what lies at the path now.
+        let system = (!self.is_gone).then_some(Path::new(SYSTEM));
+        let roots = || search.iter().map(PathBuf::as_path).chain(system);
         if !self.build_id.is_empty() {
             for root in roots() {
                 paths.extend(by_build_id(root, &self.build_id));

@@ -38,6 +38,9 @@ const MAX_TIME: Duration = Duration::from_secs(5);
 const MAX_TIME_OF_ADDRESS: Duration = Duration::from_micros(500);
 const MAX_TIME_OF_MIB: Duration = Duration::from_millis(100);
 
+/// Why a file is not looked for at its own path.
+const GONE: &str = "the file was removed or replaced while it was in use, and has no build id to know it by";
+
 /// A file that is read.
 pub type Parsed<'a> = object::File<'a, &'a Pieces>;
 type Context<'a, 'm> = addr2line::Context<Metered<'a, 'm>>;
@@ -100,6 +103,7 @@ pub fn answer(wanted: &Wanted, queries: &[Query], options: &Options, workers: us
         let name = link.map(|(name, _)| PathBuf::from(String::from_utf8_lossy(name).into_owned()));
         // Where the mapping has no build id, the binary found has.
         let mut wanted = wanted.clone();
+        wanted.is_gone &= binary.is_none();
         if let Some(id) = binary_object.as_ref().and_then(build_id)
             && wanted.build_id.is_empty()
         {
@@ -307,6 +311,7 @@ fn is_mangled(name: &str) -> bool {
 fn missing(wanted: &Wanted, refused: &[String]) -> String {
     match refused.first() {
         Some(refused) => refused.clone(),
+        None if wanted.is_gone => GONE.to_owned(),
         None if wanted.build_id.is_empty() => "no such file".to_owned(),
         None => format!("no file with build id {}", wanted.build_id),
     }

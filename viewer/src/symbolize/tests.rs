@@ -212,6 +212,25 @@ fn debug_files_apart() {
 }
 
 #[test]
+fn what_has_come_in_a_files_place_is_not_believed() {
+    let Some((scratch, program)) = compiled("replaced") else { return };
+    let (with_id, _) = profile(&program);
+    let mut without = with_id.clone();
+    without.mapping[0].build_id = 0;
+    let (_, wanted) = names(&program, &Options::default(), &without);
+    let replaced = format!("{} (deleted)", program.display());
+    let (report, found) = names(Path::new(&replaced), &Options::default(), &without);
+    assert!(found.iter().all(Vec::is_empty), "{found:?}");
+    assert!(report.to_string().contains("; program: the file was removed or replaced while it was in use"), "{report}");
+    // Where somebody says where it is, or a build id tells which one it is, it is.
+    let search = Options { search: vec![scratch.0.clone()], ..Options::default() };
+    for (options, before) in [(&search, &without), (&Options::default(), &with_id)] {
+        let (report, found) = names(Path::new(&replaced), options, before);
+        assert_eq!((found, report.complete()), (wanted.clone(), 1), "{report}");
+    }
+}
+
+#[test]
 fn a_library_in_memory_is_looked_for_by_build_id() {
     let Some((scratch, program)) = compiled("memory") else { return };
     let (before, _) = profile(&program);
