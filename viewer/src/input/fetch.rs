@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use ureq::tls::{RootCerts, TlsConfig};
 
-/// How long a server may take to accept, and to go on with what it has begun.
+/// How long a server may take to accept, and to take a request.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it may take to begin its answer, beside the seconds that the address asks it to measure.
+/// How long it may take to begin its answer, and to go on with it, beside the seconds that the address asks it to measure.
 const ANSWER: Duration = Duration::from_secs(60);
+/// How long all of an answer's body may take: a large profile over a slow line comes in that time, and one that comes in
+/// drops doesn't hold up for ever whoever waits for it.
+const BODY: Duration = Duration::from_secs(15 * 60);
 /// What is asked for where the address names nothing.
 const DEFAULT_PATH: &str = "/debug/pprof/heap";
 
@@ -70,7 +73,7 @@ impl fmt::Display for Refusal {
 /// One line: the address is unusable, the server is not there or answers something else than success.
 pub fn get(url: &str) -> Result<impl Read + use<>, String> {
     let (url, seconds) = complete(url)?;
-    ask(&url, ANSWER + Duration::from_secs(seconds.min(86_400)), None).map_err(|refusal| refusal.reason)
+    ask(&url, ANSWER + Duration::from_secs(seconds.min(86_400)), BODY).map_err(|refusal| refusal.reason)
 }
 
 /// Asks for a file that a server may have to look for, and that must come within this time.
@@ -79,10 +82,11 @@ pub fn get(url: &str) -> Result<impl Read + use<>, String> {
 /// The address is unusable, the server is not there or answers something else than success.
 pub fn get_file(url: &str, patience: Duration) -> Result<impl Read + use<>, Refusal> {
     let (url, _) = complete(url).map_err(|reason| Refusal { answered: false, reason })?;
-    ask(&url, ANSWER, Some(patience))
+    ask(&url, ANSWER, patience)
 }
 
-fn ask(url: &str, answer: Duration, body: Option<Duration>) -> Result<impl Read + use<>, Refusal> {
+/// `answer` is for the head, and between any two parts of the body; `body` for all of that.
+fn ask(url: &str, answer: Duration, body: Duration) -> Result<impl Read + use<>, Refusal> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .proxy(None)
         .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
@@ -90,7 +94,8 @@ fn ask(url: &str, answer: Duration, body: Option<Duration>) -> Result<impl Read 
         .timeout_connect(Some(PATIENCE))
         .timeout_send_request(Some(PATIENCE))
         .timeout_recv_response(Some(answer))
-        .timeout_recv_body(body)
+        .timeout_per_read(Some(answer))
+        .timeout_recv_body(Some(body))
         .user_agent(concat!("heapsift/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
         .build()
@@ -114,6 +119,9 @@ fn ask(url: &str, answer: Duration, body: Option<Duration>) -> Result<impl Read 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Instant;
 
     #[test]
     fn addresses_are_completed() {
@@ -125,5 +133,33 @@ mod tests {
         assert_eq!(path("https://h/x?seconds=7"), ("https://h/x?seconds=7".to_owned(), 7));
         assert!(complete("ftp://h/").is_err());
         assert!(complete("http:///x").is_err());
+    }
+    /// Asks a server that goes on in this way after the head; how long it took to be given up.
+    fn given_up(answer: Duration, body: Duration, go_on: fn(TcpStream)) -> Duration {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let _ = stream.read(&mut [0; 1024]);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc").unwrap();
+            go_on(stream);
+        });
+        let started = Instant::now();
+        let mut body = ask(&url, answer, body).unwrap();
+        assert!(body.read_to_end(&mut Vec::new()).is_err());
+        started.elapsed()
+    }
+
+    #[test]
+    fn a_body_is_not_waited_for_for_ever() {
+        const LONG: Duration = Duration::from_secs(100);
+        let stalled = given_up(Duration::from_millis(300), LONG, |_stream| std::thread::sleep(LONG));
+        assert!(stalled < LONG / 2, "{stalled:?}");
+        let dripping = given_up(LONG, Duration::from_millis(500), |mut stream| {
+            while stream.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        assert!(dripping < LONG / 2, "{dripping:?}");
     }
 }
