@@ -30,6 +30,9 @@ const SNAPSHOT_BYTES: usize = 256 << 20;
 /// How files of a directory end that are taken for profiles.
 const ENDINGS: [&str; 4] = [".pb.gz", ".heap", ".pprof", ".prof"];
 
+/// Why a pipe or a device is refused.
+const NO_FILE: &str = "what is served is read again and again: it must be a file";
+
 /// A number by which the page knows something; never given twice.
 pub type Id = u32;
 
@@ -133,10 +136,15 @@ impl Catalog {
                 client.ask("get version")?;
                 lives.push(Live::Process(client));
             } else if path == Path::new("-") {
-                return Err(Error::input(path, "what is served is read again and again: it must be a file"));
+                return Err(Error::input(path, NO_FILE));
             } else {
                 let found = fs::metadata(path).map_err(|source| Error::io("read", path, source))?;
-                places.push(if found.is_dir() { Place::Directory(path.clone()) } else { Place::File(path.clone()) });
+                places.push(match found.is_dir() {
+                    true => Place::Directory(path.clone()),
+                    // To open a pipe would wait for somebody who writes to it.
+                    false if !found.is_file() => return Err(Error::input(path, NO_FILE)),
+                    false => Place::File(path.clone()),
+                });
             }
         }
         let mut state = catalog.lock();

@@ -1,11 +1,13 @@
 //! Profiles, read and named when they are asked for, and kept for a while in bounded memory.
 
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
+use pprof_export::reader::Limits;
 use pprof_export::schema;
 use serde_json::Value;
 
@@ -96,7 +98,7 @@ impl Shelf {
     fn look_into(&self, id: Id) {
         let Some(entry) = self.catalog.get(id) else { return };
         let Origin::File(path) = &entry.origin else { return };
-        let told = input::read_within(path, &self.desk.limits()).and_then(told).map_err(|error| without_path(&error));
+        let told = read_file(path, &self.desk.limits()).and_then(told).map_err(|error| without_path(&error));
         self.catalog.tell(id, entry.version, told);
     }
 
@@ -109,7 +111,7 @@ impl Shelf {
         }
         let limits = self.desk.limits();
         let read = match &entry.origin {
-            Origin::File(path) => input::read_within(path, &limits),
+            Origin::File(path) => read_file(path, &limits),
             Origin::Snapshot(bytes, ..) => input::read_bytes(Path::new(&entry.name), bytes, &limits),
             Origin::Live(_) => {
                 return Err(Failure::new(StatusCode::BAD_REQUEST, "a profile of it must be taken first"));
@@ -224,6 +226,16 @@ impl Shelf {
 /// What no panic of a report's leaves half done.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads what was a file when the list was made. What has come in its place since may be a pipe, which nobody may ever
+/// write to.
+fn read_file(path: &Path, limits: &Limits) -> crate::error::Result<Input> {
+    let found = fs::metadata(path).map_err(|source| Error::io("read", path, source))?;
+    if !found.is_file() {
+        return Err(Error::input(path, "it is no file any more"));
+    }
+    input::read_within(path, limits)
 }
 
 fn gone() -> Failure {

@@ -356,6 +356,28 @@ fn a_dump_that_cannot_be_read_is_a_line_with_its_reason() {
 }
 
 #[test]
+fn a_pipe_keeps_nobody_waiting() {
+    let scratch = Scratch::new();
+    let make_pipe = |path: &str| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    let (pipe, file) = (scratch.join("pipe"), scratch.file("a.pb.gz", &service(40).gzip()));
+    make_pipe(&pipe);
+    let output = heapsift(&["serve", &pipe]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(errors.starts_with(&format!("heapsift: {pipe}: ")) && errors.ends_with("must be a file\n"), "{errors}");
+    // Nor does one that has come in a file's place, whether the list has been made anew or not.
+    let served = Served::new(&[&file]);
+    fs::remove_file(&file).unwrap();
+    make_pipe(&file);
+    for _ in 0..2 {
+        let refused = served.get("/data?new=1");
+        assert!(refused.status == 422 && refused.body.contains("no file any more"), "{}", refused.body);
+        let list = served.json("/dumps");
+        assert_eq!(list["entries"][0]["reason"], "it is no file any more", "{list}");
+    }
+}
+
+#[test]
 fn new_dumps_appear_and_old_ones_go() {
     let scratch = Scratch::new();
     let directory = scratch.join("dumps");
