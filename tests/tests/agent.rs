@@ -263,6 +263,33 @@ fn strangers_are_refused() {
 }
 
 #[test]
+fn processes_that_hang_hide_no_others() {
+    let scratch = Scratch::new("hanging");
+    let (first, second) = (waiting(&scratch), waiting(&scratch));
+    let pids = [first.pid(), second.pid()];
+    let (_agent, address) = agent(&pids, &[]);
+    let stop = |pid: u32| Program::new("kill").args(["-STOP", &pid.to_string()]).run().expect_success();
+    let up = |text: &str| pids.map(|pid| text.contains(&format!("heapsift_up{{pid=\"{pid}\"}} 1\n")));
+    assert_eq!(up(&get(&address, "/metrics").text()), [true, true]);
+    stop(pids[1]);
+    let started = Instant::now();
+    for _ in 0..2 {
+        let metrics = get(&address, "/metrics").text();
+        parse(&metrics);
+        assert_eq!(up(&metrics), [true, false], "{metrics}");
+        assert!(metrics.contains(&format!("heapsift_up{{pid=\"{}\"}} 0\n", pids[1])), "{metrics}");
+        assert!(metrics.contains(&format!("heapsift_allocated_bytes{{pid=\"{}\"}} ", pids[0])), "{metrics}");
+    }
+    let alone = get(&address, &format!("/{}/metrics", pids[1]));
+    assert!(alone.status == 502 && alone.text().contains("no answer in time"), "{}", alone.text());
+    // When none is left, there is nothing to be told but why.
+    stop(pids[0]);
+    let none = get(&address, "/metrics");
+    assert!(none.status == 502 && none.text().contains("no answer in time"), "{}", none.text());
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+}
+
+#[test]
 fn prometheus_scrapes_the_numbers() {
     let Some(prometheus) = tools::need("prometheus") else { return };
     let scratch = Scratch::new("prometheus");

@@ -13,6 +13,7 @@ mod profile;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, RawQuery, State};
@@ -24,9 +25,13 @@ use pprof_export::schema;
 use crate::control::{Client, numbers};
 use crate::error::{Error, Result};
 use crate::listen;
+use crate::threads::on_threads;
 
 /// Requests that are worked on at once: each may hold a dump and its names.
 const WORKERS: usize = 8;
+
+/// How long processes may take to tell their numbers. Whoever scrapes them gives up after ten seconds, as a rule.
+const NUMBERS: Duration = Duration::from_secs(4);
 
 /// What to serve, and where.
 #[derive(Clone, Debug)]
@@ -53,6 +58,13 @@ struct Process {
 struct Agent {
     processes: Vec<Arc<Process>>,
     guard: guard::Guard,
+}
+
+impl Process {
+    /// Its numbers, as OpenMetrics text.
+    fn numbers(&self) -> Result<Vec<u8>> {
+        self.client.ask_within("metrics", NUMBERS)
+    }
 }
 
 type Shared = State<Arc<Agent>>;
@@ -163,26 +175,52 @@ async fn either<F: Future<Output = Response>>(
 async fn metrics(State(agent): Shared) -> Response {
     let processes = agent.processes.clone();
     open_metrics(
-        aside(move || {
-            if let [only] = &processes[..] {
-                return only.client.ask("metrics");
-            }
-            let mut texts = Vec::new();
-            for process in &processes {
-                // One that has ended is no reason to hide the others.
-                if let Ok(text) = process.client.text("metrics") {
-                    texts.push((numbers::label("pid", &process.pid.to_string()), text));
-                }
-            }
-            Ok(numbers::merge(&texts).into_bytes())
+        aside(move || match &processes[..] {
+            [only] => only.numbers(),
+            all => numbers_of(all),
         })
         .await,
     )
 }
 
+/// The numbers of several processes in one text. All are asked at once, so that one that hangs keeps nobody waiting for the
+/// others; that it does is a number, too.
+///
+/// # Errors
+/// None of them answers.
+fn numbers_of(processes: &[Arc<Process>]) -> Result<Vec<u8>> {
+    let next = Mutex::new(processes.iter());
+    let answers = on_threads(processes.len(), || {
+        let take = || next.lock().ok().and_then(|mut next| next.next());
+        let mut answers = Vec::new();
+        while let Some(process) = take() {
+            answers.push((process.pid, process.numbers()));
+        }
+        answers
+    });
+    let mut answers: Vec<_> = answers.into_iter().flatten().collect();
+    answers.sort_by_key(|(pid, _)| *pid);
+    let (mut texts, mut is_any_up, mut failure) = (Vec::new(), false, None);
+    for (pid, answer) in answers {
+        let label = numbers::label("pid", &pid.to_string());
+        let is_up = u8::from(answer.is_ok());
+        let up = "# TYPE heapsift_up gauge\n# HELP heapsift_up Whether the process answers.\nheapsift_up";
+        texts.push((label.clone(), format!("{up} {is_up}\n")));
+        match answer {
+            Ok(text) => texts.push((label, String::from_utf8_lossy(&text).into_owned())),
+            Err(error) => failure = Some(error),
+        }
+        is_any_up |= is_up == 1;
+    }
+    match failure {
+        Some(error) if !is_any_up => Err(error),
+        _ => Ok(numbers::merge(&texts).into_bytes()),
+    }
+}
+
 async fn metrics_of(State(agent): Shared, Path(pid): Path<String>) -> Response {
     match agent.find(Some(&pid)) {
-        Ok(process) => open_metrics(aside(move || process.client.ask("metrics")).await),
+        Ok(process) => open_metrics(aside(move || process.numbers()).await),
         Err(response) => response,
     }
 }

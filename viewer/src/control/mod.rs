@@ -3,10 +3,13 @@
 pub mod find;
 pub mod numbers;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::error::{Error, Result};
 use crate::run;
@@ -43,22 +46,37 @@ impl Client {
     /// # Errors
     /// Nobody listens, or another process than the one meant, or the process refuses, with its reason.
     pub fn ask(&self, request: &str) -> Result<Vec<u8>> {
+        self.exchange(request, PATIENCE, None)
+    }
+
+    /// Asks for what a process has at hand: all of the answer must come within this time.
+    ///
+    /// # Errors
+    /// As [`Client::ask`], or it takes longer.
+    pub fn ask_within(&self, request: &str, patience: Duration) -> Result<Vec<u8>> {
+        self.exchange(request, patience, Some(Instant::now() + patience))
+    }
+
+    fn exchange(&self, request: &str, patience: Duration, deadline: Option<Instant>) -> Result<Vec<u8>> {
         if request.contains(['\n', '\0']) {
             return Err(Error::Usage("a name or value can't have line feeds or zero bytes in it".to_owned()));
         }
         let refused = |reason: String| Error::input(&self.path, reason);
-        let failed = |doing| move |source| Error::Io { doing, path: self.path.clone(), source };
-        let mut stream = UnixStream::connect(&self.path).map_err(failed("connect"))?;
+        let failed = |doing| {
+            move |source: io::Error| match source.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => refused("it gives no answer in time".to_owned()),
+                _ => Error::Io { doing, path: self.path.clone(), source },
+            }
+        };
+        let mut stream = connect(&self.path, patience).map_err(failed("connect"))?;
         // Its number may be that of a process in another container, and another one's socket may have replaced its own.
         if let Some(pid) = self.pid.filter(|&pid| run::listener_of(&stream) != Some(pid)) {
             return Err(refused(format!("it is not process {pid} that listens there")));
         }
-        stream.set_read_timeout(Some(PATIENCE)).map_err(failed("connect"))?;
-        stream.set_write_timeout(Some(PATIENCE)).map_err(failed("connect"))?;
         // A process that refuses at once may have closed its end: the answer says why.
         let written = stream.write_all(format!("{request}\n").as_bytes());
         let mut answer = Vec::new();
-        let read = stream.take(ANSWER_BYTES).read_to_end(&mut answer);
+        let read = Answer { stream, deadline }.take(ANSWER_BYTES).read_to_end(&mut answer);
         if answer.is_empty() {
             written.map_err(failed("write"))?;
             read.map_err(failed("read"))?;
@@ -90,6 +108,32 @@ impl Client {
     }
 }
 
+/// Connects, in this time; sends wait no longer, either.
+fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A process that is stopped takes no connection. When enough of them wait for it, the next waits to be one.
+    socket.set_write_timeout(Some(patience))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
+/// What comes until a moment, in however many parts.
+struct Answer {
+    stream: UnixStream,
+    deadline: Option<Instant>,
+}
+
+impl Read for Answer {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.deadline.map_or(PATIENCE, |deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
+    }
+}
+
 /// Whether it is this process, by its number here, that listens at a socket.
 fn is_of(path: &Path, pid: u32) -> bool {
     UnixStream::connect(path).is_ok_and(|stream| run::listener_of(&stream) == Some(pid))
@@ -105,6 +149,25 @@ pub fn is_socket(path: &Path) -> bool {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_process_that_hangs_is_not_waited_for() {
+        let path = std::env::temp_dir().join(format!("heapsift-hangs-{}.sock", std::process::id()));
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        listener.listen(1).unwrap();
+        let client = Client { path: path.clone(), pid: None };
+        let started = Instant::now();
+        // The first are taken by the kernel, for later; then there is no room.
+        let mut taken = Vec::new();
+        for _ in 0..4 {
+            let error = client.ask_within("metrics", Duration::from_millis(200)).unwrap_err().to_string();
+            assert!(error.ends_with("it gives no answer in time"), "{error}");
+            taken.push(connect(&path, Duration::from_millis(50)));
+        }
+        assert!(taken.last().unwrap().is_err() && started.elapsed() < PATIENCE / 2, "{:?}", started.elapsed());
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn only_the_process_that_is_meant_is_asked() {
