@@ -4,9 +4,10 @@ mod directory;
 
 pub use directory::NewDirectory;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::RawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -23,6 +24,21 @@ pub fn to_stdout(bytes: &[u8]) -> Result<()> {
 /// Writes to `path`, or to standard output for `-`. A regular file is replaced by a rename, so that
 /// nobody ever reads half of it; a device or a pipe is written to as it is, and so is what is open already.
 pub fn to_path(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_to(path, bytes, SHARED)
+}
+
+/// The same for a profile: a new file is its owner's only, as the library's dumps are.
+pub fn profile_to_path(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_to(path, bytes, PRIVATE)
+}
+
+/// The mode of files that are made to be shown, as far as the user's mask allows.
+const SHARED: u32 = 0o666;
+/// The mode of profiles.
+const PRIVATE: u32 = 0o600;
+
+/// `mode` is for a file that isn't there yet.
+fn write_to(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     if path == Path::new("-") {
         return to_stdout(bytes);
     }
@@ -39,8 +55,11 @@ pub fn to_path(path: &Path, bytes: &[u8]) -> Result<()> {
         let write = |path: &Path| OpenOptions::new().write(true).open(path)?.write_all(bytes);
         return write(&target).map_err(failed);
     }
-    let (temporary, file) = create_beside(&target).map_err(failed)?;
-    let written = write_all(file, bytes, &target).and_then(|()| fs::rename(&temporary, &target));
+    // Until it takes the old file's place nobody reads of the new one what they couldn't read of that.
+    let old = fs::metadata(&target).ok().map(|found| found.permissions());
+    let first_mode = if old.is_some() { PRIVATE } else { mode };
+    let (temporary, file) = create_beside(&target, first_mode).map_err(failed)?;
+    let written = write_all(file, bytes, old).and_then(|()| fs::rename(&temporary, &target));
     written.map_err(|source| {
         // Best effort: the reason that matters is the one of the write.
         let _ = fs::remove_file(&temporary);
@@ -84,21 +103,21 @@ impl Target {
     }
 }
 
-fn write_all(mut file: File, bytes: &[u8], target: &Path) -> io::Result<()> {
+fn write_all(mut file: File, bytes: &[u8], permissions: Option<Permissions>) -> io::Result<()> {
     file.write_all(bytes)?;
-    if let Ok(old) = fs::metadata(target) {
-        file.set_permissions(old.permissions())?;
+    if let Some(permissions) = permissions {
+        file.set_permissions(permissions)?;
     }
     file.sync_all()
 }
 
-/// Creates a new file in the directory of `target`.
-fn create_beside(target: &Path) -> io::Result<(PathBuf, File)> {
+/// Creates a new file of this mode in the directory of `target`.
+fn create_beside(target: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
     let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
     for attempt in 0..100 {
         let temporary = target.with_file_name(format!(".{name}.{}.{attempt}.tmp", std::process::id()));
-        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+        match OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary) {
             Ok(file) => return Ok((temporary, file)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
             Err(error) => return Err(error),
@@ -155,7 +174,7 @@ impl Style {
 mod tests {
     use super::*;
     use std::os::fd::AsRawFd;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
     fn a_file_is_replaced_whole_or_not_at_all() {
@@ -169,6 +188,26 @@ mod tests {
 
         let error = to_path(&directory.join("absent/out"), b"x").unwrap_err().to_string();
         assert!(error.contains("absent/out: cannot write:"), "{error}");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn profiles_are_their_owners() {
+        let directory = std::env::temp_dir().join(format!("heapsift-output-modes-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (page, profile) = (directory.join("page.html"), directory.join("a.pb.gz"));
+        fs::write(directory.join("any"), b"").unwrap();
+        to_path(&page, b"x").unwrap();
+        profile_to_path(&profile, b"x").unwrap();
+        assert_eq!((mode(&page), mode(&profile)), (mode(&directory.join("any")), 0o600));
+        // What was there already is as its owner wants it.
+        for (path, wanted) in [(&page, 0o600), (&profile, 0o640)] {
+            fs::set_permissions(path, Permissions::from_mode(wanted)).unwrap();
+            to_path(path, b"y").unwrap();
+            profile_to_path(path, b"z").unwrap();
+            assert_eq!(mode(path), wanted);
+        }
         fs::remove_dir_all(&directory).unwrap();
     }
 

@@ -24,7 +24,7 @@ pub fn ctl(arguments: args::Ctl) -> Result<()> {
         },
         args::Request::Dump { kind, output } => {
             let dump = client.ask(&format!("dump {kind}"))?;
-            output::to_path(&output, &dump)
+            output::profile_to_path(&output, &dump)
         }
         args::Request::Top(top) => reports::top(&[client.path], &top),
         args::Request::Stats { json, options } => {

@@ -129,5 +129,5 @@ fn symbolize_command(arguments: &args::Symbolize) -> Result<()> {
     for refused in report.modules.iter().flat_map(|module| &module.refused) {
         tell(&format!("not used: {refused}"));
     }
-    output::to_path(&target, &pprof_export::encode_gzip(&input.into_message()))
+    output::profile_to_path(&target, &pprof_export::encode_gzip(&input.into_message()))
 }

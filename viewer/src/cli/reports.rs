@@ -217,7 +217,7 @@ pub fn diff(arguments: &args::Diff) -> Result<()> {
         profile.settle_labels(&[]);
         profile.divide_by_files();
         profile.merge_rows(false);
-        output::to_path(&output.output, &pprof_export::encode_gzip(&write::message::message(profile)))?;
+        output::profile_to_path(&output.output, &pprof_export::encode_gzip(&write::message::message(profile)))?;
     } else {
         write(form, output, || table.json(profile), || table.csv(profile), || table.text(profile, style(output)))?;
     }
@@ -267,8 +267,11 @@ pub fn convert(arguments: &args::Convert) -> Result<()> {
     let (profile, column) = (&loaded.profile, loaded.columns.column);
     let negative = if base.drop_negative { write::Negative::Dropped } else { write::Negative::Refused };
     let refused = |reason| Error::input(&files[0], reason);
+    let target = &arguments.output.output;
     let bytes = match arguments.to {
-        args::Format::Pprof => pprof_export::encode_gzip(&write::message::message(profile)),
+        args::Format::Pprof => {
+            return output::profile_to_path(target, &pprof_export::encode_gzip(&write::message::message(profile)));
+        }
         args::Format::Folded => folded::text(profile, column).into_bytes(),
         args::Format::Raw => raw::text(profile).into_bytes(),
         args::Format::Csv => write::csv::text(profile).into_bytes(),
@@ -291,5 +294,5 @@ pub fn convert(arguments: &args::Convert) -> Result<()> {
             traces::text(&mut loaded.profile, &options, output::Style::default()).into_bytes()
         }
     };
-    output::to_path(&arguments.output.output, &bytes)
+    output::to_path(target, &bytes)
 }

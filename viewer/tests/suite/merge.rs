@@ -1,6 +1,7 @@
 //! `merge`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use pprof_export::reader::{self, Limits};
 use pprof_export::{AllocatorStats, ClassTotal};
@@ -104,4 +105,17 @@ fn epochs_are_left_out_unless_asked_for() {
     assert_eq!(json_of(&["top", "--json", &out])["rows"][0]["flat"]["samples"], 60);
     let absent = heapsift(&["merge", "-o", &out, &file, "/nowhere.pb.gz"]);
     assert_eq!(absent.status.code(), Some(2));
+}
+
+#[test]
+fn profiles_are_their_owners() {
+    let scratch = Scratch::new();
+    let file = scratch.file("a.pb.gz", &service(10).gzip());
+    for words in
+        [&["merge"] as &[&str], &["symbolize"], &["convert", "--to", "pprof"], &["diff", "--to", "pprof", &file]]
+    {
+        let out = scratch.join(words[0]);
+        output_of(&[words, &[&file, "-o", &out]].concat());
+        assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600, "{words:?}");
+    }
 }
