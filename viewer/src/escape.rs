@@ -41,6 +41,18 @@ pub fn terminal(text: &str) -> Cow<'_, str> {
     visible(text)
 }
 
+/// For text of several lines that isn't ours: as [`terminal`], but line breaks and tabs stay.
+pub fn lines(text: &str) -> String {
+    let is_layout = |c: char| matches!(c, '\n' | '\t');
+    let mut out = String::with_capacity(text.len());
+    for part in text.split_inclusive(is_layout) {
+        let line = part.trim_end_matches(is_layout);
+        out.push_str(&visible(line));
+        out.push_str(&part[line.len()..]);
+    }
+    out
+}
+
 /// For XML text and attributes (SVG): visible, then the five characters with a meaning replaced.
 pub fn xml(text: &str) -> String {
     let text = visible(text);
@@ -143,6 +155,12 @@ mod tests {
     fn a_terminal_is_not_steered() {
         assert_eq!(terminal("a\x1b[31mb\u{202e}c\nd\u{9b}"), "a\\x1b[31mb\\u{202e}c\\nd\\u{9b}");
         assert_eq!(terminal("Vec<T>::push"), "Vec<T>::push");
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(lines("a\tb\n\n\x1b[2Jc\r\nd\u{9b}"), "a\tb\n\n\\x1b[2Jc\\r\nd\\u{9b}");
+        assert_eq!(lines("plain\n"), "plain\n");
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Numbers with units, written as `go tool pprof` writes them: powers of 1024 as kB, MB, …; two
 //! digits after the point unless they are zeros; percentages of at least two digits.
 //!
+//! A unit that is none of the known ones comes from the file as it is, and is made harmless where it is written.
+//!
 //! The rules are pprof's so that the two tools' tables can be laid side by side.
+
+use crate::escape;
 
 /// One unit of a family, with the spellings that are understood.
 struct Unit {
@@ -94,7 +98,7 @@ pub fn label(value: i128, from: &str, to: &str) -> String {
     if text == "0" || text == "-0" {
         return "0".to_owned();
     }
-    format!("{text}{unit}")
+    format!("{text}{}", escape::terminal(&unit))
 }
 
 /// The value times a ratio, cut to a whole number as pprof does it.
@@ -172,6 +176,8 @@ mod tests {
         assert_eq!(label(7, "count", "auto"), "7");
         assert_eq!(label(1_500_000_000, "nanoseconds", "auto"), "1.50s");
         assert_eq!(label(1, "bytes", "GB"), "0");
+        // A unit may be anything.
+        assert_eq!(label(7, "\x1b[2J", "\x1b[2J"), "7\\x1b[2J");
     }
 
     #[test]

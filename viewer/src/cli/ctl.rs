@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::{args, reports};
 use crate::control::{Client, numbers};
 use crate::error::{Error, Result};
-use crate::measure;
-use crate::output;
+use crate::{escape, measure, output};
 
 /// Carries the request out.
 pub fn ctl(arguments: args::Ctl) -> Result<()> {
@@ -29,10 +28,10 @@ pub fn ctl(arguments: args::Ctl) -> Result<()> {
         args::Request::Top(top) => reports::top(&[client.path], &top),
         args::Request::Stats { json, options } => {
             let letters = if json { format!("J{options}") } else { options };
-            output::to_stdout(client.text(format!("stats {letters}").trim_end())?.as_bytes())
+            show(&client.text(format!("stats {letters}").trim_end())?)
         }
         args::Request::Watch { interval, count, json } => watch(&client, interval, count, json),
-        args::Request::Metrics => output::to_stdout(&client.ask("metrics")?),
+        args::Request::Metrics => show(&client.text("metrics")?),
         args::Request::Enable { sample } => {
             let request = sample.map_or("enable".to_owned(), |bytes| format!("enable {bytes}"));
             client.ask(&request).map(drop)
@@ -53,7 +52,12 @@ fn get(client: &Client, names: &[String]) -> Result<()> {
         }
         text.push_str(&value);
     }
-    output::to_stdout(text.as_bytes())
+    show(&text)
+}
+
+/// Writes what a process says. It may say anything: a socket's path is whoever listens there.
+fn show(text: &str) -> Result<()> {
+    output::to_stdout(escape::lines(text).as_bytes())
 }
 
 /// What `watch` shows: a heading, and the number's name among the metrics.

@@ -20,9 +20,9 @@ pub mod tree;
 use serde_json::{Value, json};
 
 use crate::graph::{self, Granularity, Sides, Trim};
-use crate::measure;
 use crate::model::{BaseUse, Columns, Profile};
 use crate::stats::{Estimate, Interval};
+use crate::{escape, measure};
 
 /// What a table shows of a profile.
 #[derive(Clone, Debug)]
@@ -125,7 +125,7 @@ pub(crate) fn interval_text(interval: Option<Interval>, from: &str, to: &str) ->
         text.strip_suffix(".00").map(str::to_owned).unwrap_or(text)
     };
     let (_, printed) = measure::scale(widest, from, &unit);
-    format!("{}..{}{printed}", number(low), number(high))
+    format!("{}..{}{}", number(low), number(high), escape::terminal(&printed))
 }
 
 /// A sum for machines: value, standard error, interval, samples.
@@ -155,5 +155,6 @@ mod tests {
         assert_eq!(interval_text(interval, "bytes", "auto"), "0.95..2.86MB");
         assert_eq!(interval_text(interval, "bytes", "B"), "1000000..3000000B");
         assert_eq!(interval_text(None, "bytes", "auto"), "-");
+        assert_eq!(interval_text(interval, "\x1b[2J", "\x1b[2J"), "1000000..3000000\\x1b[2J");
     }
 }

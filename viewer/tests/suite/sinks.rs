@@ -3,13 +3,15 @@
 //! (`page.rs`, `serve.rs`).
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::browser::drive;
-use crate::support::{Builder, Frame, Scratch, holds, output_of};
+use crate::support::{Builder, Frame, Scratch, holds, output_of, service};
 
 /// Names of functions, each in a row of its own and all in one stack.
 fn names() -> Vec<String> {
@@ -212,6 +214,52 @@ fn x1_names_in_text() {
         }
     }
     holds("X1", "text", "15 forms of text: one line each, nothing that steers a terminal, no formula");
+}
+
+#[test]
+fn units_steer_no_terminal() {
+    let scratch = Scratch::new();
+    let mut builder = service(40);
+    let unit = builder.string("\x1b]0;owned\x07\u{202e}");
+    builder.profile.sample_type.iter_mut().for_each(|kind| kind.unit = unit);
+    if let Some(kind) = &mut builder.profile.period_type {
+        kind.unit = unit;
+    }
+    let file = scratch.file("a.pb.gz", &builder.gzip());
+    for words in [
+        &["top"] as &[&str],
+        &["tree"],
+        &["traces"],
+        &["peek", "main"],
+        &["info"],
+        &["diff", &file],
+        &["leaks", &file, &file],
+        &["flame", "-o", "-"],
+        &["convert", "--to", "text"],
+        &["convert", "--to", "dot"],
+    ] {
+        let text = output_of(&[words, &[&file]].concat());
+        assert!(!text.contains(['\x1b', '\x07', '\u{202e}']), "{words:?}: {text:?}");
+    }
+}
+
+/// What a process answers is shown, not done.
+#[test]
+fn answers_of_a_process_steer_no_terminal() {
+    let scratch = Scratch::new();
+    let socket = scratch.join("a.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+            stream.write_all(b"ok 12\n\ta\n\x1b[2J\x9b\xc2\x9bb\n").unwrap();
+        }
+    });
+    for words in [&["get", "version"] as &[&str], &["stats"], &["metrics"]] {
+        let text = output_of(&[&["ctl", &socket], words].concat());
+        assert_eq!(text, "\ta\n\\x1b[2J\u{fffd}\\u{9b}b\n", "{words:?}");
+    }
 }
 
 /// The cells of a line of CSV.
