@@ -1,11 +1,12 @@
-//! Who may ask: on the loopback interface, whoever calls the server by such a name; elsewhere, whoever knows the token.
+//! Who may ask: on the loopback interface, whoever calls the server by such a name; elsewhere, whoever knows the token. No page
+//! of another site may, by whatever name.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -28,8 +29,11 @@ impl Guard {
         Ok(Self { token })
     }
 
-    fn refuses(&self, uri_host: Option<&str>, headers: &HeaderMap) -> Option<Response> {
+    fn refuses(&self, method: &Method, uri_host: Option<&str>, headers: &HeaderMap) -> Option<Response> {
         let forbidden = |text: &str| Some(plain(StatusCode::FORBIDDEN, text.to_owned()));
+        if let Some(reason) = elsewhere(method, only_host(headers).unwrap_or_default(), headers) {
+            return forbidden(&format!("{reason}\n"));
+        }
         let Some(token) = &self.token else {
             // A page on the web may have its own name lead here; it can't change what the browser says.
             let is_local = only_host(headers).is_some_and(is_local) && uri_host.is_none_or(is_local);
@@ -68,6 +72,25 @@ pub(crate) fn only_host(headers: &HeaderMap) -> Option<&str> {
     hosts.next().filter(|_| hosts.next().is_none()).and_then(|host| host.to_str().ok())
 }
 
+/// Why a request is another site's, if its browser says so. A link in another page may lead here.
+pub(crate) fn elsewhere(method: &Method, host: &str, headers: &HeaderMap) -> Option<&'static str> {
+    if let Some(origin) = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or("?")) {
+        let from = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        if !from.is_some_and(|from| from.eq_ignore_ascii_case(host)) {
+            return Some("another site asks (Origin)");
+        }
+    }
+    let site = headers.get("sec-fetch-site")?;
+    let is_ours = site == "same-origin" || site == "none";
+    let is_link = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate") && is_safe(method);
+    (!is_ours && !is_link).then_some("another site asks (Sec-Fetch-Site)")
+}
+
+/// Whether a method changes nothing.
+pub(crate) fn is_safe(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
 /// Whether a host, with or without a port, is this machine by a name that nobody else can give it.
 pub(crate) fn is_local(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
@@ -100,7 +123,8 @@ pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
 
 /// Lets a request through, or not; and has browsers treat the answer with care.
 pub(super) async fn check(State(agent): State<Arc<Agent>>, request: Request, next: Next) -> Response {
-    let refused = agent.guard.refuses(request.uri().authority().map(Authority::as_str), request.headers());
+    let refused =
+        agent.guard.refuses(request.method(), request.uri().authority().map(Authority::as_str), request.headers());
     let mut response = match refused {
         Some(response) => response.into_response(),
         None => next.run(request).await,
@@ -133,6 +157,36 @@ mod tests {
     }
 
     #[test]
+    fn other_sites() {
+        let guard = Guard::new(None, "127.0.0.1:6060".parse().unwrap()).unwrap();
+        let refused = |method: Method, given: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("host", "127.0.0.1:6060")].iter().chain(given) {
+                headers.insert(*name, HeaderValue::from_str(value).unwrap());
+            }
+            guard.refuses(&method, None, &headers).is_some()
+        };
+        let (cross, link) = (("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"));
+        // Programs say nothing of it; a person opens the page, or follows a link to it.
+        for fine in [&[] as &[_], &[("sec-fetch-site", "none")], &[("origin", "http://127.0.0.1:6060")], &[cross, link]]
+        {
+            assert!(!refused(Method::GET, fine), "{fine:?}");
+        }
+        assert!(!refused(Method::POST, &[]));
+        for foreign in [
+            &[cross] as &[_],
+            &[("sec-fetch-site", "same-site")],
+            &[cross, ("sec-fetch-mode", "no-cors")],
+            &[("origin", "http://evil.example")],
+            &[("origin", "http://127.0.0.1:6061")],
+            &[("origin", "null")],
+        ] {
+            assert!(refused(Method::GET, foreign), "{foreign:?}");
+        }
+        assert!(refused(Method::POST, &[cross, link]));
+    }
+
+    #[test]
     fn tokens() {
         let open: SocketAddr = "0.0.0.0:6060".parse().unwrap();
         let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -145,7 +199,7 @@ mod tests {
             if let Some(value) = value {
                 headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
             }
-            guard.refuses(None, &headers).is_some()
+            guard.refuses(&Method::GET, None, &headers).is_some()
         };
         assert!(refused(None) && refused(Some("Bearer 0123456789abcdeX")) && refused(Some("Bearer")));
         assert!(!refused(Some("Bearer 0123456789abcdef")));

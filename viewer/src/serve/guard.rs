@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Served;
 use super::answer::Failure;
 use super::query;
-use crate::agent::guard::{given, is_local, only_host, same};
+use crate::agent::guard::{elsewhere, given, is_local, is_safe, only_host, same};
 use crate::error::{Error, Result};
 
 /// The rule.
@@ -59,27 +59,16 @@ impl Guard {
 
     fn admits(&self, request: &Request) -> core::result::Result<Way, &'static str> {
         let headers = request.headers();
-        let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
         let host = only_host(headers).ok_or("there is not exactly one Host")?;
         let uri_host = request.uri().authority().map(Authority::as_str);
         if self.is_loopback && !(is_local(host) && uri_host.is_none_or(is_local)) {
             return Err("the Host is none of localhost, 127.0.0.1, [::1]");
         }
-        if let Some(origin) = text(header::ORIGIN) {
-            let from = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            if !from.is_some_and(|from| from.eq_ignore_ascii_case(host)) {
-                return Err("another site asks (Origin)");
-            }
-        } else if !is_safe(request.method()) {
-            return Err("there is no Origin");
+        if let Some(reason) = elsewhere(request.method(), host, headers) {
+            return Err(reason);
         }
-        if let Some(site) = headers.get("sec-fetch-site") {
-            let is_ours = site == "same-origin" || site == "none";
-            let is_link =
-                headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate") && is_safe(request.method());
-            if !is_ours && !is_link {
-                return Err("another site asks (Sec-Fetch-Site)");
-            }
+        if !is_safe(request.method()) && !headers.contains_key(header::ORIGIN) {
+            return Err("there is no Origin");
         }
         self.knows(request.uri().query(), headers)
             .ok_or("the token is missing or wrong: open the address that was printed at the start")
@@ -95,10 +84,6 @@ impl Guard {
         let mut ours = ours.filter(|(name, _)| *name == self.cookie).filter_map(|(_, value)| query::decode(value));
         (ours.any(is_token) || given(headers).is_some_and(is_token)).then_some(Way::Other)
     }
-}
-
-fn is_safe(method: &Method) -> bool {
-    method == Method::GET || method == Method::HEAD
 }
 
 /// Lets a request through, or not; and has browsers treat the answer with care.
