@@ -7,6 +7,8 @@ use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::input::fetch;
+
 /// A failure to read, understand or write something.
 #[derive(Debug)]
 pub enum Error {
@@ -76,10 +78,10 @@ impl std::error::Error for Error {
     }
 }
 
-/// A path as it may be printed: `-` is standard input, control characters are made visible.
+/// A path as it may be printed: `-` is standard input, control characters are made visible, an address has no password.
 fn shown(path: &Path) -> String {
     if path == Path::new("-") {
         return "standard input".to_owned();
     }
-    crate::escape::terminal(&path.to_string_lossy()).into_owned()
+    crate::escape::terminal(&fetch::shown(&path.to_string_lossy())).into_owned()
 }

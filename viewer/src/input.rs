@@ -22,7 +22,7 @@ use crate::run::some_dumps_in;
 /// A file's content, and where it came from.
 #[derive(Clone, Debug)]
 pub struct Input {
-    /// The file; `-` for standard input.
+    /// The file; `-` for standard input. An address is without its password, since reports and tables name their files.
     pub path: PathBuf,
     /// All but its rows: [`schema::Profile::sample`] is empty.
     pub message: schema::Profile,
@@ -63,7 +63,7 @@ pub fn read_within(path: &Path, limits: &Limits) -> Result<Input> {
     }
     if let Some(url) = path.to_str().filter(|text| fetch::is_url(text)) {
         let body = fetch::get(url).map_err(|reason| Error::input(path, reason))?;
-        return decode(path, reader::read_bounded(body, limits), limits);
+        return decode(Path::new(&fetch::shown(url)), reader::read_bounded(body, limits), limits);
     }
     if control::is_socket(path) {
         let dump = control::Client { path: path.to_owned(), pid: None }.ask("dump heap")?;

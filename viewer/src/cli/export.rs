@@ -28,7 +28,7 @@ pub fn export(arguments: &args::Export) -> Result<()> {
     load::in_turn(
         &files,
         |path| read(path, &arguments.names),
-        |_, (path, profile, line)| {
+        |(path, profile, line)| {
             if let Some(line) = line.filter(|line| told.len() < MOST_LINES && told.insert(line.clone())) {
                 progress.clear();
                 tell(&line);

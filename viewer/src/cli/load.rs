@@ -134,7 +134,7 @@ impl<'a> Request<'a> {
 /// Reads a file. Says which dump that was where a directory was given, and what of it was cut.
 pub fn read(path: &Path, limits: &Limits) -> Result<Input> {
     let input = input::read_within(path, limits)?;
-    if input.path != path {
+    if path.is_dir() {
         tell(&format!("{}: the newest dump in it is {}", path.display(), input.path.display()));
     }
     if let Some(line) = cut(input.rows.deeper_than(limits.depth), limits) {
@@ -278,7 +278,7 @@ pub fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
 pub fn in_turn<T: Send>(
     files: &[PathBuf],
     read: impl Fn(&Path) -> Result<T> + Sync,
-    mut take: impl FnMut(&Path, T) -> Result<()>,
+    mut take: impl FnMut(T) -> Result<()>,
 ) -> Result<()> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let read_all = || {
@@ -288,7 +288,7 @@ pub fn in_turn<T: Send>(
             let read = read(path);
             let is_last = read.is_err();
             // Nobody listens any more where something else has failed.
-            if sender.send((path, read)).is_err() || is_last {
+            if sender.send(read).is_err() || is_last {
                 break;
             }
         }
@@ -296,8 +296,8 @@ pub fn in_turn<T: Send>(
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().spawn_scoped(scope, read_all);
         reader.map_err(|source| Error::Usage(format!("no thread can be started: {source}")))?;
-        for (path, read) in receiver {
-            take(path, read?)?;
+        for read in receiver {
+            take(read?)?;
         }
         Ok(())
     })

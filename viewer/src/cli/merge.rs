@@ -24,17 +24,19 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
     let mut exact = Exact::default();
     let mut builder = Builder::new();
     let (mut most_rows, mut deep) = (LOOSE_ROWS, 0);
+    let mut paths = Vec::new();
     load::in_turn(
         &files,
         |path| input::read_within(path, &limits),
-        |path, Input { message, rows, .. }| {
+        |Input { path, message, rows }| {
             exact.add(message.allocator_stats.as_ref());
             deep += rows.deeper_than(limits.depth);
-            builder.add(&message, rows, Side::New).map_err(|reason| Error::input(path, reason))?;
+            builder.add(&message, rows, Side::New).map_err(|reason| Error::input(&path, reason))?;
             if builder.row_count() > most_rows {
                 builder.condense(&arguments.drop_label);
                 most_rows = LOOSE_ROWS.max(2 * builder.row_count());
             }
+            paths.push(path);
             progress.step();
             Ok(())
         },
@@ -42,7 +44,7 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
     drop(progress);
     builder.condense(&arguments.drop_label);
     let mut profile = builder.finish();
-    load::tell_left_out(&profile, &files);
+    load::tell_left_out(&profile, &paths);
     if let Some(line) = load::cut(deep, &limits) {
         tell(&line);
     }

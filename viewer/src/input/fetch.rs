@@ -24,6 +24,18 @@ pub fn is_url(word: &str) -> bool {
     word.starts_with("http://") || word.starts_with("https://")
 }
 
+/// What an address has before its host: a name and a password, up to the `@`.
+fn user(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://").filter(|_| is_url(url))?;
+    let host = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    host.rfind('@').map(|at| &host[..=at])
+}
+
+/// An address as it may be told to others: a password is for the server only. Any other word is as it is.
+pub fn shown(word: &str) -> String {
+    user(word).map_or_else(|| word.to_owned(), |user| word.replacen(user, "", 1))
+}
+
 /// The address with a path, and how many seconds it asks the server to measure.
 fn complete(url: &str) -> Result<(String, u64), String> {
     let scheme = ["http://", "https://"].into_iter().find(|scheme| url.starts_with(scheme));
@@ -100,7 +112,12 @@ fn ask(url: &str, answer: Duration, body: Duration) -> Result<impl Read + use<>,
         .http_status_as_error(false)
         .build()
         .into();
-    let unreachable = |error| Refusal { answered: false, reason: format!("cannot fetch: {error}") };
+    let unreachable = |error| {
+        let reason = format!("cannot fetch: {error}");
+        // Some tell the address.
+        let reason = user(url).map_or_else(|| reason.clone(), |user| reason.replace(user, ""));
+        Refusal { answered: false, reason }
+    };
     let mut response = agent.get(url).call().map_err(unreachable)?;
     let status = response.status();
     if !status.is_success() {
@@ -134,6 +151,18 @@ mod tests {
         assert!(complete("ftp://h/").is_err());
         assert!(complete("http:///x").is_err());
     }
+    #[test]
+    fn passwords_are_not_told() {
+        for (url, told) in [
+            ("http://x:secret@h:1/a@b?c", "http://h:1/a@b?c"),
+            ("https://s@cret@h?x", "https://h?x"),
+            ("http://h/a@b", "http://h/a@b"),
+            ("/a://b@c", "/a://b@c"),
+        ] {
+            assert_eq!(shown(url), told);
+        }
+    }
+
     /// Asks a server that goes on in this way after the head; how long it took to be given up.
     fn given_up(answer: Duration, body: Duration, go_on: fn(TcpStream)) -> Duration {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -6,7 +6,7 @@ use pprof_export::reader::Limits;
 
 use crate::control::{Client, find};
 use crate::error::Result;
-use crate::input::{self, Input};
+use crate::input::{self, Input, fetch};
 
 /// What a process can be asked for, the usual one first.
 const KINDS: [&str; 6] = ["heap", "rss", "slack", "waste", "lifetime", "peak"];
@@ -29,7 +29,7 @@ impl Live {
                 format!("process {pid} {}", String::from_utf8_lossy(&program).trim_end()).trim_end().to_owned()
             }
             Self::Process(client) => client.path.to_string_lossy().into_owned(),
-            Self::Address(address) => address.clone(),
+            Self::Address(address) => fetch::shown(address),
         }
     }
 
@@ -66,5 +66,15 @@ impl Live {
     /// Where its files are, if not where ours are.
     pub fn root(&self) -> Option<PathBuf> {
         self.pid().and_then(find::root_elsewhere)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_no_password() {
+        assert_eq!(Live::Address("http://x:secret@h:1/debug".to_owned()).name(), "http://h:1/debug");
     }
 }

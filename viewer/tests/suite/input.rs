@@ -1,7 +1,8 @@
 //! Bad input: one line that says what is wrong, exit status 2, never a panic.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use pprof_export::encode_gzip;
@@ -198,6 +199,52 @@ fn standard_input_and_directories() {
     assert!(text.contains("142 samples"), "{text}");
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.contains("heapsift.1.1.f.heap.pb.gz"), "{errors}");
+}
+
+/// A password in an address is for its server: not for a page or a table that others get to see, nor for a log.
+#[test]
+fn passwords_stay_with_the_server() {
+    let scratch = Scratch::new();
+    let profile = service(40).gzip();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let head: Vec<String> =
+                BufReader::new(&stream).lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            // x:secret
+            let is_known = head.iter().any(|line| line.to_lowercase() == "authorization: basic edpzzwnyzxq=");
+            let status = if is_known && !head[0].contains("/broken") { "200 OK" } else { "403 Forbidden" };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", profile.len());
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&profile));
+        }
+    });
+    let url = format!("http://x:secret@{host}/debug/pprof/heap");
+    let (page, tables, sum) = (scratch.join("a.html"), scratch.join("tables"), scratch.join("sum.pb.gz"));
+    let folded = scratch.file("a.folded", b"main;f 7\n");
+    for words in [
+        &["info", &url] as &[&str],
+        &["top", &url],
+        &["merge", "-o", &sum, &url, &folded],
+        &["report", "-o", &page, &url],
+        &["export", "--parquet", "-o", &tables, &url],
+        &["top", &format!("http://x:secret@{host}/broken")],
+        &["merge", "-o", &sum, &format!("http://x:secret@{host}/broken")],
+        &["top", &format!("http://x:secret@{host}/a b")],
+        &["top", "--sample-index=nothing", &url],
+    ] {
+        let output = heapsift(words);
+        let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let is_right =
+            !words.iter().any(|word| word.contains("broken") || word.contains(' ') || word.contains("nothing"));
+        assert_eq!(output.status.success(), is_right, "{words:?}: {told}");
+        assert!(!told.contains("secret") && !told.contains("the newest dump"), "{words:?}: {told}");
+    }
+    for file in [page, format!("{tables}/samples.parquet"), sum] {
+        let bytes = fs::read(&file).unwrap();
+        assert!(!bytes.windows(6).any(|part| part == b"secret"), "{file}");
+    }
 }
 
 #[test]
