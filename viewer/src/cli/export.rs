@@ -25,8 +25,10 @@ pub fn export(arguments: &args::Export) -> Result<()> {
     let mut told = HashSet::new();
     let mut sinks = Some((stacks, samples));
     let mut tables: Option<Export<File>> = None;
+    let (mut gone, mut count) = (load::Gone::new(&arguments.files), 0);
     load::in_turn(
         &files,
+        &mut gone,
         |path| read(path, &arguments.names),
         |(path, profile, line)| {
             if let Some(line) = line.filter(|line| told.len() < MOST_LINES && told.insert(line.clone())) {
@@ -42,10 +44,13 @@ pub fn export(arguments: &args::Export) -> Result<()> {
             }
             let Some(tables) = &mut tables else { return Ok(()) };
             tables.add(&profile, &origin(&path, &path.to_string_lossy())).map_err(failed)?;
+            count += 1;
             progress.step();
             Ok(())
         },
     )?;
+    progress.clear();
+    gone.finish(files.len())?;
     // There is at least one file.
     let Some(tables) = tables else { return Ok(()) };
     let (stacks, samples, size) = tables.finish().map_err(|error| match error {
@@ -54,13 +59,13 @@ pub fn export(arguments: &args::Export) -> Result<()> {
     })?;
     directory.finish([stacks, samples])?;
     drop(progress);
-    let count = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let counted = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     tell(&format!(
         "{}: {} and {} of {}",
         arguments.output.display(),
-        count(size.rows, "row"),
-        count(size.stacks, "stack"),
-        count(files.len() as u64, "file")
+        counted(size.rows, "row"),
+        counted(size.stacks, "stack"),
+        counted(count, "file")
     ));
     Ok(())
 }

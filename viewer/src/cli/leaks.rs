@@ -14,8 +14,9 @@ use crate::{output, run};
 /// `leaks`.
 pub fn leaks(arguments: &args::Leaks) -> Result<()> {
     let args::Leaks { files, column, filter, sources, names, .. } = arguments;
-    let files = thinned(dumps(files)?, arguments.most as usize);
-    let inputs = in_order(load::read_all(&files, names)?)?;
+    let given = files;
+    let files = thinned(dumps(given)?, arguments.most as usize);
+    let inputs = in_order(load::read_found(&files, given, names)?)?;
     let request = reports::plain(&files, (&[], BaseUse::None), column, filter, sources, names);
     let mut loaded = request.prepare(inputs, Vec::new())?;
     let default = if arguments.cum { Granularity::Functions } else { Granularity::Sites };

@@ -163,6 +163,12 @@ pub fn tell_left_out(profile: &Profile, paths: &[PathBuf]) {
 
 /// Reads files and names their frames, two at a time where there are several.
 pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
+    read_found(paths, paths, names)
+}
+
+/// The same for files of which some were found in directories: all but those that are `given`. One of these that is gone by
+/// now is left out.
+pub fn read_found(paths: &[PathBuf], given: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
     let next = Mutex::new(paths.iter().enumerate());
     let limits = names.reading.limits();
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
@@ -180,7 +186,53 @@ pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
     });
     let mut inputs: Vec<_> = inputs.into_iter().flatten().collect();
     inputs.sort_by_key(|(at, _)| *at);
-    inputs.into_iter().map(|(_, input)| input).collect()
+    let mut gone = Gone::new(given);
+    let inputs = inputs.into_iter().zip(paths).filter_map(|((_, input), path)| gone.sort_out(path, input));
+    let inputs = inputs.collect::<Result<Vec<Input>>>()?;
+    gone.finish(paths.len())?;
+    Ok(inputs)
+}
+
+/// Dumps that a directory listed and that are not there any more: whoever keeps the newest only, as the library does, removes
+/// others meanwhile.
+pub struct Gone<'a> {
+    given: &'a [PathBuf],
+    count: usize,
+    last: Option<Error>,
+}
+
+impl<'a> Gone<'a> {
+    /// None so far. What was `given` by its name must be there.
+    pub fn new(given: &'a [PathBuf]) -> Self {
+        Self { given, count: 0, last: None }
+    }
+
+    /// What was read, unless it is one of those.
+    fn sort_out<T>(&mut self, path: &Path, read: Result<T>) -> Option<Result<T>> {
+        let is_missing =
+            matches!(&read, Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound);
+        match read {
+            Err(error) if is_missing && !self.given.iter().any(|given| given == path) => {
+                self.count += 1;
+                self.last = Some(error);
+                None
+            }
+            read => Some(read),
+        }
+    }
+
+    /// Says how many of `all` there were.
+    ///
+    /// # Errors
+    /// None is left.
+    pub fn finish(self, all: usize) -> Result<()> {
+        match self.last {
+            Some(error) if self.count == all => return Err(error),
+            Some(_) => tell(&format!("{} of {all} dumps were removed meanwhile: they are left out", self.count)),
+            None => {}
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn compile(filter: &args::Filter) -> Result<Filters> {
@@ -273,10 +325,11 @@ pub fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Calls `take` with what `read` makes of each file, in their order. The next file is read meanwhile, on a thread of its
+/// Calls `take` with what `read` makes of each file that isn't `gone`, in their order. The next file is read meanwhile, on a thread of its
 /// own, so that two of them are in memory beside the one that is taken.
 pub fn in_turn<T: Send>(
     files: &[PathBuf],
+    gone: &mut Gone<'_>,
     read: impl Fn(&Path) -> Result<T> + Sync,
     mut take: impl FnMut(T) -> Result<()>,
 ) -> Result<()> {
@@ -285,7 +338,7 @@ pub fn in_turn<T: Send>(
         // The sender is gone when this ends, and with it the loop below.
         let sender = sender;
         for path in files {
-            let read = read(path);
+            let Some(read) = gone.sort_out(path, read(path)) else { continue };
             let is_last = read.is_err();
             // Nobody listens any more where something else has failed.
             if sender.send(read).is_err() || is_last {
@@ -301,4 +354,37 @@ pub fn in_turn<T: Send>(
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dumps_that_were_removed_meanwhile_are_left_out() {
+        let there = std::env::temp_dir().join(format!("heapsift-gone-{}.folded", std::process::id()));
+        std::fs::write(&there, "main;f 7\n").unwrap();
+        let missing = PathBuf::from("/nowhere/heapsift.1.2.i2.heap.pb.gz");
+        let all = [missing.clone(), there.clone(), missing.clone()];
+        let names = args::Names::default();
+        let limits = names.reading.limits();
+        let read = |files: &[PathBuf], given: &[PathBuf]| {
+            let mut gone = Gone::new(given);
+            let mut taken = Vec::new();
+            let take = |input: Input| {
+                taken.push(input.path);
+                Ok(())
+            };
+            let in_turn = in_turn(files, &mut gone, |path| input::read_within(path, &limits), take);
+            let at_once = read_found(files, given, &names);
+            let paths = at_once.map(|inputs| inputs.into_iter().map(|input| input.path).collect::<Vec<PathBuf>>());
+            (in_turn.and_then(|()| gone.finish(files.len())).map(|()| taken).ok(), paths.ok())
+        };
+        let one = Some(vec![there.clone()]);
+        assert_eq!(read(&all, &[]), (one.clone(), one));
+        // What was asked for by its name must be there, and something must.
+        assert_eq!(read(&all, &[missing]), (None, None));
+        assert_eq!(read(&all[..1], &[]), (None, None));
+        std::fs::remove_file(&there).unwrap();
+    }
 }

@@ -24,9 +24,10 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
     let mut exact = Exact::default();
     let mut builder = Builder::new();
     let (mut most_rows, mut deep) = (LOOSE_ROWS, 0);
-    let mut paths = Vec::new();
+    let (mut paths, mut gone) = (Vec::new(), load::Gone::new(&arguments.files));
     load::in_turn(
         &files,
+        &mut gone,
         |path| input::read_within(path, &limits),
         |Input { path, message, rows }| {
             exact.add(message.allocator_stats.as_ref());
@@ -42,6 +43,7 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
         },
     )?;
     drop(progress);
+    gone.finish(files.len())?;
     builder.condense(&arguments.drop_label);
     let mut profile = builder.finish();
     load::tell_left_out(&profile, &paths);
@@ -51,10 +53,10 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
     profile.renumber(false);
     // Counts of single files mean nothing for the sum.
     profile.comments.retain(|comment| !comment.starts_with("samples "));
-    profile.comments.push(format!("sum of {} files", files.len()));
+    profile.comments.push(format!("sum of {} files", paths.len()));
     profile.allocator = exact.sum();
     if exact.without > 0 && exact.with > 0 {
-        tell(&format!("{} of {} files have no numbers of the allocator: the sum has none", exact.without, files.len()));
+        tell(&format!("{} of {} files have no numbers of the allocator: the sum has none", exact.without, paths.len()));
     }
     output::profile_to_path(&arguments.output, &pprof_export::encode_gzip(&write::message::message(&profile)))
 }

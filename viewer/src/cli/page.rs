@@ -12,8 +12,9 @@ use crate::series::{self, Series};
 pub fn report(arguments: &args::Report) -> Result<()> {
     let args::Report { files, diff_base, column, filter, sources, names, .. } = arguments;
     // One directory is a series; each file is itself.
-    let files = leaks::thinned(leaks::dumps(files)?, arguments.most as usize);
-    let mut inputs = load::read_all(&files, names)?;
+    let given = files;
+    let files = leaks::thinned(leaks::dumps(given)?, arguments.most as usize);
+    let mut inputs = load::read_found(&files, given, names)?;
     inputs.sort_by_key(|input| input.message.time_nanos);
     let request = |base: BaseUse| reports::plain(&files, (&[], base), column, filter, sources, names);
     let mut series = None;
