@@ -9,7 +9,7 @@
 //! in chunks of a grid, where a chunk seldom lies in two mappings; the grid is the wider, the more an arena has mapped.
 
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::grow::Thp;
 use super::{Inner, Pages, Shared, ahead, dss};
@@ -36,8 +36,13 @@ pub(super) const CHUNKS_MIN: usize = 4;
 /// Extents that are taken apart for one request, at most.
 const SOURCES: usize = 8;
 
+/// Moves of parts of chunks, at most: each may leave a mapping more than the grid allows for.
+const PARTS_MAX: usize = 4096;
+
 /// Whether the kernel has refused to move pages.
 static REFUSED: AtomicBool = AtomicBool::new(false);
+/// How many parts of chunks were moved.
+static PARTS: AtomicUsize = AtomicUsize::new(0);
 
 /// The part of an extent that no page lies behind yet.
 #[derive(Clone, Copy, Debug)]
@@ -208,8 +213,9 @@ pub(super) unsafe fn move_pages(from: usize, bytes: usize, to: usize, chunk: usi
     false
 }
 
-/// Does so, in halves where they lie in several mappings, down to single chunks. One that does, too, stays: the grid was
-/// narrower once, and programs give the kernel advice on parts of their blocks.
+/// Does so, in halves where they lie in several mappings, down to single chunks. One that does, too, as the grid was narrower
+/// once, goes in parts as long as these are few. What lies in two mappings then stays: programs give the kernel advice on parts
+/// of their blocks.
 ///
 /// # Safety
 /// As [`move_pages`].
@@ -221,7 +227,8 @@ unsafe fn move_chunks(from: usize, bytes: usize, to: usize, chunk: usize, otherw
         if error != sys::ENOMEM {
             REFUSED.store(true, Ordering::Relaxed);
         }
-    } else if bytes > chunk {
+    } else if bytes > chunk || takes_parts(bytes) {
+        let chunk = if bytes > chunk { chunk } else { GRID_MIN };
         let half = down(bytes / 2 + chunk - 1, chunk);
         // SAFETY: parts of the caller's ranges.
         return unsafe {
@@ -234,6 +241,13 @@ unsafe fn move_chunks(from: usize, bytes: usize, to: usize, chunk: usize, otherw
         unsafe { otherwise(from, bytes, to) };
     }
     false
+}
+
+/// Whether a chunk of so many bytes is moved in parts.
+#[cold]
+fn takes_parts(bytes: usize) -> bool {
+    // A huge page isn't taken apart for it.
+    (GRID_MIN + 1..GRID_HUGE).contains(&bytes) && PARTS.fetch_add(1, Ordering::Relaxed) < PARTS_MAX
 }
 
 const _: () = assert!(GRID_MIN.is_multiple_of(PAGE));
@@ -254,15 +268,18 @@ mod tests {
         (address..address + BYTES).step_by(PAGE).map(word)
     }
 
-    /// Two ranges of chunks, the first one's pages numbered; it is two mappings, which meet inside of a chunk.
-    fn ranges() -> (usize, usize) {
+    /// Where two mappings meet inside of a chunk.
+    const MEET: usize = 2 * CHUNK + 3 * PAGE;
+
+    /// Two ranges of chunks, the first one's pages numbered; it is two mappings, which meet so far from its start.
+    fn ranges(meet: usize) -> (usize, usize) {
         let start = sys::map(2 * BYTES + CHUNK, true).unwrap();
         let from = up(start, CHUNK);
         for (number, page) in pages(from).enumerate() {
             // SAFETY: mapped above.
             unsafe { page.write(number + 1) };
         }
-        let middle = from + 2 * CHUNK + 3 * PAGE;
+        let middle = from + meet;
         // SAFETY: as above; the advice changes no contents.
         unsafe { sys::advise(middle, from + BYTES - middle, sys::Advice::NoHugePage) }.unwrap();
         (from, from + BYTES)
@@ -280,8 +297,8 @@ mod tests {
 
     #[test]
     fn a_range_is_one_mapping_or_not() {
-        let (from, _) = ranges();
-        let (middle, numbered) = (from + 2 * CHUNK + 3 * PAGE, numbers(from));
+        let (from, _) = ranges(MEET);
+        let (middle, numbered) = (from + MEET, numbers(from));
         assert!(sys::is_one_mapping(from, 2 * CHUNK) && sys::is_one_mapping(from, middle - from));
         assert!(sys::is_one_mapping(middle, CHUNK) && sys::is_one_mapping(middle - PAGE, PAGE));
         assert!(!sys::is_one_mapping(middle - PAGE, 2 * PAGE) && !sys::is_one_mapping(from, BYTES));
@@ -290,7 +307,7 @@ mod tests {
 
     #[test]
     fn chunks_in_two_mappings_are_not_moved() {
-        let (from, to) = ranges();
+        let (from, to) = ranges(MEET);
         let numbered = numbers(from);
         // SAFETY: the ranges of this test.
         assert!(!unsafe { move_pages(from, BYTES, to, CHUNK, None) });
@@ -299,9 +316,14 @@ mod tests {
             let is_there = i * PAGE / CHUNK != 2;
             assert_eq!((moved[i], left[i]), if is_there { (number, 0) } else { (0, number) }, "page {i}");
         }
-        let (from, to) = ranges();
+        let (from, to) = ranges(MEET);
         // SAFETY: as above.
         assert!(!unsafe { move_pages(from, BYTES, to, CHUNK, Some(copy)) });
+        assert_eq!(numbers(to), numbered);
+        // What lay to a narrower grid goes in parts of wider chunks.
+        let (from, to) = ranges(3 * CHUNK);
+        // SAFETY: as above.
+        assert!(unsafe { move_pages(from, BYTES, to, 4 * CHUNK, None) });
         assert_eq!(numbers(to), numbered);
         assert!(!REFUSED.load(Ordering::Relaxed));
     }
