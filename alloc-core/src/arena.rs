@@ -390,7 +390,7 @@ impl ArenaTable {
             // Relaxed, and no exchange: threads that come at once may look at the same one.
             let (next, bound) = (arena.next.load(Ordering::Relaxed), self.bound.load(Ordering::Relaxed));
             arena.next.store(if next < bound { next + 1 } else { 0 }, Ordering::Relaxed);
-            self.get(if next < bound { next } else { ARENAS_MAX }).filter(|other| other.index != arena.index)
+            if next < bound { self.get(next).filter(|other| other.index != arena.index) } else { None }
         })
     }
 

@@ -325,8 +325,8 @@ pub fn files(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Calls `take` with what `read` makes of each file that isn't `gone`, in their order. The next file is read meanwhile, on a thread of its
-/// own, so that two of them are in memory beside the one that is taken.
+/// Calls `take` with what `read` makes of each file that isn't `gone`, in their order. The next file is read meanwhile, on a
+/// thread of its own, so that two of them are in memory beside the one that is taken.
 pub fn in_turn<T: Send>(
     files: &[PathBuf],
     gone: &mut Gone<'_>,

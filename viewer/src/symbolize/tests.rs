@@ -36,6 +36,20 @@ int main(int argc, char **) { deep::Owner owner; return owner.outer(argc) == nul
 
 struct Scratch(PathBuf);
 
+impl Scratch {
+    /// An empty one.
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("symbolize-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Scratch(dir)
+    }
+
+    /// Where something of that name is in it.
+    fn at(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
@@ -50,10 +64,8 @@ fn tool(name: &str, arguments: &[&str]) -> Option<String> {
 
 /// A directory with the compiled program; `None` where there is no compiler.
 fn compiled(name: &str) -> Option<(Scratch, PathBuf)> {
-    let dir = std::env::temp_dir().join(format!("symbolize-{name}-{}", std::process::id()));
-    fs::create_dir_all(&dir).unwrap();
-    let scratch = Scratch(dir.clone());
-    let (source, program) = (dir.join("a.cc"), dir.join("program"));
+    let scratch = Scratch::new(name);
+    let (source, program) = (scratch.0.join("a.cc"), scratch.0.join("program"));
     fs::write(&source, SOURCE).unwrap();
     let (from, to) = (source.to_str().unwrap(), program.to_str().unwrap());
     let built = tool("g++", &["-g", "-O2", "-Wl,--build-id=sha1", "-o", to, from]);

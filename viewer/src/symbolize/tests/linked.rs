@@ -20,10 +20,8 @@ fn addresses_of(program: &str, function: &str) -> Vec<u64> {
 
 #[test]
 fn what_was_thrown_away_names_nothing() {
-    let dir = std::env::temp_dir().join(format!("symbolize-linked-{}", std::process::id()));
-    fs::create_dir_all(&dir).unwrap();
-    let scratch = Scratch(dir);
-    let at = |name: &str| scratch.0.join(name).to_str().unwrap().to_owned();
+    let scratch = Scratch::new("linked");
+    let at = |name: &str| scratch.at(name);
     let (first, second, both) = (at("first.c"), at("second.c"), at("both.c"));
     fs::write(&first, UNUSED).unwrap();
     fs::write(&second, USED).unwrap();
@@ -70,10 +68,8 @@ fn functions_in_assembly_need_no_type() {
         .data
         datum: .quad 0
     ";
-    let dir = std::env::temp_dir().join(format!("symbolize-assembly-{}", std::process::id()));
-    fs::create_dir_all(&dir).unwrap();
-    let scratch = Scratch(dir);
-    let at = |name: &str| scratch.0.join(name).to_str().unwrap().to_owned();
+    let scratch = Scratch::new("assembly");
+    let at = |name: &str| scratch.at(name);
     let (source, library, stripped) = (at("a.s"), at("a.so"), at("stripped.so"));
     fs::write(&source, assembly).unwrap();
     let words = ["-shared", "-nostdlib", "-Wa,-L", "-o", &library, &source];
