@@ -58,7 +58,7 @@ impl Arena {
     /// Makes an arena in metadata memory; `None`: no memory.
     #[unsafe(link_section = "heapsift_text")]
     pub fn create(settings: &Settings, shared: &Shared, options: &Options) -> Option<&'static Arena> {
-        let memory = shared.base.allocate(core::mem::size_of::<Arena>(), 64)?.cast::<Arena>();
+        let memory = shared.allocate_metadata(core::mem::size_of::<Arena>(), 64)?.cast::<Arena>();
         // SAFETY: fresh memory of the right size and alignment, all zeros, which is never given back. Of what isn't written,
         // zero is the value: counters, the name, and the next arena in a list.
         unsafe {

@@ -98,6 +98,11 @@ impl<O: Observer> Heap<O> {
         unsafe { self.deallocate(block) };
     }
 
+    /// To be called when the program has set itself limits: of address space the heap doesn't keep what it can do without.
+    pub fn look_at_limits(&'static self) {
+        self.core.shared.map.narrow();
+    }
+
     /// Arena `index`, made if need be; `None`: out of range, made by programs only, or no memory.
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn arena(&'static self, index: usize) -> Option<&'static Arena> {

@@ -277,7 +277,7 @@ impl<O: Observer> Heap<O> {
         if workers.is_null() {
             let count = self.options().max_background_threads;
             let bytes = count * core::mem::size_of::<Worker>();
-            let Some(memory) = self.core.shared.base.allocate(bytes, 64) else { return false };
+            let Some(memory) = self.core.shared.allocate_metadata(bytes, 64) else { return false };
             workers = memory.cast();
             for i in 0..count {
                 // SAFETY: fresh memory for so many.

@@ -93,12 +93,12 @@ impl<O: Observer> Heap<O> {
         let caches = &self.core.caches;
         let mut inner = caches.inner.lock();
         if caches.slots.load(Ordering::Relaxed).is_null() {
-            let slots = self.core.shared.base.allocate(core::mem::size_of::<Slots>(), 64)?;
+            let slots = self.core.shared.allocate_metadata(core::mem::size_of::<Slots>(), 64)?;
             caches.slots.store(slots.cast(), Ordering::Release);
         }
         let index = caches.slots().iter().position(|slot| slot.load(Ordering::Relaxed).is_null())?;
         let memory = if inner.unused.is_null() {
-            self.core.shared.base.allocate(state_bytes(options), 64)?
+            self.core.shared.allocate_metadata(state_bytes(options), 64)?
         } else {
             let unused = inner.unused;
             // SAFETY: the list holds states without a use.

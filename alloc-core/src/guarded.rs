@@ -258,7 +258,7 @@ impl<O: Observer> Heap<O> {
     /// Maps the places for guarded blocks. `false`: there is no memory for them. Called once.
     pub fn start_guarding(&'static self) -> bool {
         let (guarded, shared) = (&self.core.guarded, &self.core.shared);
-        let Some(places) = shared.base.allocate(PLACES * core::mem::size_of::<Place>(), 128) else { return false };
+        let Some(places) = shared.allocate_metadata(PLACES * core::mem::size_of::<Place>(), 128) else { return false };
         let Ok(pool) = sys::map(POOL_BYTES, true) else { return false };
         // SAFETY: mapped just now, and nobody uses it.
         let (by_advice, closed) = unsafe {

@@ -419,7 +419,7 @@ impl<O: Observer> Heap<O> {
 
     /// Memory for the heap's own tables, for ever.
     pub fn allocate_metadata(&'static self, bytes: usize) -> Option<*mut u8> {
-        self.core.shared.base.allocate(bytes, 64)
+        self.core.shared.allocate_metadata(bytes, 64)
     }
 }
 

@@ -188,9 +188,9 @@ impl<O: Observer> Heap<O> {
     /// A state's own limits, with so many slots at least; those in use stay as they are until they are changed. Nothing is
     /// given back, but what was made for a state is used again by it.
     fn own_limits(&'static self, thread: &mut Thread, length: usize) -> Option<*mut OwnLimits> {
-        let base = &self.core.shared.base;
+        let shared = &self.core.shared;
         if thread.own_limits.is_null() {
-            let own: *mut OwnLimits = base.allocate(core::mem::size_of::<OwnLimits>(), 64)?.cast();
+            let own: *mut OwnLimits = shared.allocate_metadata(core::mem::size_of::<OwnLimits>(), 64)?.cast();
             // SAFETY: fresh memory of that size.
             unsafe {
                 own.write(OwnLimits { limits: Limits::of(self.options()), slots: core::ptr::null_mut(), length: 0 });
@@ -202,7 +202,7 @@ impl<O: Observer> Heap<O> {
         unsafe {
             if (*own).length < length {
                 let length = length.next_power_of_two();
-                let slots = base.allocate(length * core::mem::size_of::<*mut u8>(), 64)?;
+                let slots = shared.allocate_metadata(length * core::mem::size_of::<*mut u8>(), 64)?;
                 ((*own).slots, (*own).length) = (slots.cast(), length);
             }
         }

@@ -10,11 +10,13 @@
 //! Only the parts of it for memory of the heap can be written; the rest reads as zero. So a program that has all its memory
 //! locked (`mlockall`) gets page tables for it, 64 MiB, rather than pages.
 //! Where address space is limited (`ulimit -v`), or the reservation fails, the array is two zero bytes and the shift is 63:
-//! every lookup finds 0, and the slow path asks the tree.
+//! every lookup finds 0, and the slow path asks the tree. Where the limit comes later, the array loses what is far from
+//! memory of the heap: see [`PageMap::narrow`].
 //!
 //! The tree has a root of 2^17 entries for 1 GiB each, and leaves with a descriptor pointer for each page.
 
 use crate::extent::Extent;
+use crate::lock::{Mutex, Rank};
 use crate::sync::atomic::{AtomicI8, AtomicPtr, AtomicUsize, Ordering};
 use crate::sys::{self, Access, Advice, LG_PAGE};
 use core::ptr::null_mut;
@@ -26,6 +28,9 @@ const LG_LEAF_SPAN: u32 = 30;
 const ROOT_LEN: usize = 1 << (ADDRESS_BITS - LG_LEAF_SPAN);
 const LEAF_LEN: usize = 1 << (LG_LEAF_SPAN - LG_PAGE);
 const FLAT_BYTES: usize = 1 << (ADDRESS_BITS - LG_PAGE);
+
+/// Leaves beside one in use that keep their class bytes when the array is narrowed, 16 MiB, and as many as the limit spans.
+const KEPT_BESIDE: usize = 64;
 
 /// Set in a class byte while a live sample may begin in the page, and in those of large blocks; makes the byte negative.
 pub const FLAG: u8 = 0x80;
@@ -53,7 +58,29 @@ pub const fn no_map() -> *const AtomicI8 {
 }
 
 type Leaf = [AtomicPtr<Extent>; LEAF_LEN];
-type Root = [AtomicPtr<Leaf>; ROOT_LEN];
+
+/// The root of the tree.
+struct Root {
+    leaves: [AtomicPtr<Leaf>; ROOT_LEN],
+    /// A bit for each leaf whose class bytes were given up when the array was narrowed.
+    given_up: [AtomicUsize; ROOT_LEN / WORD],
+}
+
+/// Bits of a word of [`Root::given_up`].
+const WORD: usize = usize::BITS as usize;
+
+impl Root {
+    fn is_given_up(&self, index: usize) -> bool {
+        self.given_up[index / WORD].load(Ordering::Relaxed) & 1 << (index % WORD) != 0
+    }
+
+    fn set_given_up(&self, index: usize, is_given_up: bool) {
+        let (word, bit) = (&self.given_up[index / WORD], 1 << (index % WORD));
+        // Who holds the lock is the only one that writes.
+        let others = word.load(Ordering::Relaxed) & !bit;
+        word.store(if is_given_up { others | bit } else { others }, Ordering::Relaxed);
+    }
+}
 
 /// The page map of a heap.
 pub struct PageMap {
@@ -63,6 +90,9 @@ pub struct PageMap {
     /// cost more than it does here.
     root: AtomicPtr<Root>,
     leaves: AtomicUsize,
+    /// Held while a leaf is made, and while the flat array is narrowed: how many leaves beside those in use have kept their
+    /// class bytes.
+    beside: Mutex<usize>,
 }
 
 /// Looks descriptors up, as [`PageMap::extent`] does.
@@ -102,6 +132,7 @@ impl PageMap {
             shift: AtomicUsize::new(NO_MAP_SHIFT),
             root: AtomicPtr::new(null_mut()),
             leaves: AtomicUsize::new(0),
+            beside: Mutex::new(Rank::Base, ROOT_LEN),
         }
     }
 
@@ -111,7 +142,7 @@ impl PageMap {
     pub fn boot(&self) {
         self.map_root();
         // What the array takes of a limit, the program would lack.
-        if sys::is_address_space_limited() {
+        if sys::address_space_limit().is_some() {
             return;
         }
         // Where the program locks what it maps, this would be backed at once if it could be read from the start. It isn't made
@@ -186,13 +217,11 @@ impl PageMap {
         self.flat_byte(address).map_or(0, |byte| byte.load(Ordering::Relaxed).cast_unsigned())
     }
 
-    /// The place of leaf `index` in the root; `None` where there is no root, or no such leaf.
     #[inline]
-    fn slot(&self, index: usize) -> Option<&AtomicPtr<Leaf>> {
+    fn root(&self) -> Option<&Root> {
         // Relaxed: whoever has a block of this heap, or extends it, has seen the boot; others find null.
-        let root = self.root.load(Ordering::Relaxed);
         // SAFETY: the root reads as zeros, null pointers, and is never unmapped.
-        if root.is_null() { None } else { unsafe { (*root).get(index) } }
+        unsafe { self.root.load(Ordering::Relaxed).as_ref() }
     }
 
     /// The descriptor registered for the page that holds `address`; null when there is none. Interior pages of extents
@@ -205,16 +234,26 @@ impl PageMap {
     /// The tree, for many lookups one after the other.
     #[inline]
     pub(crate) fn extents(&self) -> Extents<'_> {
-        let root = self.root.load(Ordering::Relaxed);
-        // SAFETY: the root reads as zeros, null pointers, and is never unmapped.
-        Extents { root: if root.is_null() { &[] } else { unsafe { &*root } } }
+        Extents { root: self.root().map_or(&[], |root| &root.leaves) }
     }
 
-    /// Lets the part of the flat array be written that is for leaf `index` of the tree.
-    fn open_bytes(&self, index: usize) -> bool {
-        let start = self.flat.load(Ordering::Relaxed).addr() + index * LEAF_LEN;
-        // SAFETY: the array has a byte for each page of all leaves, and what is in it stays.
-        !self.has_bytes() || unsafe { sys::protect(start, LEAF_LEN, Access::ReadWrite) }.is_ok()
+    /// The class bytes of the pages of leaf `index`: where they are, or would be.
+    fn bytes_of(&self, index: usize) -> usize {
+        self.flat.load(Ordering::Relaxed).addr() + index * LEAF_LEN
+    }
+
+    /// Lets the part of the flat array be written that is for leaf `index` of the tree. The caller holds the lock.
+    fn open_bytes(&self, root: &Root, index: usize) -> bool {
+        if !self.has_bytes() {
+            return true;
+        }
+        if root.is_given_up(index) {
+            let is_there = sys::map_unused(self.bytes_of(index), LEAF_LEN).is_ok();
+            root.set_given_up(index, !is_there);
+            return is_there;
+        }
+        // SAFETY: the array has a byte for each page of this leaf, and what is in it stays.
+        unsafe { sys::protect(self.bytes_of(index), LEAF_LEN, Access::ReadWrite) }.is_ok()
     }
 
     /// Makes sure that the tree has leaves for a new mapping, and that its class bytes can be written. `false`: no memory.
@@ -223,32 +262,78 @@ impl PageMap {
         if self.root.load(Ordering::Relaxed).is_null() {
             self.map_root();
         }
-        for i in address >> LG_LEAF_SPAN..=(address + bytes - 1) >> LG_LEAF_SPAN {
-            let Some(slot) = self.slot(i) else { return false };
-            if !slot.load(Ordering::Acquire).is_null() {
-                continue;
-            }
-            if !self.open_bytes(i) {
-                return false;
-            }
-            let Ok(leaf) = sys::map(core::mem::size_of::<Leaf>(), true) else { return false };
-            // Release: pairs with the Acquire in `place`; the leaf reads as zero, null pointers, and its bytes can be written.
-            if slot
-                .compare_exchange(
-                    null_mut(),
-                    core::ptr::with_exposed_provenance_mut(leaf),
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
-                )
-                .is_ok()
-            {
-                self.leaves.fetch_add(1, Ordering::Relaxed);
-            } else {
-                // SAFETY: mapped just now, and nobody has seen it.
-                let _ = unsafe { sys::unmap(leaf, core::mem::size_of::<Leaf>()) };
-            }
+        let Some(root) = self.root() else { return false };
+        (address >> LG_LEAF_SPAN..=(address + bytes - 1) >> LG_LEAF_SPAN).all(|i| self.make_leaf(root, i))
+    }
+
+    /// Makes leaf `index`, unless it is there. `false`: no memory, or no such leaf.
+    fn make_leaf(&self, root: &Root, index: usize) -> bool {
+        let Some(place) = root.leaves.get(index) else { return false };
+        if !place.load(Ordering::Acquire).is_null() {
+            return true;
         }
+        let _made_by_one = self.beside.lock();
+        // Relaxed: another thread may have made it, under the lock.
+        if !place.load(Ordering::Relaxed).is_null() {
+            return true;
+        }
+        if !self.open_bytes(root, index) {
+            return false;
+        }
+        let Ok(leaf) = sys::map(core::mem::size_of::<Leaf>(), true) else { return false };
+        // Release: pairs with the Acquire in `Extents::place`; the leaf reads as zero, null pointers, and its bytes can be
+        // written.
+        place.store(core::ptr::with_exposed_provenance_mut(leaf), Ordering::Release);
+        self.leaves.fetch_add(1, Ordering::Relaxed);
         true
+    }
+
+    /// Where the program has set itself a limit of address space: gives up what of the flat array is for addresses far from the
+    /// heap's own. `false`: nothing.
+    ///
+    /// What is near is kept because new mappings will lie there: among other places where the array was, in which the class
+    /// bytes of their own pages must have their place. To free an address that is far, by mistake, is a fault then.
+    #[cold]
+    pub fn narrow(&self) -> bool {
+        let Some(root) = self.root().filter(|_| self.has_bytes()) else { return false };
+        let Some(limit) = sys::address_space_limit() else { return false };
+        // Somebody may be in the middle of it, whom a signal's handler interrupts.
+        let Some(mut before) = self.beside.try_lock() else { return false };
+        let beside = (limit >> LG_LEAF_SPAN).saturating_add(KEPT_BESIDE);
+        if beside >= *before {
+            return false;
+        }
+        *before = beside;
+        let used = (0..ROOT_LEN).filter(|&i| !root.leaves[i].load(Ordering::Relaxed).is_null());
+        let kept = used.map(|i| i.saturating_sub(beside)..i + beside + 1).chain(core::iter::once(ROOT_LEN..ROOT_LEN));
+        // The first is asked for null.
+        let (mut next, mut any) = (1, false);
+        for kept in kept {
+            any |= self.give_up(root, next..kept.start);
+            next = next.max(kept.end);
+        }
+        any
+    }
+
+    /// Gives up the class bytes for those leaves. `false`: there are none any more.
+    fn give_up(&self, root: &Root, indexes: core::ops::Range<usize>) -> bool {
+        let (mut next, mut any) = (indexes.start, false);
+        while next < indexes.end {
+            let end = (next..indexes.end).find(|&i| root.is_given_up(i)).unwrap_or(indexes.end);
+            // SAFETY: a part of the array in which no byte was ever written. It is asked for addresses there only, and no block
+            // has one.
+            if next < end && unsafe { sys::unmap(self.bytes_of(next), (end - next) * LEAF_LEN) }.is_ok() {
+                (next..end).for_each(|i| root.set_given_up(i, true));
+                any = true;
+            }
+            next = end + 1;
+        }
+        any
+    }
+
+    /// In the child of a fork.
+    pub(crate) fn after_fork(&self) {
+        self.beside.after_fork(|_| {});
     }
 
     /// Registers `extent` (null: nothing) for the page at `address`, which [`PageMap::prepare`] has seen.

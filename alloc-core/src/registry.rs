@@ -162,7 +162,7 @@ impl<O: Observer> Heap<O> {
         };
         let map = self.core.shared.map.flat();
         let thread = if unused.is_null() {
-            match self.core.shared.base.allocate(state_bytes(options), 64) {
+            match self.core.shared.allocate_metadata(state_bytes(options), 64) {
                 // SAFETY: fresh memory of the right size and alignment.
                 Some(fresh) => unsafe { Thread::lay_out(fresh, options, map) },
                 None => return DEAD.as_thread(),
@@ -266,6 +266,7 @@ impl<O: Observer> Heap<O> {
         crate::lock::after_fork();
         let core = &self.core;
         core.shared.base.after_fork();
+        core.shared.map.after_fork();
         Snapshot::after_fork(&core.snapshot);
         core.caches.after_fork();
         core.events.after_fork();

@@ -135,7 +135,7 @@ impl<O: Observer> Heap<O> {
         let background = self.background_stats();
         let (starting, busiest) = self.background_lock_counts();
         let narenas = self.narenas();
-        let allocate = |bytes: usize| self.core.shared.base.allocate(bytes, 64);
+        let allocate = |bytes: usize| self.core.shared.allocate_metadata(bytes, 64);
         let mut guard = self.core.snapshot.lock();
         let own = guard.counts();
         let snapshot = &mut *guard;
@@ -185,7 +185,7 @@ impl<O: Observer> Heap<O> {
 
     /// Takes the last numbers of an arena that is destroyed.
     pub(crate) fn count_destroyed(&'static self, arena: &Arena) {
-        let allocate = |bytes: usize| self.core.shared.base.allocate(bytes, 64);
+        let allocate = |bytes: usize| self.core.shared.allocate_metadata(bytes, 64);
         let mut snapshot = self.core.snapshot.lock();
         let Some(last) = snapshot.place(arena.index(), &allocate) else { return };
         self.fill_arena_stats(arena, last);

@@ -129,7 +129,12 @@ fn a_limit_of_address_space_is_left_to_the_program() {
     };
     // 33 GiB hold the page map and little else; 7.5 GiB are asked for, and never touched.
     assert_eq!(holds("34603008", ["60", "128", "none"]), 60);
-    // One that the program sets itself, once it runs: the map isn't there where it has been started under another.
-    assert_eq!(holds("1000000000000", ["100", "1", "1024"]), 100);
+    // One that the program sets itself, once it runs: with the map, which is narrowed then, and without.
+    for started_with in ["1000000000000", "unlimited"] {
+        assert_eq!(holds(started_with, ["100", "1", "1024"]), 100);
+        assert_eq!(holds(started_with, ["100", "1", "-1024"]), 100);
+        let fewer = holds(started_with, ["2000", "1", "1024"]);
+        assert!((900..1024).contains(&fewer), "{fewer}");
+    }
     assert_eq!(holds("unlimited", ["60", "128", "none"]), 60);
 }

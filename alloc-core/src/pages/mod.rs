@@ -261,8 +261,9 @@ impl Pages {
             if extent.is_null() {
                 drop(inner);
                 // No more memory from the OS. Unused extents of different states may be long enough together, or what goes with
-                // their address space may make room for new memory.
+                // their address space may make room for new memory; so does what goes of the page map.
                 self.purge(shared);
+                shared.map.narrow();
                 (inner, extent) = self.find_or_grow(shared, pages, align, zero, &mut unbacked);
             }
             if extent.is_null() {

@@ -74,6 +74,12 @@ impl Shared {
             alarm: Alarm::new(),
         }
     }
+
+    /// As [`Base::allocate`]; what goes of the page map may make room for it.
+    pub(crate) fn allocate_metadata(&self, bytes: usize, align: usize) -> Option<*mut u8> {
+        let got = self.base.allocate(bytes, align);
+        if got.is_none() && self.map.narrow() { self.base.allocate(bytes, align) } else { got }
+    }
 }
 
 impl Default for Shared {

@@ -118,6 +118,16 @@ pub unsafe fn process_control(operation: usize, [a, b, c, d]: [usize; 4]) -> Res
     check(unsafe { syscall(SYS_PRCTL, [operation, a, b, c, d, 0]) })
 }
 
+/// `prlimit(2)`: `new` and `old` are addresses of limits, or 0.
+///
+/// # Safety
+/// Limits can be read at `new` and written at `old`, where those aren't 0; what can't be mapped at all is an error.
+pub unsafe fn resource_limits(pid: i32, resource: u32, new: usize, old: usize) -> Result<(), Errno> {
+    const SYS_PRLIMIT64: usize = 302;
+    // SAFETY: the caller's promise.
+    check(unsafe { syscall(SYS_PRLIMIT64, [pid as usize, resource as usize, new, old, 0, 0]) }).map(|_| ())
+}
+
 /// The calling thread's name, zero padded.
 pub fn thread_name() -> [u8; 16] {
     const PR_GET_NAME: usize = 16;

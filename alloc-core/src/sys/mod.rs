@@ -22,6 +22,8 @@ pub struct Errno(pub i32);
 
 /// Out of memory.
 pub const ENOMEM: Errno = Errno(12);
+/// Something is there.
+const EEXIST: Errno = Errno(17);
 
 /// The size of an OS page on this architecture, in bytes.
 pub const PAGE: usize = 4096;
@@ -268,21 +270,27 @@ pub unsafe fn take_pages(from: usize, bytes: usize, to: usize) -> Result<(), Err
         unsafe {
             syscall(SYS_MUNMAP, [to, bytes, 0, 0, 0, 0]);
         }
-        fill_hole(to, bytes);
+        // The kernel unmaps the target of a move before it takes what it needs for it, which may fail. Mostly it is still there.
+        let _ = map_unused(to, bytes);
     }
     moved
 }
 
-/// Maps what isn't mapped of a range, all of it or nothing: the kernel unmaps the target of a move before it takes what it
-/// needs for it, which may fail.
+/// Maps memory that reads as zero at `address`, where nothing may be mapped: all of the range, or an error.
 #[cold]
-fn fill_hole(address: usize, bytes: usize) {
+pub fn map_unused(address: usize, bytes: usize) -> Result<(), Errno> {
     const PROT_READ_WRITE: usize = 3;
     const MAP_PRIVATE_ANONYMOUS_NORESERVE_FIXED_NOREPLACE: usize = 0x10_4022;
     let args = [address, bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE_FIXED_NOREPLACE, usize::MAX, 0];
-    // Where it is mapped still, as after most failures, this fails.
     // SAFETY: it replaces no mapping.
-    let _ = unsafe { syscall(SYS_MMAP, args) };
+    let mapped = check(unsafe { syscall(SYS_MMAP, args) })?;
+    if mapped != address {
+        // Before Linux 4.17 the address is a wish.
+        // SAFETY: mapped just now.
+        let _ = unsafe { unmap(mapped, bytes) };
+        return Err(EEXIST);
+    }
+    Ok(())
 }
 
 /// Lets another thread run.
@@ -374,18 +382,17 @@ pub fn affinity_cpus() -> u32 {
     }
 }
 
-/// Whether the process may have only so much address space (`ulimit -v`).
-pub fn is_address_space_limited() -> bool {
+/// To how many bytes of address space the process is limited, if it is (`ulimit -v`).
+pub fn address_space_limit() -> Option<usize> {
     if sandbox::in_sandbox() {
-        return false;
+        return None;
     }
-    const SYS_PRLIMIT64: usize = 302;
-    const RLIMIT_AS: usize = 9;
+    const RLIMIT_AS: u32 = 9;
     // What counts, and what it may be set to.
     let mut limits = [u64::MAX; 2];
     // SAFETY: of the calling process, no new limits; the kernel writes 16 bytes into `limits`.
-    let answer = unsafe { syscall(SYS_PRLIMIT64, [0, RLIMIT_AS, 0, limits.as_mut_ptr().addr(), 0, 0]) };
-    check(answer).is_ok() && limits[0] != u64::MAX
+    let answer = unsafe { extra::resource_limits(0, RLIMIT_AS, 0, limits.as_mut_ptr().addr()) };
+    (answer.is_ok() && limits[0] != u64::MAX).then_some(limits[0] as usize)
 }
 
 /// The CPU that the calling thread runs on, as of a moment ago.

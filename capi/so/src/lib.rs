@@ -48,6 +48,7 @@ mod errno;
 mod exports;
 #[path = "../../src/glibc.rs"]
 mod glibc;
+mod limits;
 #[path = "../../src/process.rs"]
 mod process;
 mod sandbox;

@@ -84,8 +84,16 @@ pub fn futex_wake(_: &AtomicU32, count: u32) {
 }
 
 /// Address space is no matter.
-pub fn is_address_space_limited() -> bool {
-    false
+pub fn address_space_limit() -> Option<usize> {
+    None
+}
+
+/// As [`reserve`].
+///
+/// # Errors
+/// Always.
+pub fn map_unused(_: usize, bytes: usize) -> Result<(), Errno> {
+    reserve(bytes).map(|_| ())
 }
 
 /// Address space; there is none in a model.

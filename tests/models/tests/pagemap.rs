@@ -5,6 +5,7 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use models::extent::Extent;
+use models::lock;
 use models::pagemap::PageMap;
 
 const PAGE: usize = 4096;
@@ -17,7 +18,10 @@ fn extent(number: usize) -> *mut Extent {
 
 #[test]
 fn a_leaf_is_made_once() {
-    loom::model(|| {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(|| {
+        lock::set_spins(0);
         let map = Arc::new(PageMap::new());
         map.boot();
         let _ = (map.extent(0), map.flat(), map.tree_bytes());
