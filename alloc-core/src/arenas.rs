@@ -103,6 +103,14 @@ impl<O: Observer> Heap<O> {
         self.core.shared.map.narrow();
     }
 
+    /// To be called before the program locks all that it has mapped, which counts as memory then. What is locked is memory of
+    /// the machine; there may be more that isn't.
+    pub fn look_before_lock(&'static self) {
+        if let Some(bytes) = crate::sys::extra::physical_bytes() {
+            self.core.shared.map.narrow_to(bytes.saturating_mul(4));
+        }
+    }
+
     /// Arena `index`, made if need be; `None`: out of range, made by programs only, or no memory.
     #[unsafe(link_section = "heapsift_text")]
     pub(crate) fn arena(&'static self, index: usize) -> Option<&'static Arena> {

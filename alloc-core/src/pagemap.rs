@@ -8,10 +8,10 @@
 //! take a path that clears the byte while the block is in a thread's cache: a second free finds that. 0 is everything
 //! else: no block starts there that the fast path knows.
 //! Only the parts of it for memory of the heap can be written; the rest reads as zero. So a program that has all its memory
-//! locked (`mlockall`) gets page tables for it, 64 MiB, rather than pages.
+//! locked (`mlockall`) gets page tables for it rather than pages: 64 MiB, if it isn't narrowed before.
 //! Where address space is limited (`ulimit -v`), or the reservation fails, the array is two zero bytes and the shift is 63:
 //! every lookup finds 0, and the slow path asks the tree. Where the limit comes later, the array loses what is far from
-//! memory of the heap: see [`PageMap::narrow`].
+//! memory of the heap: see [`PageMap::narrow_to`].
 //!
 //! The tree has a root of 2^17 entries for 1 GiB each, and leaves with a descriptor pointer for each page.
 
@@ -288,15 +288,20 @@ impl PageMap {
         true
     }
 
-    /// Where the program has set itself a limit of address space: gives up what of the flat array is for addresses far from the
-    /// heap's own. `false`: nothing.
+    /// Where the program has set itself a limit of address space: [`PageMap::narrow_to`] that.
+    #[cold]
+    pub fn narrow(&self) -> bool {
+        self.has_bytes() && sys::address_space_limit().is_some_and(|limit| self.narrow_to(limit))
+    }
+
+    /// For a program that isn't to have more than `limit` bytes of memory: gives up what of the flat array is for addresses far
+    /// from the heap's own. `false`: nothing.
     ///
     /// What is near is kept because new mappings will lie there: among other places where the array was, in which the class
     /// bytes of their own pages must have their place. To free an address that is far, by mistake, is a fault then.
     #[cold]
-    pub fn narrow(&self) -> bool {
+    pub fn narrow_to(&self, limit: usize) -> bool {
         let Some(root) = self.root().filter(|_| self.has_bytes()) else { return false };
-        let Some(limit) = sys::address_space_limit() else { return false };
         // Somebody may be in the middle of it, whom a signal's handler interrupts.
         let Some(mut before) = self.beside.try_lock() else { return false };
         let beside = (limit >> LG_LEAF_SPAN).saturating_add(KEPT_BESIDE);

@@ -26,6 +26,20 @@ static void *work(void *argument)
     return NULL;
 }
 
+/* What counts as locked, in KiB. */
+static long locked_kib(void)
+{
+    char line[128];
+    long kib = -1;
+    FILE *status = fopen("/proc/self/status", "r");
+    CHECK(status != NULL);
+    while (kib < 0 && fgets(line, sizeof line, status))
+        sscanf(line, "VmLck: %ld", &kib);
+    fclose(status);
+    CHECK(kib >= 0);
+    return kib;
+}
+
 int main(void)
 {
     /* Whoever gets too much memory by this is the one to be killed for it. */
@@ -37,6 +51,8 @@ int main(void)
     if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
         return 77;
     long locked = resident_kib();
+    /* Address space that nobody needs is not locked with the rest. */
+    CHECK(locked_kib() < 1 << 20);
     work((void *)7);
     pthread_t threads[THREADS];
     for (uintptr_t i = 0; i < THREADS; i++)

@@ -128,6 +128,25 @@ pub unsafe fn resource_limits(pid: i32, resource: u32, new: usize, old: usize) -
     check(unsafe { syscall(SYS_PRLIMIT64, [pid as usize, resource as usize, new, old, 0, 0]) }).map(|_| ())
 }
 
+/// Bytes of memory that the machine has.
+pub fn physical_bytes() -> Option<usize> {
+    const SYS_SYSINFO: usize = 99;
+    // Where these are in the kernel's answer.
+    const TOTAL: usize = 4;
+    const UNIT: usize = 13;
+    let mut info = [0u64; 14];
+    // SAFETY: the kernel writes 112 bytes into `info`.
+    check(unsafe { syscall(SYS_SYSINFO, [info.as_mut_ptr().addr(), 0, 0, 0, 0, 0]) }).ok()?;
+    (info[TOTAL] as usize).checked_mul(info[UNIT] as u32 as usize)
+}
+
+/// `mlockall(2)`.
+pub fn lock_all(flags: usize) -> Result<(), Errno> {
+    const SYS_MLOCKALL: usize = 151;
+    // SAFETY: contents of memory stay.
+    check(unsafe { syscall(SYS_MLOCKALL, [flags, 0, 0, 0, 0, 0]) }).map(|_| ())
+}
+
 /// The calling thread's name, zero padded.
 pub fn thread_name() -> [u8; 16] {
     const PR_GET_NAME: usize = 16;
