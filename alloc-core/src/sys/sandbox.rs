@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::{TRIES, moment, ticks};
+use super::{TRIES, extra, moment, ticks};
 
 static IS_ENTERED: AtomicBool = AtomicBool::new(false);
 static IN_SANDBOX: AtomicBool = AtomicBool::new(false);
@@ -42,6 +42,14 @@ pub fn enter_sandbox() {
 #[inline]
 pub fn in_sandbox() -> bool {
     IN_SANDBOX.load(Ordering::Acquire)
+}
+
+/// Whether system calls are filtered, be it by whoever has started the program (systemd's `SystemCallFilter=`, a container): a
+/// filter may end the process for a call that hardly any program makes.
+pub fn is_filtered() -> bool {
+    const PR_GET_SECCOMP: usize = 21;
+    // SAFETY: touches no memory.
+    in_sandbox() || unsafe { extra::process_control(PR_GET_SECCOMP, [0; 4]) } != Ok(0)
 }
 
 /// A clock in a sandbox, in nanoseconds.
