@@ -9,7 +9,6 @@ use crate::extent::{Extent, State};
 use crate::large::LargeBlocks;
 use crate::lock::{Mutex, Rank};
 use crate::pagemap::large_byte;
-use crate::pages::gather::Unbacked;
 use crate::pages::relocate::Relocated;
 use crate::pages::{Pages, Settings, Shared};
 use crate::size::{self, NBINS};
@@ -271,11 +270,11 @@ impl Arena {
     /// Takes back a large extent that was relocated.
     ///
     /// # Safety
-    /// As [`Arena::deallocate_large`]; `hollow` is what [`Arena::relocate_large`] said of the extent.
-    pub unsafe fn deallocate_hollow(&self, shared: &Shared, extent: *mut Extent, hollow: &Unbacked) {
+    /// As [`Arena::deallocate_large`]; `relocated` is what [`Arena::relocate_large`] said of the extent.
+    pub unsafe fn deallocate_hollow(&self, shared: &Shared, extent: *mut Extent, relocated: &Relocated) {
         // SAFETY: the caller gives up the extent.
         unsafe {
-            self.pages.deallocate_hollow(shared, extent, hollow, &self.large.of((*extent).bytes(), Visit::FREE));
+            self.pages.deallocate_hollow(shared, extent, relocated, &self.large.of((*extent).bytes(), Visit::FREE));
         }
     }
 

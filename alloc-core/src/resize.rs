@@ -252,7 +252,7 @@ impl<O: Observer> Heap<O> {
             };
             self.forget(thread, extent, ptr);
             self.count_freed(thread, old_usable);
-            before.deallocate_hollow(&self.core.shared, extent, &relocated.hollow);
+            before.deallocate_hollow(&self.core.shared, extent, &relocated);
             let fresh = core::ptr::with_exposed_provenance_mut((*relocated.extent).address());
             self.account(thread, fresh, new_size, new_usable, entry);
             self.slow_operation(thread, arena);

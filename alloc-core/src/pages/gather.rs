@@ -185,8 +185,16 @@ impl Pages {
             unsafe {
                 let moved = move_pages((*extent).address(), (*extent).bytes(), source.to, gathered.chunk, None);
                 let mut inner = self.inner.lock();
-                (*extent).set_zeroed(moved);
-                self.give(&mut inner, shared, extent, if moved { State::Retained } else { State::Dirty });
+                let state = match moved {
+                    Moved::All => State::Retained,
+                    Moved::Partly => State::Dirty,
+                    Moved::Torn => {
+                        inner.abandoned_bytes += (*extent).bytes();
+                        continue;
+                    }
+                };
+                (*extent).set_zeroed(moved == Moved::All);
+                self.give(&mut inner, shared, extent, state);
                 inner.tell(shared);
             }
         }
@@ -196,11 +204,22 @@ impl Pages {
 /// What takes the contents of so many bytes from the first address to the second.
 type Copy = unsafe fn(usize, usize, usize);
 
-/// Moves pages. What can't be moved is given to `otherwise`. Returns whether all were moved.
+/// What has come of pages that were to be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Moved {
+    /// All have.
+    All,
+    /// Not all have.
+    Partly,
+    /// Some of the addresses that they had are nobody's any more: the whole range stays in transit.
+    Torn,
+}
+
+/// Moves pages. What can't be moved is given to `otherwise`.
 ///
 /// # Safety
 /// The caller owns both ranges, whole chunks; unless there is an `otherwise`, their contents are given up.
-pub(super) unsafe fn move_pages(from: usize, bytes: usize, to: usize, chunk: usize, otherwise: Option<Copy>) -> bool {
+pub(super) unsafe fn move_pages(from: usize, bytes: usize, to: usize, chunk: usize, otherwise: Option<Copy>) -> Moved {
     // What pages were moved from is not locked afterwards, whatever comes there.
     if !sys::is_locked(from) && !sys::is_locked(to) {
         // SAFETY: the caller's promise.
@@ -210,7 +229,7 @@ pub(super) unsafe fn move_pages(from: usize, bytes: usize, to: usize, chunk: usi
         // SAFETY: the caller's ranges.
         unsafe { otherwise(from, bytes, to) };
     }
-    false
+    Moved::Partly
 }
 
 /// Does so, in halves where they lie in several mappings, down to single chunks. One that does, too, as the grid was narrower
@@ -219,10 +238,14 @@ pub(super) unsafe fn move_pages(from: usize, bytes: usize, to: usize, chunk: usi
 ///
 /// # Safety
 /// As [`move_pages`].
-unsafe fn move_chunks(from: usize, bytes: usize, to: usize, chunk: usize, otherwise: Option<Copy>) -> bool {
+unsafe fn move_chunks(from: usize, bytes: usize, to: usize, chunk: usize, otherwise: Option<Copy>) -> Moved {
     if sys::is_one_mapping(from, bytes) {
         // SAFETY: the caller's ranges, of which the first is one mapping.
-        let Err(error) = (unsafe { sys::take_pages(from, bytes, to) }) else { return true };
+        let error = match unsafe { sys::take_pages(from, bytes, to) } {
+            Ok(true) => return Moved::All,
+            Ok(false) => return Moved::Torn,
+            Err(error) => error,
+        };
         // Too many mappings are no reason to give up moving.
         if error != sys::ENOMEM {
             REFUSED.store(true, Ordering::Relaxed);
@@ -233,14 +256,14 @@ unsafe fn move_chunks(from: usize, bytes: usize, to: usize, chunk: usize, otherw
         // SAFETY: parts of the caller's ranges.
         return unsafe {
             let first = move_chunks(from, half, to, chunk, otherwise);
-            move_chunks(from + half, bytes - half, to + half, chunk, otherwise) && first
+            first.max(move_chunks(from + half, bytes - half, to + half, chunk, otherwise))
         };
     }
     if let Some(otherwise) = otherwise {
         // SAFETY: the caller's ranges.
         unsafe { otherwise(from, bytes, to) };
     }
-    false
+    Moved::Partly
 }
 
 /// Whether a chunk of so many bytes is moved in parts.
@@ -310,7 +333,7 @@ mod tests {
         let (from, to) = ranges(MEET);
         let numbered = numbers(from);
         // SAFETY: the ranges of this test.
-        assert!(!unsafe { move_pages(from, BYTES, to, CHUNK, None) });
+        assert_eq!(unsafe { move_pages(from, BYTES, to, CHUNK, None) }, Moved::Partly);
         let (moved, left) = (numbers(to), numbers(from));
         for (i, &number) in numbered.iter().enumerate() {
             let is_there = i * PAGE / CHUNK != 2;
@@ -318,13 +341,31 @@ mod tests {
         }
         let (from, to) = ranges(MEET);
         // SAFETY: as above.
-        assert!(!unsafe { move_pages(from, BYTES, to, CHUNK, Some(copy)) });
+        assert_eq!(unsafe { move_pages(from, BYTES, to, CHUNK, Some(copy)) }, Moved::Partly);
         assert_eq!(numbers(to), numbered);
         // What lay to a narrower grid goes in parts of wider chunks.
         let (from, to) = ranges(3 * CHUNK);
         // SAFETY: as above.
-        assert!(unsafe { move_pages(from, BYTES, to, 4 * CHUNK, None) });
+        assert_eq!(unsafe { move_pages(from, BYTES, to, 4 * CHUNK, None) }, Moved::All);
         assert_eq!(numbers(to), numbered);
         assert!(!REFUSED.load(Ordering::Relaxed));
+    }
+    #[test]
+    fn pages_come_with_their_mapping_beyond_a_limit_of_address_space() {
+        let (from, to) = ranges(MEET);
+        // SAFETY: the ranges of this test; the child calls what may be called in one.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                let least = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                libc::setrlimit(libc::RLIMIT_AS, &raw const least);
+                let moved = move_pages(from, BYTES, to, CHUNK, Some(copy));
+                let is_there = pages(to).zip(1..).all(|(page, number)| page.read() == number);
+                libc::_exit(i32::from(moved != Moved::Torn || !is_there));
+            }
+            let mut status = -1;
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            assert_eq!(status, 0);
+        }
     }
 }

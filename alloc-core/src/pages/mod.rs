@@ -78,7 +78,7 @@ struct Inner {
     told_active: usize,
     /// Bytes that were taken from this arena because the process has grown; see [`Regret`].
     lent: usize,
-    /// Bytes that the child of a fork has lost sight of.
+    /// Bytes that the child of a fork has lost sight of, or that a move has torn.
     abandoned_bytes: usize,
 }
 

@@ -26,7 +26,7 @@ pub struct PageStats {
     pub unused_descriptors: usize,
     /// Bytes of descriptors that were given back to the OS.
     pub released_descriptor_bytes: usize,
-    /// Bytes that the child of a fork has lost sight of.
+    /// Bytes that the child of a fork has lost sight of, or that a move has torn.
     pub abandoned_bytes: usize,
     /// Purge counters.
     pub counts_dirty: PurgeCounts,

@@ -3,7 +3,7 @@
 use core::ptr::null_mut;
 
 use super::cache::PAGES_MAX;
-use super::gather::{CHUNKS_MIN, Unbacked, down, move_pages, up};
+use super::gather::{CHUNKS_MIN, Moved, Unbacked, down, move_pages, up};
 use super::{Inner, Pages, Shared};
 use crate::extent::{Extent, LARGE, State};
 use crate::large::LargeBlock;
@@ -18,8 +18,9 @@ pub const RELOCATE_MIN: usize = 4 << 20;
 pub struct Relocated {
     /// The block's new extent, active.
     pub extent: *mut Extent,
-    /// The part of the old one, still active, that has no pages any more.
-    pub hollow: Unbacked,
+    /// What has come of the part of the old one, still active, whose pages were to be moved.
+    moved: Moved,
+    part: Unbacked,
 }
 
 impl Pages {
@@ -61,7 +62,7 @@ impl Pages {
             }
             let moved = move_pages(whole.start, whole.bytes(), to + (whole.start - from), grid, Some(copy));
             self.register(shared, fresh, class, false);
-            Some(Relocated { extent: fresh, hollow: if moved { whole } else { Unbacked::NONE } })
+            Some(Relocated { extent: fresh, moved, part: whole })
         }
     }
 
@@ -99,18 +100,18 @@ impl Pages {
         (!taken.is_null()).then_some((inner, taken, grid))
     }
 
-    /// Takes back an active large extent, of which a part has no pages.
+    /// Takes back an active large extent, of which a part may have no pages any more.
     ///
     /// # Safety
-    /// As [`Pages::deallocate`]; `hollow` is what [`Pages::relocate`] said of the extent.
+    /// As [`Pages::deallocate`]; `relocated` is what [`Pages::relocate`] said of the extent.
     pub unsafe fn deallocate_hollow(
         &self,
         shared: &Shared,
         extent: *mut Extent,
-        hollow: &Unbacked,
+        &Relocated { moved, part: hollow, .. }: &Relocated,
         block: &LargeBlock<'_>,
     ) {
-        if hollow.bytes() == 0 {
+        if moved == Moved::Partly || hollow.bytes() == 0 {
             // SAFETY: the caller's promise.
             return unsafe { self.deallocate(shared, extent, Some(block)) };
         }
@@ -122,6 +123,11 @@ impl Pages {
             (*extent).set_class(LARGE as usize);
             inner.active_pages -= (*extent).pages();
             block.went();
+            if moved == Moved::Torn {
+                inner.abandoned_bytes += (*extent).bytes();
+                (*extent).set_state(State::Transit);
+                return inner.tell(shared);
+            }
             let mut middle = extent;
             if hollow.start > (*extent).address() {
                 middle = self.split(&mut inner, shared, extent, (hollow.start - (*extent).address()) >> LG_PAGE);

@@ -254,26 +254,29 @@ pub fn is_one_mapping(address: usize, bytes: usize) -> bool {
 }
 
 /// Moves the pages behind `[from, from + bytes)` to `to`, where they replace what is mapped; `from` stays mapped, without
-/// pages. After a failure `to` is mapped, perhaps without its pages.
+/// pages. After a failure `to` is mapped, perhaps without its pages. `false`: `from` is not mapped any more.
 ///
 /// # Safety
 /// The caller owns both ranges; they don't overlap; nothing uses what was in `to`. `from` [`is_one_mapping`]: of another
 /// range some kernels move a part before they fail, or let others have `to` for a while.
-pub unsafe fn take_pages(from: usize, bytes: usize, to: usize) -> Result<(), Errno> {
-    const MREMAP_MAYMOVE_FIXED_DONTUNMAP: usize = 7;
+pub unsafe fn take_pages(from: usize, bytes: usize, to: usize) -> Result<bool, Errno> {
+    const MREMAP_MAYMOVE_FIXED: usize = 3;
+    const DONTUNMAP: usize = 4;
     // SAFETY: the caller owns both ranges.
-    let moved =
-        unsafe { memory_call(SYS_MREMAP, [from, bytes, bytes, MREMAP_MAYMOVE_FIXED_DONTUNMAP, to, 0]) }.map(|_| ());
-    if moved.is_err() {
-        #[cfg(test)]
-        // SAFETY: the caller's range: a kernel that refuses late has unmapped it.
-        unsafe {
-            syscall(SYS_MUNMAP, [to, bytes, 0, 0, 0, 0]);
-        }
-        // The kernel unmaps the target of a move before it takes what it needs for it, which may fail. Mostly it is still there.
-        let _ = map_unused(to, bytes);
+    let moved = |flags| unsafe { memory_call(SYS_MREMAP, [from, bytes, bytes, flags, to, 0]) };
+    let Err(error) = moved(MREMAP_MAYMOVE_FIXED | DONTUNMAP) else { return Ok(true) };
+    #[cfg(test)]
+    // SAFETY: the caller's range: a kernel that refuses late has unmapped it.
+    unsafe {
+        syscall(SYS_MUNMAP, [to, bytes, 0, 0, 0, 0]);
     }
-    moved
+    // The kernel unmaps the target of a move before it takes what it needs for it, which may fail. Mostly it is still there.
+    if matches!(map_unused(to, bytes), Ok(()) | Err(EEXIST)) {
+        return Err(error);
+    }
+    // Beyond a limit of address space, which a program may set itself when it has more already, there is nothing to be had
+    // but what is there.
+    moved(MREMAP_MAYMOVE_FIXED).map(|_| false)
 }
 
 /// Maps memory that reads as zero at `address`, where nothing may be mapped: all of the range, or an error.
