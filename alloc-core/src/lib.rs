@@ -48,6 +48,7 @@ mod release;
 pub mod report;
 mod request;
 mod resize;
+mod room;
 pub mod size;
 pub mod snapshot;
 mod sparse;

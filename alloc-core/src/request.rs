@@ -164,7 +164,7 @@ impl<O: Observer> Heap<O> {
                 return found.block;
             }
         }
-        let found = self.obtain(thread, size, request);
+        let found = self.obtain_with_room(thread, size, request);
         if found.block.is_null() {
             return null_mut();
         }

@@ -411,20 +411,11 @@ impl Pages {
     /// Gives all free extents up, with their address space: the arena is destroyed.
     pub(super) fn unmap_all(&self, shared: &Shared) {
         for state in [State::Retained, State::Pinned] {
-            let mut inner = self.inner.lock();
-            loop {
-                let extent = inner.cache(state).oldest();
-                if extent.is_null() {
-                    break;
-                }
-                // SAFETY: the extent is in that cache, whose lock is held; in transit nobody else touches it.
+            self.unmap_cache(shared, state, |address, bytes, committed| {
+                // SAFETY: what is free is nobody's.
                 unsafe {
-                    inner.cache(state).remove(extent);
-                    let (address, bytes) = ((*extent).address(), (*extent).bytes());
-                    self.forget_boundaries(shared, extent);
-                    drop(inner);
                     match self.hooks() {
-                        Some(hooks) => hooks.destroy(address, bytes, (*extent).committed()),
+                        Some(hooks) => hooks.destroy(address, bytes, committed),
                         // What can't be unmapped is lost.
                         None if dss::has(address) => {
                             let _ = sys::advise(address, bytes, Advice::DontNeed);
@@ -433,9 +424,31 @@ impl Pages {
                             let _ = sys::unmap(address, bytes);
                         }
                     }
-                    inner = self.inner.lock();
-                    inner.mapped_bytes -= bytes;
-                    inner.descriptors.put(extent);
+                }
+                true
+            });
+        }
+    }
+
+    /// Gives free extents of a cache up, the longest first, as long as `unmap` says that it has: it gets an address, bytes, and
+    /// whether there are pages behind them. The lock is not held meanwhile.
+    pub(super) fn unmap_cache(&self, shared: &Shared, state: State, mut unmap: impl FnMut(usize, usize, bool) -> bool) {
+        let mut inner = self.inner.lock();
+        loop {
+            let Some(extent) = inner.cache(state).largest().next() else { break };
+            // SAFETY: the extent is in that cache, whose lock is held; in transit nobody else touches it.
+            unsafe {
+                inner.cache(state).remove(extent);
+                self.forget_boundaries(shared, extent);
+                drop(inner);
+                let is_gone = unmap((*extent).address(), (*extent).bytes(), (*extent).committed());
+                if !is_gone {
+                    self.set_boundaries(shared, extent);
+                }
+                inner = self.inner.lock();
+                self.put_away(&mut inner, shared, extent, if is_gone { Gone::Unmapped } else { Gone::Retained });
+                if !is_gone {
+                    break;
                 }
             }
         }

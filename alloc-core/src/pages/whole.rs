@@ -3,11 +3,11 @@
 use core::sync::atomic::Ordering;
 
 use super::descriptors::{Descriptors, PER_PAGE};
-use super::{Pages, PurgeCounts, Settings, Shared};
+use super::{Pages, PurgeCounts, Settings, Shared, dss};
 use crate::decay::Decay;
 use crate::extent::{Extent, State};
 use crate::size::MAX_SIZE_CLASS;
-use crate::sys::PAGE;
+use crate::sys::{self, PAGE};
 
 impl Pages {
     /// Calls `f` with each active extent. Only for arenas that track their extents.
@@ -54,6 +54,26 @@ impl Pages {
     pub unsafe fn give_up_all(&self, shared: &Shared) {
         self.purge(shared);
         self.unmap_all(shared);
+    }
+
+    /// Gives up unused memory that is the kernel's, address space included, until that is `enough` bytes: what has no pages,
+    /// and where `backed`, all. Returns how many bytes went.
+    pub(crate) fn give_up_unused(&self, shared: &Shared, enough: usize, backed: bool) -> usize {
+        if self.has_hooks() || dss::is_used() {
+            return 0;
+        }
+        let before = self.address_space();
+        if backed {
+            self.purge(shared);
+        }
+        let mut gone = before.saturating_sub(self.address_space());
+        self.unmap_cache(shared, State::Retained, |address, bytes, _| {
+            // SAFETY: what is free is nobody's.
+            let is_gone = gone < enough && unsafe { sys::unmap(address, bytes) }.is_ok();
+            gone += if is_gone { bytes } else { 0 };
+            is_gone
+        });
+        gone
     }
 
     /// Begins anew, as another arena with the same index; nothing is mapped.
