@@ -3,9 +3,9 @@
 //! Everything here lives under one lock by arena. The lock is dropped for system calls that take long and for a
 //! program's hooks where that can be; extents on their way are in [`State::Transit`] meanwhile, so that no neighbour
 //! merges with them. `space` has the free extents, `gather` and `relocate` move pages between them, `grow` has the sources
-//! of memory, `free` active extents that become free, `row` slabs side by side, `resize` blocks that grow and shrink in place, `ahead` what is backed before it is touched,
-//! `purge` the giving back, `hooks` a program's own sources, `whole` what is done to an arena as a whole; `shared` is what
-//! all arenas share.
+//! of memory, `free` active extents that become free, `row` slabs side by side, `resize` blocks that grow and shrink in
+//! place, `ahead` what is backed before it is touched, `purge` the giving back, `hooks` a program's own sources, `whole`
+//! what is done to an arena as a whole; `shared` is what all arenas share.
 
 pub(crate) mod ahead;
 pub mod cache;

@@ -388,6 +388,7 @@ pub fn read_at(fd: usize, buffer: &mut [u8], offset: u64) -> Result<usize, Errno
     // SAFETY: the kernel writes into the buffer, no more than its length.
     check(unsafe { syscall(SYS_PREAD64, args) })
 }
+
 /// Says of each page from `address` on whether it is in memory: bit 0 of its byte.
 pub fn resident_pages(address: usize, pages: &mut [u8]) -> Result<(), Errno> {
     const SYS_MINCORE: usize = 27;
