@@ -117,6 +117,7 @@ mod tests {
             assert!(contents.iter().all(|&byte| byte == 0), "page {number}");
         }
     }
+
     /// A filter that ends the process for `mincore` may have been there from the start.
     #[test]
     fn a_filter_of_system_calls_is_respected() {

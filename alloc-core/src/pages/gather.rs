@@ -350,6 +350,7 @@ mod tests {
         assert_eq!(numbers(to), numbered);
         assert!(!REFUSED.load(Ordering::Relaxed));
     }
+
     #[test]
     fn pages_come_with_their_mapping_beyond_a_limit_of_address_space() {
         let (from, to) = ranges(MEET);
