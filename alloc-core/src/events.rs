@@ -147,21 +147,23 @@ impl<O: Observer> Heap<O> {
         }
     }
 
-    /// Draws a new wait for the thread's next sample.
+    /// Draws a new wait for the thread's next sample, and returns it.
     ///
     /// # Safety
     /// `thread` is the calling thread's own live state.
-    pub(crate) unsafe fn draw_wait(&'static self, thread: *mut Thread) {
+    pub(crate) unsafe fn draw_wait(&'static self, thread: *mut Thread) -> u64 {
+        let mut wait = NEVER;
         // SAFETY: the caller's promise.
         unsafe {
             if O::ENABLED {
                 (*thread).depth += 1;
-                let wait = self.observer.next_wait(&mut (*thread).slot);
+                wait = self.observer.next_wait(&mut (*thread).slot);
                 (*thread).depth -= 1;
                 (*thread).events.sample_at = (*thread).allocated.saturating_add(wait);
             }
             Self::arm(thread);
         }
+        wait
     }
 
     /// The thread's wait has run out in its last `usable_bytes`, which are a block's: draws the next one. Returns whether
@@ -197,11 +199,9 @@ impl<O: Observer> Heap<O> {
                 self.observer.deferred(&mut (*thread).slot);
                 (*thread).depth -= 1;
             }
-            self.draw_wait(thread);
-            let is_void = self.observer.is_wait_void(&(*thread).slot);
-            let wait = (*thread).events.sample_at - (*thread).allocated;
-            if is_void || wait >= left {
-                (*thread).events.sample_at -= left.min(wait);
+            let wait = self.draw_wait(thread);
+            if self.observer.is_wait_void(&(*thread).slot) || wait >= left {
+                (*thread).events.sample_at = (*thread).allocated.saturating_add(wait.saturating_sub(left));
                 Self::arm(thread);
                 return false;
             }
@@ -252,6 +252,10 @@ impl<O: Observer> Heap<O> {
                 }
             }
             if allocated > (*thread).events.others_at {
+                if O::ENABLED && self.observer.is_wait_void(&(*thread).slot) {
+                    // The settings were changed while it was being drawn, and it was written over what was to end it.
+                    (*thread).events.sample_at = 0;
+                }
                 if O::ENABLED && allocated > (*thread).events.guard_at {
                     // That block could not be guarded.
                     self.draw_guard(thread, allocated);
@@ -472,7 +476,7 @@ impl<O: Observer> Heap<O> {
     ///
     /// The others' countdowns are set to 0, so that [`Observer::next_wait`] is asked at once; the observer says that
     /// the wait was void. The store goes behind the other thread's back: a decrement of its
-    /// own at that moment may undo it, and the thread runs on with its old wait.
+    /// own at that moment, or a wait that it is drawing, may undo it, and the thread runs on until something else is due.
     pub fn redraw_waits(&'static self) {
         self.redraw_wait();
         let me = crate::tls::thread();
