@@ -110,56 +110,54 @@ pub fn to_path(kind: Kind, path: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Writes a file, whole or not at all, when it is this thread's turn.
+/// Writes a file, whole or not at all, when it is this thread's turn. Runs on a stack of its own.
 fn write_whole(path: &Path, fill: impl FnOnce(&mut PartFile) -> Result<(), Errno>) -> Result<(), Errno> {
     file::check_target(path)?;
     if TURN.held_by_me() {
         return Err(EDEADLK);
     }
-    let _signals = SignalsBlocked::new();
     let _turn = TURN.lock();
     let mut part = PartFile::create(path)?;
     fill(&mut part)?;
     part.commit(path, true)
 }
 
-/// Writes a dump under a name made of the prefix, the process and numbers.
+/// Writes a dump under a name made of the prefix, the process and numbers, if there is a prefix, and nothing against it. What
+/// goes wrong is told.
 pub fn to_numbered(kind: Kind, trigger: Trigger) -> Result<(), Errno> {
     let _suppressed = HEAP.suppress();
-    if let Some(name) = own_stack::run(|| write_in_turn(kind, trigger))? {
+    let prefix = *HEAP.observer().settings.prefix.lock();
+    if prefix.as_bytes().is_empty() {
+        return if trigger.is_for_a_caller() { Err(ENOENT) } else { Ok(()) };
+    }
+    if TURN.held_by_me() {
+        return Err(EDEADLK);
+    }
+    let written = own_stack::run(|| write_in_turn(&prefix, kind, trigger));
+    if let Err(errno) = written
+        && (trigger.is_asked_for() || may_complain_again())
+    {
+        complain(PROFILE, prefix.as_bytes(), errno);
+    }
+    if let Some(name) = written? {
         HEAP.observer().hooks.dumped(name.as_c_str());
     }
     Ok(())
 }
 
-/// Does so if there is a prefix, and nothing against it; the name. What goes wrong is told.
-fn write_in_turn(kind: Kind, trigger: Trigger) -> Result<Option<Path>, Errno> {
-    let prefix = *HEAP.observer().settings.prefix.lock();
-    if prefix.as_bytes().is_empty() {
-        return if trigger.is_for_a_caller() { Err(ENOENT) } else { Ok(None) };
+/// Does so, and returns the name; `None`: not now. Runs on a stack of its own.
+fn write_in_turn(prefix: &Path, kind: Kind, trigger: Trigger) -> Result<Option<Path>, Errno> {
+    allowed()?;
+    let mut turn = match TURN.try_lock() {
+        Some(turn) => turn,
+        None if trigger.is_asked_for() => TURN.lock(),
+        None => return Ok(None),
+    };
+    if helpers::ending() && trigger != Trigger::Final && !trigger.is_for_a_caller() {
+        // The process ends: what begins now might not be finished.
+        return Ok(None);
     }
-    if TURN.held_by_me() {
-        return Err(EDEADLK);
-    }
-    let result = allowed().and_then(|()| {
-        let _signals = SignalsBlocked::new();
-        let mut turn = match TURN.try_lock() {
-            Some(turn) => turn,
-            None if trigger.is_asked_for() => TURN.lock(),
-            None => return Ok(None),
-        };
-        if helpers::ending() && trigger != Trigger::Final && !trigger.is_for_a_caller() {
-            // The process ends: what begins now might not be finished.
-            return Ok(None);
-        }
-        write_numbered(&mut turn, &prefix, kind, trigger).map(Some)
-    });
-    if let Err(errno) = result
-        && (trigger.is_asked_for() || may_complain_again())
-    {
-        complain(PROFILE, prefix.as_bytes(), errno);
-    }
-    result
+    write_numbered(&mut turn, prefix, kind, trigger).map(Some)
 }
 
 fn write_numbered(turn: &mut Turn, prefix: &Path, kind: Kind, trigger: Trigger) -> Result<Path, Errno> {
@@ -227,7 +225,7 @@ pub fn journal(path: &Path, number: u64) -> Result<(), Errno> {
             part.flush()
         })
     };
-    let result = write();
+    let result = own_stack::run(write);
     if let Err(errno) = result {
         let prefix = *HEAP.observer().settings.prefix.lock();
         complain(b"log of samples", if path.as_bytes().is_empty() { &prefix } else { path }.as_bytes(), errno);
@@ -242,7 +240,6 @@ pub fn to_vec(kind: Kind) -> Result<Vec<u8>, Errno> {
         return Err(EDEADLK);
     }
     own_stack::run(|| {
-        let _signals = SignalsBlocked::new();
         let _turn = TURN.lock();
         content::write(kind, Vec::new()).map_err(|error| Errno(error.0))
     })

@@ -5,6 +5,8 @@ use core::ffi::c_void;
 
 use alloc_core::sys::{self, Access};
 
+use crate::file::SignalsBlocked;
+
 /// Bytes of the stack, a page at its end that nothing may touch included. Only what is used becomes resident.
 const BYTES: usize = 256 << 10;
 
@@ -19,9 +21,12 @@ extern "C" fn enter<F: FnOnce() -> R, R>(work: *mut c_void) {
     *result = work.take().map(|work| work());
 }
 
-/// Does the work on a stack of its own; on the caller's where there is no memory for one.
+/// Does the work on a stack of its own; on the caller's where there is no memory for one. Signals wait meanwhile: a handler
+/// may want to find its thread's stack where it is, from the stack pointer up to the end, as those of garbage collectors do
+/// that stop threads.
 #[inline(never)]
 pub fn run<F: FnOnce() -> R, R>(work: F) -> R {
+    let _signals = SignalsBlocked::new();
     let Ok(start) = sys::map(BYTES, true) else { return work() };
     let mut work = Work { work: Some(work), result: None };
     // SAFETY: the stack is mapped, and nobody else's. What runs there returns: it doesn't unwind, since a panic ends the
@@ -40,6 +45,7 @@ pub fn run<F: FnOnce() -> R, R>(work: F) -> R {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn work_is_done_elsewhere() {
@@ -53,6 +59,24 @@ mod tests {
         assert_eq!((sum, words[999]), (499_500, 999));
         // One within the other, and what they return comes back.
         assert_eq!(run(|| run(|| std::string::String::from("inner")) + " outer"), "inner outer");
+    }
+
+    #[test]
+    fn handlers_run_on_the_callers_stack() {
+        static AT: AtomicUsize = AtomicUsize::new(0);
+        extern "C" fn handle(_: i32) {
+            AT.store(sys::stack_pointer(), Ordering::Relaxed);
+        }
+        // SAFETY: the handler does what is allowed in one; the signal goes to this thread.
+        let there = unsafe {
+            libc::signal(libc::SIGUSR2, handle as extern "C" fn(i32) as usize);
+            run(|| {
+                libc::raise(libc::SIGUSR2);
+                sys::stack_pointer()
+            })
+        };
+        let (at, here) = (AT.load(Ordering::Relaxed), sys::stack_pointer());
+        assert!(at != 0 && at.abs_diff(here) < BYTES && at.abs_diff(there) > BYTES, "{at:x} {here:x} {there:x}");
     }
 
     #[test]
