@@ -72,6 +72,13 @@ fn stacks_lead_through_handlers_to_what_they_interrupt() {
             seen[at] = true;
         }
         assert_eq!(seen, [true; 2], "{method}");
+        let left: Vec<_> = dump.profile.sample.iter().filter(|row| dump.names(row).next() == Some("leave")).collect();
+        assert!(!left.is_empty());
+        for row in left {
+            let names: Vec<&str> = dump.names(row).collect();
+            assert_eq!(names[1..3], ["before", "run"], "{method}: {names:?}");
+            assert_ne!(names.last(), Some(&"[unknown callers]"), "{method}: {names:?}");
+        }
     }
 }
 

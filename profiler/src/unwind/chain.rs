@@ -80,8 +80,7 @@ fn to_tables(memory: &mut Readable, mut sp: usize, mut bp: usize) -> Option<usiz
 }
 
 fn has_rule(return_address: usize) -> bool {
-    resolve::module(return_address)
-        .is_some_and(|module| resolve::known_rule(&module, return_address, 1) != Rule::UNKNOWN)
+    resolve::module(return_address).is_some_and(|module| resolve::known_rule(&module, return_address) != Rule::UNKNOWN)
 }
 
 #[cfg(test)]

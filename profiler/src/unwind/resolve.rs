@@ -133,13 +133,13 @@ const RBP: gimli::Register = gimli::Register(6);
 const RSP: gimli::Register = gimli::Register(7);
 const RETURN_ADDRESS: gimli::Register = gimli::Register(16);
 
-/// The rule for code at `pc`, which is `past_call` bytes after the call that it belongs to: from the cache, where it is
-/// put when it wasn't there.
+/// The rule for the code that ends at `behind`, a return address, or one past an address that is exact: from the cache, where
+/// it is put when it wasn't there.
 #[inline]
-pub(super) fn known_rule(module: &Module, pc: usize, past_call: usize) -> Rule {
-    rules::find(pc, module.identity).unwrap_or_else(|| {
-        let rule = rule(module, pc - past_call);
-        rules::store(pc, module.identity, rule);
+pub(super) fn known_rule(module: &Module, behind: usize) -> Rule {
+    rules::find(behind, module.identity).unwrap_or_else(|| {
+        let rule = rule(module, behind - 1);
+        rules::store(behind, module.identity, rule);
         rule
     })
 }

@@ -77,6 +77,7 @@ pub(super) fn own(
     for _ in 0..STEPS_MAX {
         if let Some(module) = &module
             && frames.depth > 0
+            && past_call == 1
             && method != Method::FramePointer
         {
             straight(&mut at, module, memory.bounds(), &mut frames, trail);
@@ -91,7 +92,7 @@ pub(super) fn own(
             }
             match &module {
                 None => Rule::UNKNOWN,
-                Some(module) => resolve::known_rule(module, at.pc, past_call),
+                Some(module) => resolve::known_rule(module, at.pc + 1 - past_call),
             }
         };
         let cfa = match rule.kind() {
