@@ -21,9 +21,9 @@ use crate::{HEAP, memory};
 const LG_STEP: u32 = 6;
 /// A look isn't repeated before another 512th.
 const LG_PAUSE: u32 = 9;
-/// Nor before this part of the sample interval for each thread: a look costs the more the more threads there are, and
-/// each of them may have as much as an interval untold.
-const LG_UNTOLD: u32 = 2;
+/// Where looks find no peak, one after the other, they are further and further apart: by this number of ticks of the processor
+/// (some 40 microseconds) at first, and for each thread in the end. A look takes about a hundredth of that.
+const LG_APART: u32 = 17;
 
 /// What was true at a peak.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +48,10 @@ pub struct Peak {
     risen: AtomicU64,
     /// How many call for the next one; 0: it is due.
     room: AtomicU64,
+    /// When the last one was, in ticks.
+    looked: AtomicU64,
+    /// How many ticks after that the next one may be.
+    apart: AtomicU64,
     /// The most that the exact sum has been.
     maximum: AtomicU64,
     /// A thread looks for a peak, or a dump of the present one is being written.
@@ -65,6 +69,8 @@ impl Peak {
             number: AtomicU32::new(0),
             risen: AtomicU64::new(0),
             room: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
+            apart: AtomicU64::new(0),
             maximum: AtomicU64::new(0),
             busy: Busy::new(),
             summit: Mutex::new(Rank::Stacks, NONE),
@@ -112,6 +118,7 @@ impl Peak {
     /// Has the exact sum taken at the next sample: it may have changed by more than threads tell.
     pub fn look_soon(&self) {
         self.room.store(0, Ordering::Relaxed);
+        self.apart.store(0, Ordering::Relaxed);
     }
 
     /// The last peak, if there was one; no new one begins while the result lives.
@@ -138,10 +145,15 @@ impl Peak {
             0 => self.risen.load(Ordering::Relaxed),
             rise => self.risen.fetch_add(rise, Ordering::Relaxed) + rise,
         };
-        if risen >= self.room.load(Ordering::Relaxed) && self.busy.take() {
+        if risen >= self.room.load(Ordering::Relaxed) && self.may_look() && self.busy.take() {
             self.look();
             self.busy.give();
         }
+    }
+
+    fn may_look(&self) -> bool {
+        let apart = self.apart.load(Ordering::Relaxed);
+        apart == 0 || sys::ticks().wrapping_sub(self.looked.load(Ordering::Relaxed)) >= apart
     }
 
     /// Takes the exact sum; begins a new peak if it is one.
@@ -156,9 +168,13 @@ impl Peak {
         let found = exact > last + (last >> LG_STEP);
         let highest = if found { exact } else { last };
         let wanted = highest + (highest >> LG_STEP);
-        let interval = HEAP.observer().settings.interval.load(Ordering::Relaxed);
-        let untold = (interval >> LG_UNTOLD).saturating_mul(threads as u64);
-        self.room.store((wanted - exact).max(wanted >> LG_PAUSE).max(untold), Ordering::Relaxed);
+        let apart = match self.apart.load(Ordering::Relaxed) {
+            _ if found => 0,
+            before => (before * 2).max(1 << LG_APART).min((threads as u64) << LG_APART),
+        };
+        self.looked.store(sys::ticks(), Ordering::Relaxed);
+        self.apart.store(apart, Ordering::Relaxed);
+        self.room.store((wanted - exact).max(wanted >> LG_PAUSE), Ordering::Relaxed);
         if self.summit.lock().stats.allocated as u64 != last {
             // The profile was reset meanwhile: the room is that of a peak that is forgotten.
             self.look_soon();

@@ -129,6 +129,20 @@ fn a_peak_is_found_whoever_is_followed() {
     }
 }
 
+/// However many threads there are that may have something to tell.
+#[test]
+fn a_peak_is_found_among_many_threads() {
+    let program = tools::compile("c/crowd.c", &[]);
+    let scratch = Scratch::new("crowd");
+    let conf = final_dump(scratch.path(), "prof_peak:true");
+    let ended = Program::new(&program).args(["500", "256"]).under(conf).run().expect_success();
+    let summit = number(&truth(&ended.stdout), "summit");
+    let peak = Dump::read(&only(scratch.path(), 'p'));
+    let stats = peak.profile.allocator_stats.as_ref().expect("every dump of ours has them");
+    let ratio = stats.allocated as f64 / summit;
+    assert!((0.95..1.01).contains(&ratio), "{} at the peak, {summit} at the summit", stats.allocated);
+}
+
 #[test]
 fn there_is_no_peak_unless_it_is_watched_for() {
     let scratch = Scratch::new("no-peak");
