@@ -52,9 +52,10 @@ impl Profiler {
 
     fn forget(&self) {
         self.resets.begin();
-        self.lifetimes.clear(self.buckets.count());
         self.buckets.clear();
         self.records.clear();
+        // Frees count the lives of samples that aren't forgotten.
+        self.lifetimes.clear(self.buckets.count());
         self.peak.forget();
         self.resets.end();
     }

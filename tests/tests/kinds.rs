@@ -198,6 +198,19 @@ fn lifetimes_are_told_by_stack_and_age() {
 }
 
 #[test]
+fn lives_from_before_a_reset_are_forgotten() {
+    let program = tools::compile("c/forgotten.c", &["-pthread"]);
+    let scratch = Scratch::new("forgotten");
+    let path = scratch.join("lives.pb.gz");
+    Program::new(&program).arg(&path).under("prof:true,prof_sample:1").run().expect_success();
+    let dump = Dump::read(&path);
+    let objects = column(&dump, "objects");
+    let counted: i64 = dump.profile.sample.iter().map(|row| row.value[objects]).sum();
+    // The one that is just being freed.
+    assert!(counted <= 1, "{counted} blocks");
+}
+
+#[test]
 fn slack_is_blamed_on_those_who_hold_half_empty_slabs() {
     let program = tools::compile("c/slack.c", &[]);
     for seed in 1..=by_length(3, 20) {
