@@ -1,6 +1,6 @@
 /* handler: allocates in handlers of signals that run on a stack of their own: below the interrupted one in the main thread,
- * above it in another. What is interrupted is a function's first instruction, and that is where a call by the function before
- * it would return to, which doesn't. */
+ * above it in another. What is interrupted is a function's first instruction, which is where a call by the function before it
+ * would return to, but never does; and one behind the instruction that takes the frame pointer from the stack again. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <setjmp.h>
@@ -38,6 +38,7 @@ void leave(void)
 
 void before(void);
 void victim(void);
+void returning(void);
 __asm__(".text\n"
         ".globl before\n"
         ".type before, @function\n"
@@ -54,17 +55,31 @@ __asm__(".text\n"
         "ud2\n"
         "ret\n"
         ".cfi_endproc\n"
-        ".size victim, . - victim\n");
+        ".size victim, . - victim\n"
+        ".globl returning\n"
+        ".type returning, @function\n"
+        "returning: .cfi_startproc\n"
+        "push %rbp\n"
+        ".cfi_adjust_cfa_offset 8\n"
+        ".cfi_offset %rbp, -16\n"
+        "pop %rbp\n"
+        ".cfi_adjust_cfa_offset -8\n"
+        "ud2\n"
+        "ret\n"
+        ".cfi_endproc\n"
+        ".size returning, . - returning\n");
 
 __attribute__((noinline)) static void below(void)
 {
     victim();
+    returning();
     __asm__ volatile("");
 }
 
 __attribute__((noinline)) static void above(void)
 {
     victim();
+    returning();
     __asm__ volatile("");
 }
 

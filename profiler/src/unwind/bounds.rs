@@ -153,10 +153,12 @@ impl Readable {
     }
 
     /// The walk goes on at `sp`, where a signal has interrupted what it came from: perhaps on another stack, which is not
-    /// known then.
+    /// known then. What a function that returns has taken from the stack is below `sp`, where its tables still look for it.
     pub(super) fn interrupted_at(&mut self, sp: usize) {
+        // No signal's frame is put there.
+        const RED_ZONE: usize = 128;
         if !self.bounds().contains(&sp) {
-            *self = Readable::new(sp, Stack::UNKNOWN);
+            *self = Readable::new(sp.saturating_sub(RED_ZONE), Stack::UNKNOWN);
         }
     }
 
