@@ -145,7 +145,9 @@ impl Peak {
             0 => self.risen.load(Ordering::Relaxed),
             rise => self.risen.fetch_add(rise, Ordering::Relaxed) + rise,
         };
-        if risen >= self.room.load(Ordering::Relaxed) && self.may_look() && self.busy.take() {
+        let room = self.room.load(Ordering::Relaxed);
+        // A block that is as large as that may be all that the peak consists of.
+        if risen >= room && (rise >= room || self.may_look()) && self.busy.take() {
             self.look();
             self.busy.give();
         }
