@@ -29,9 +29,12 @@ fn what_is_said_while_the_allocator_starts_reaches_a_function_that_allocates() {
 #[test]
 fn the_last_words_are_said_while_the_allocator_starts() {
     let program = tools::compile("c/message.c", &["-rdynamic"]);
-    let ended = Program::new(&program).under("abort_conf:true,zero:maybe").run();
-    assert_eq!(ended.status, 128 + libc::SIGABRT, "{}", ended.complaints());
-    let complaints = ended.complaints();
-    assert!(complaints.contains("Invalid conf value: zero:maybe\n"), "{complaints}");
-    assert!(complaints.ends_with("Abort (abort_conf:true) on invalid conf value (see above).\n"), "{complaints}");
+    // The second is about what the program itself asks for, before.
+    for (conf, wrong) in [("abort_conf:true,zero:maybe", "value: zero:maybe"), ("abort_conf:true", "pair: foo:bar")] {
+        let ended = Program::new(&program).under(conf).run();
+        assert_eq!(ended.status, 128 + libc::SIGABRT, "{}", ended.complaints());
+        let complaints = ended.complaints();
+        assert!(complaints.contains(&format!("Invalid conf {wrong}\n")), "{complaints}");
+        assert!(complaints.ends_with("Abort (abort_conf:true) on invalid conf value (see above).\n"), "{complaints}");
+    }
 }

@@ -44,6 +44,7 @@ pub fn load(options: &mut Options, offer: &mut dyn FnMut(&[u8], &[u8]) -> Option
     for text in SOURCES.iter().filter_map(Source::text) {
         parse::scan_for_confirm(text, options);
     }
+    let mut faults = false;
     for (i, source) in SOURCES.iter().enumerate() {
         let text = source.text();
         if options.confirm_conf {
@@ -51,7 +52,8 @@ pub fn load(options: &mut Options, offer: &mut dyn FnMut(&[u8], &[u8]) -> Option
             let (what, value) = (source.what.as_bytes(), text.unwrap_or(b""));
             warn(&[b"malloc_conf #", number.as_bytes(), b" (", what, b"): \"", value, b"\""]);
         }
-        let faults = text.is_some_and(|text| parse::apply(text, options, offer));
+        // Those of the sources before as well, whichever of them asks for the end.
+        faults |= text.is_some_and(|text| parse::apply(text, options, offer));
         if faults && options.abort_conf {
             abort();
         }

@@ -73,8 +73,8 @@ pub(super) fn find() {
     SOURCES[position::GLOBAL_HARDER].found.set(program_string!("malloc_conf_2_conf_harder"));
 }
 
-/// Longest name of the link that is read, in bytes; a longer one is cut, as everywhere.
-const LINK_BYTES: usize = 1024;
+/// Longest name that a link can have, in bytes.
+const LINK_BYTES: usize = libc::PATH_MAX as usize - 1;
 
 /// Where the name of the link is kept.
 struct LinkName(core::cell::UnsafeCell<[u8; LINK_BYTES + 1]>);
