@@ -147,11 +147,8 @@ impl<O: Observer> Heap<O> {
             self.reset_arena(index)?;
             arena.pages.give_up_all(&self.core.shared);
         }
-        self.count_destroyed(arena);
+        self.remove_arena(arena);
         let mut destroyed = self.core.made.destroyed.lock();
-        if let Some(slot) = self.core.arenas.slot(index as usize) {
-            slot.store(null_mut(), Ordering::Release);
-        }
         arena.next_destroyed.store(destroyed.cast_mut(), Ordering::Relaxed);
         *destroyed = arena;
         Ok(())

@@ -172,21 +172,32 @@ impl<O: Observer> Heap<O> {
             merged.dirty_decay_ms = self.default_decay_ms(crate::decay::Tier::Dirty);
             merged.muzzy_decay_ms = self.default_decay_ms(crate::decay::Tier::Muzzy);
             // Sums are those of the arenas as they are told, whatever happened since the totals were taken.
-            let (active, mapped, resident) = (merged.pactive << LG_PAGE, merged.mapped, merged.resident());
-            let stats = &mut snapshot.stats;
-            stats.active = active;
-            stats.allocated = stats.allocated.min(active);
-            stats.mapped = mapped.saturating_sub(stats.metadata);
-            stats.resident = resident;
+            let (active, metadata) = (merged.pactive << LG_PAGE, merged.base + merged.internal);
+            snapshot.stats = Stats {
+                allocated: stats.allocated.min(active),
+                active,
+                metadata,
+                metadata_edata: merged.metadata_edata,
+                metadata_rtree: merged.metadata_rtree,
+                resident: merged.resident(),
+                mapped: merged.mapped.saturating_sub(metadata),
+                dirty: merged.pdirty << LG_PAGE,
+                muzzy: merged.pmuzzy << LG_PAGE,
+                retained: merged.retained,
+                ..stats
+            };
         }
         snapshot.epoch += 1;
         snapshot.epoch
     }
 
-    /// Takes the last numbers of an arena that is destroyed.
-    pub(crate) fn count_destroyed(&'static self, arena: &Arena) {
+    /// Takes an arena that is destroyed out of the table, and its last numbers: every picture has them once.
+    pub(crate) fn remove_arena(&'static self, arena: &Arena) {
         let allocate = |bytes: usize| self.core.shared.allocate_metadata(bytes, 64);
         let mut snapshot = self.core.snapshot.lock();
+        if let Some(slot) = self.core.arenas.slot(arena.index()) {
+            slot.store(null_mut(), Ordering::Release);
+        }
         let Some(last) = snapshot.place(arena.index(), &allocate) else { return };
         self.fill_arena_stats(arena, last);
         last.initialized = false;
@@ -350,9 +361,13 @@ impl<O: Observer> Heap<O> {
             let descriptors = pages.descriptors * core::mem::size_of::<Extent>();
             let own = core::mem::size_of::<Arena>() + descriptors + pages.released_descriptor_bytes;
             if arena.index() == INTERNAL_ARENA {
-                out.internal = pages.active << LG_PAGE;
-                out.metadata_rtree += map_bytes(pages.mapped_bytes);
+                let map = map_bytes(pages.mapped_bytes);
+                out.internal = (pages.active + pages.dirty) << LG_PAGE;
+                out.metadata_rtree += map;
+                out.metadata_edata += descriptors;
+                out.base += map;
                 out.mapped += pages.mapped_bytes;
+                elsewhere += pages.released_descriptor_bytes;
             } else {
                 elsewhere += own;
             }

@@ -194,7 +194,7 @@ pub struct ArenaStats {
     pub muzzy_purged: u64,
     /// Bytes of metadata; the first arena has those that belong to no other.
     pub base: usize,
-    /// Bytes of the library's own blocks, told of the first arena.
+    /// Bytes of the library's own blocks, and of pages that wait for more of them; told of the first arena.
     pub internal: usize,
     /// Bytes of descriptors.
     pub metadata_edata: usize,

@@ -1,7 +1,8 @@
 /* report WHAT [LETTERS]: what malloc_stats_print and the statistics say, on standard output.
  *   load    ten reports while four threads allocate (LETTERS as given, one report after the other)
  *   rest    a report of a heap at rest that holds what is told before it: "held BYTES", blocks of 100, 3000 and 100000
- *           bytes, half of each freed, in an arena of its own, whose number is told as "arena N" */
+ *           bytes, half of each freed, in an arena of its own, whose number is told as "arena N"
+ *   metrics two texts of heapsift_metrics, between which an arena that has worked goes away; the second one is told */
 #include <pthread.h>
 #include "allocator.h"
 
@@ -50,6 +51,8 @@ static void load(const char *letters)
             /* Less may be resident than is active: pages inside of slabs are given back. */
             CHECK(allocated <= active && active <= mapped && resident > 0);
             CHECK_EQUAL(READ(size_t, "stats.arenas.4096.pactive") * 4096, active);
+            CHECK_EQUAL(READ(size_t, "stats.arenas.4096.base") + READ(size_t, "stats.arenas.4096.internal"),
+                        READ(size_t, "stats.metadata"));
         }
     }
     stop = true;
@@ -77,6 +80,66 @@ static void rest(const char *letters)
     malloc_stats_print(put, &mallctl, letters);
 }
 
+static char metrics_text[1 << 17];
+
+static void keep(void *opaque, const char *text)
+{
+    CHECK(opaque == metrics_text && strlen(metrics_text) + strlen(text) < sizeof metrics_text);
+    strcat(metrics_text, text);
+}
+
+/* What the last text tells of a name. */
+static double told(const char *name)
+{
+    char line[128];
+    const char *found = strstr(metrics_text, NAMED(line, "\n%s ", name));
+    CHECK(found);
+    return strtod(found + strlen(line), NULL);
+}
+
+static void look(void)
+{
+    void (*heapsift_metrics)(void (*)(void *, const char *), void *);
+    *(void **)&heapsift_metrics = function("heapsift_metrics");
+    *metrics_text = 0;
+    heapsift_metrics(keep, metrics_text);
+    /* By name as well, all of one epoch. */
+    static const char *const names[] = { "allocated", "active", "metadata", "resident", "mapped", "retained", "pinned" };
+    char line[64];
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+        CHECK_EQUAL(told(NAMED(line, "heapsift_%s_bytes", names[i])), READ(size_t, "stats.%s", names[i]));
+    CHECK(told("heapsift_resident_bytes") <= told("heapsift_mapped_bytes"));
+    CHECK_EQUAL(READ(size_t, "stats.retained"), READ(size_t, "stats.arenas.4096.retained"));
+}
+
+static void metrics(void)
+{
+    enum { BLOCKS = 1000 };
+    static const char *const counters[] = { "requests_total", "purged_bytes_total{state=\"dirty\"}",
+                                            "purge_calls_total{state=\"dirty\"}" };
+    double before[3];
+    void *blocks[BLOCKS];
+    char line[64];
+    /* Leaves blocks of the library's own, where there is a profile. */
+    mallctl("prof.dump", NULL, NULL, NULL, 0);
+    unsigned arena = create_arena(NULL);
+    for (int i = 0; i < BLOCKS; i++)
+        blocks[i] = mallocx(3000, MALLOCX_ARENA(arena) | MALLOCX_TCACHE_NONE);
+    for (int i = 0; i < BLOCKS; i++)
+        dallocx(blocks[i], MALLOCX_TCACHE_NONE);
+    CHECK(DO("arena.%u.purge", arena) == 0);
+    free(realloc(malloc(10), 0));
+    look();
+    CHECK(told("heapsift_requests_total") >= BLOCKS && told("heapsift_zero_reallocs_total") == 1);
+    for (int i = 0; i < 3; i++)
+        CHECK((before[i] = told(NAMED(line, "heapsift_%s", counters[i]))) > 0);
+    CHECK(DO("arena.%u.destroy", arena) == 0);
+    look();
+    for (int i = 0; i < 3; i++)
+        CHECK(told(NAMED(line, "heapsift_%s", counters[i])) >= before[i]);
+    fputs(metrics_text, stdout);
+}
+
 int main(int argc, char **argv)
 {
     find_allocator();
@@ -87,6 +150,8 @@ int main(int argc, char **argv)
         load(letters);
     else if (argc >= 2 && !strcmp(argv[1], "rest"))
         rest(letters);
+    else if (argc == 2 && !strcmp(argv[1], "metrics"))
+        metrics();
     else
         return 2;
     return fflush(stdout) ? 1 : 0;

@@ -86,3 +86,14 @@ fn letters_choose_what_is_told() {
     assert!(told("zqw?").contains("arenas[0]:"));
     assert_eq!(told("gmdablxeh").lines().count(), 7);
 }
+
+#[test]
+fn metrics_say_what_the_names_say_and_counters_never_fall() {
+    let program = tools::compile("c/report.c", &["-ldl"]);
+    let scratch = Scratch::new("metrics");
+    for conf in ["prof:false", "prof:true,lg_prof_sample:8"] {
+        let run = Program::new(&program).arg("metrics").under(conf).directory(scratch.path()).run();
+        let told = run.expect_success().text();
+        assert!(told.ends_with("# EOF\n"), "{told}");
+    }
+}
