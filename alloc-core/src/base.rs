@@ -26,7 +26,7 @@ pub struct Base {
     inner: Mutex<Inner>,
     allocated: AtomicUsize,
     mapped: AtomicUsize,
-    /// Bytes of blocks for which huge pages were asked.
+    /// Huge pages that were asked for.
     huge: AtomicUsize,
     /// When huge pages are asked for (`metadata_thp`), a [`HugePages`].
     huge_pages: AtomicU8,
@@ -98,11 +98,11 @@ impl Base {
         let end = (address + bytes) & !(HUGE_PAGE - 1);
         // SAFETY: the mapping is this allocator's own, and the advice leaves contents alone.
         if wanted && start < end && unsafe { sys::advise(start, end - start, Advice::HugePage) }.is_ok() {
-            self.huge.fetch_add(end - start, Ordering::Relaxed);
+            self.huge.fetch_add((end - start) / HUGE_PAGE, Ordering::Relaxed);
         }
     }
 
-    /// Bytes for which huge pages were asked.
+    /// How many huge pages were asked for.
     pub fn huge(&self) -> usize {
         self.huge.load(Ordering::Relaxed)
     }
@@ -137,5 +137,21 @@ impl Base {
 impl Default for Base {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_pages_are_counted_not_their_bytes() {
+        static BASE: Base = Base::new();
+        BASE.set_huge_pages(HugePages::Always);
+        for _ in 0..3 {
+            BASE.allocate(BLOCK_BYTES_MAX, PAGE).unwrap();
+        }
+        // None where the kernel has none.
+        assert!(BASE.huge() <= BASE.mapped() / HUGE_PAGE, "{}", BASE.huge());
     }
 }

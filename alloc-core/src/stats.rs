@@ -19,7 +19,7 @@ pub struct Stats {
     pub metadata_edata: usize,
     /// Of these, the map from addresses to extents; estimated from the pages that are mapped.
     pub metadata_rtree: usize,
-    /// Of these, bytes for which huge pages were asked (`metadata_thp`).
+    /// Huge pages that were asked for them (`metadata_thp`); a count, as in jemalloc.
     pub metadata_thp: usize,
     /// An upper bound of resident memory: active, dirty, pinned and metadata.
     pub resident: usize,
@@ -200,7 +200,7 @@ pub struct ArenaStats {
     pub metadata_edata: usize,
     /// Bytes of the map from addresses to extents.
     pub metadata_rtree: usize,
-    /// Bytes of metadata for which huge pages were asked.
+    /// Huge pages that were asked for metadata.
     pub metadata_thp: usize,
     /// Bytes in the caches of the arena's threads.
     pub tcache_bytes: usize,
