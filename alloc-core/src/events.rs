@@ -405,7 +405,7 @@ impl<O: Observer> Heap<O> {
             if total >= interval && (*thread).depth == 0 {
                 (*thread).depth += 1;
                 let letters = self.options().stats_interval_opts;
-                crate::report::print(self, letters.as_bytes(), &mut |piece| crate::message::raw(piece));
+                crate::report::print(self, letters.text().to_bytes(), &mut |piece| crate::message::raw(piece));
                 (*thread).depth -= 1;
             }
         }

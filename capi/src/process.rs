@@ -54,7 +54,7 @@ extern "C" fn construct() {
 }
 
 extern "C" fn print_stats() {
-    alloc_core::report::print(&HEAP, HEAP.options().stats_print_opts.as_bytes(), &mut |piece| {
+    alloc_core::report::print(&HEAP, HEAP.options().stats_print_opts.text().to_bytes(), &mut |piece| {
         alloc_core::message::raw(piece)
     });
 }

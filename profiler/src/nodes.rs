@@ -331,3 +331,19 @@ pub static NODES: &[Node] = &[
     read_only!("opt.prof_format", |p, c| c.read_text(p.settings.format_name())),
     read_only!("opt.prof_unwind", |p, c| c.read_text(p.settings.method_name())),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::string::String;
+
+    #[test]
+    fn every_option_is_in_the_report() {
+        let mut report = String::new();
+        alloc_core::report::print(&HEAP, b"J", &mut |piece| report.push_str(core::str::from_utf8(piece).unwrap()));
+        for name in NODES.iter().filter_map(|node| node.name.strip_prefix("opt.")) {
+            assert!(report.contains(&format!("\"{name}\":")), "{name}");
+        }
+    }
+}

@@ -26,9 +26,9 @@ impl Letters {
     /// None.
     pub const NONE: Letters = Letters { bytes: [0; 16] };
 
-    /// The letters without the zero.
-    pub fn as_bytes(&self) -> &[u8] {
-        crate::message::until_zero(&self.bytes)
+    /// The letters.
+    pub fn text(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
     }
 }
 

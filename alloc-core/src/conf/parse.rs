@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(read("max_background_threads:0").0.max_background_threads, 1);
         assert_eq!(read("hpa_purge_threshold_ratio:0.5").0.hpa.purge_threshold, 1 << 20);
         assert!(read("thp:always").0.thp.is(c"always"));
-        assert_eq!(read("stats_print_opts:JJg?b").0.stats_print_opts.as_bytes(), b"Jgb");
+        assert_eq!(read("stats_print_opts:JJg?b").0.stats_print_opts.text(), c"Jgb");
     }
 
     #[test]

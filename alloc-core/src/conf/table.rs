@@ -202,8 +202,8 @@ fn bounded(value: &[u8], bounds: Bounds) -> Result<u64, OptionVerdict> {
 /// Adds letters; unknown and repeated ones are left out, as jemalloc does.
 fn letters(letters: &mut Letters, value: &[u8]) {
     for &letter in value.iter().filter(|letter| b"Jgmdablxeh".contains(letter)) {
-        let length = letters.as_bytes().len();
-        if !letters.as_bytes().contains(&letter) && length + 1 < letters.bytes.len() {
+        let length = letters.text().to_bytes().len();
+        if !letters.text().to_bytes().contains(&letter) && length + 1 < letters.bytes.len() {
             letters.bytes[length] = letter;
         }
     }

@@ -60,9 +60,9 @@ option_nodes! {
     "dirty_decay_ms" => |o, c| c.read(o.dirty_decay_ms as isize);
     "muzzy_decay_ms" => |o, c| c.read(o.muzzy_decay_ms as isize);
     "stats_print" => |o, c| c.read_bool(o.stats_print);
-    "stats_print_opts" => |o, c| c.read(o.stats_print_opts.bytes.as_ptr());
+    "stats_print_opts" => |o, c| c.read_text(o.stats_print_opts.text());
     "stats_interval" => |o, c| c.read(o.stats_interval);
-    "stats_interval_opts" => |o, c| c.read(o.stats_interval_opts.bytes.as_ptr());
+    "stats_interval_opts" => |o, c| c.read_text(o.stats_interval_opts.text());
     "junk" => |o, c| c.read_text(junk_word(o));
     "zero" => |o, c| c.read_bool(o.zero);
     "utrace" => |o, c| c.read_bool(o.utrace);

@@ -187,6 +187,7 @@ mod tests {
     fn names_as_text() {
         assert_eq!(text("get opt.prof_prefix").unwrap(), "heapsift\n");
         assert_eq!(text("get opt.narenas").unwrap().trim().parse::<u32>().map(|n| n > 0), Ok(true));
+        assert_eq!(text("get opt.stats_print_opts").unwrap(), "\n");
         assert_eq!(text("get arenas.page").unwrap(), "4096\n");
         assert_eq!(text("get prof.lg_sample\r").unwrap(), "19\n");
         assert_eq!(text("set arena.0.dirty_decay_ms 5000").unwrap(), "");
