@@ -283,6 +283,11 @@ static void data_segment(void)
         for (unsigned k = 0; k < sizeof words / sizeof *words; k++)
             write_text(which[i], words[k]);
     write_text("arena.0.dss", "secondary");
+    const char *before = NULL, *word = "primary";
+    size_t length = sizeof before;
+    int code = mallctl("arena.0.dss", &before, &length, &word, sizeof word);
+    answer(label("arena.0.dss := primary, and what was"), "%d \"%s\"", code, before);
+    write_text("arena.0.dss", "secondary");
 }
 
 static void threads_and_caches(void)

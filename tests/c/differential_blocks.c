@@ -53,6 +53,8 @@ static void with_flags(void)
         foretold = nallocx(enormous[i], 21);
         answer(call, "%d foretold %zu", mallocx(enormous[i], 21) != NULL, foretold);
     }
+    const char *call = label("mallocx(100, ARENA(1000))");
+    answer(call, "%d", mallocx(100, MALLOCX_ARENA(1000)) != NULL);
 }
 
 static void resizes(void)
