@@ -70,16 +70,20 @@ impl Arena {
             Mutex::begin(&raw mut (*memory).name, Rank::Base);
             (&raw mut (*memory).sparse).write(Sparse::new());
             let arena = &*memory;
-            if shared.alarm.is_on() {
-                // The thread that is to look after it may be asleep.
-                arena.pages.have_alarm_rung();
-            }
+            arena.appear(shared);
             Some(arena)
         }
     }
 
+    /// The background thread that is to look after the arena may be asleep.
+    fn appear(&self, shared: &Shared) {
+        if shared.alarm.is_on() {
+            self.pages.have_alarm_rung();
+        }
+    }
+
     /// Makes a destroyed arena a new one.
-    pub(crate) fn revive(&self, settings: &Settings) {
+    pub(crate) fn revive(&self, settings: &Settings, shared: &Shared) {
         for bin in &self.bins {
             bin.restart();
         }
@@ -87,6 +91,7 @@ impl Arena {
         self.large.clear();
         self.created_ns.store(sys::clock_coarse_ns(), Ordering::Relaxed);
         *self.name.lock() = [0; NAME_BYTES];
+        self.appear(shared);
     }
 
     /// The name that a program gave, zero padded; all zeros: none.

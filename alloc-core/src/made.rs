@@ -72,7 +72,7 @@ impl<O: Observer> Heap<O> {
             // SAFETY: arenas are never unmapped.
             let arena = unsafe { &**destroyed };
             *destroyed = arena.next_destroyed.load(Ordering::Relaxed);
-            arena.revive(&settings(arena.index()));
+            arena.revive(&settings(arena.index()), &self.core.shared);
             arena
         };
         arena.pages.set_hooks(hooks);

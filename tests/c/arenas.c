@@ -402,6 +402,7 @@ static void pages_go_back(void)
         usleep(100000);
     }
     CHECK_EQUAL(FRESH(size_t, "stats.arenas.%u.pdirty", arena), 0);
+    CHECK(DO("arena.%u.destroy", arena) == 0);
 }
 
 static void in_child(void)
@@ -426,6 +427,9 @@ static void background(void)
     CHECK(background_threads() >= 1 && kernel_threads() >= 2);
     pages_go_back();
     CHECK(READ(uint64_t, "stats.background_thread.num_runs") > 0);
+    /* So do those of an arena that comes in the place of a destroyed one, while the thread sleeps. */
+    sleep(1);
+    pages_go_back();
     for (int i = 0; i < 3; i++) {
         pid_t child = fork();
         if (!child)
