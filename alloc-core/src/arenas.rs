@@ -182,8 +182,8 @@ impl<O: Observer> Heap<O> {
         let threshold = self.options().oversize_threshold;
         if wanted.is_none() && threshold != 0 && bytes >= threshold {
             let auto = self.narenas_auto();
-            // SAFETY: the calling thread's state.
-            let is_auto = unsafe { (*thread).arena }.is_none_or(|arena| arena.index() < auto as usize);
+            // SAFETY: the calling thread's state. One without an arena may be in the middle of a hook of that very arena's.
+            let is_auto = unsafe { (*thread).arena }.is_some_and(|arena| arena.index() < auto as usize);
             if is_auto && let Some(arena) = self.arena(auto as usize) {
                 return Some(arena);
             }
@@ -195,17 +195,17 @@ impl<O: Observer> Heap<O> {
     /// that a program has bound to an arena of its own stays there.
     #[cold]
     fn arena_of_cpu(&'static self, thread: *mut Thread, by_cpu: u32) -> Option<&'static Arena> {
-        // With `phycpu` the upper half of the CPUs are the second threads of the lower half.
-        let index = sys::cpu()? % by_cpu;
         // SAFETY: the calling thread's state; shared states are not written. Here no arena is odd: see `Pages::begin`.
         unsafe {
-            if let Some(arena) = (*thread).arena {
-                if arena.index() == index as usize {
-                    return Some(arena);
-                }
-                if arena.index() >= by_cpu as usize {
-                    return None;
-                }
+            // A thread without an arena may be in the middle of a hook of that very one's.
+            let bound = (*thread).arena?;
+            // With `phycpu` the upper half of the CPUs are the second threads of the lower half.
+            let index = sys::cpu()? % by_cpu;
+            if bound.index() == index as usize {
+                return Some(bound);
+            }
+            if bound.index() >= by_cpu as usize {
+                return None;
             }
             let arena = self.arena(index as usize)?;
             self.bind(thread, arena);

@@ -67,3 +67,18 @@ fn hooks_of_several_threads() {
         "threads,pinned",
     ]);
 }
+
+#[test]
+fn hooks_of_automatic_arenas_may_allocate() {
+    let program = tools::compile("c/reentry.c", &["-ldl"]);
+    for (conf, bytes, inner) in [
+        ("narenas:4", "300000", "200"),
+        ("narenas:4", "300000", "9000000"),
+        // The arena of oversize requests.
+        ("narenas:4", "9000000", "9000000"),
+        ("percpu_arena:percpu", "300000", "300000"),
+        ("percpu_arena:phycpu", "300000", "300000"),
+    ] {
+        Program::new(&program).args([bytes, inner]).under(conf).run().expect_success();
+    }
+}
