@@ -2,7 +2,7 @@
 //!
 //! There are none until `background_thread:true` or the control name of the same name asks for them. The first one is
 //! started then; it starts others, up to `max_background_threads`, when there are more arenas than threads. Each looks
-//! after every so many arenas, and sleeps until enough pages are due; when there is nothing unused, until a free says
+//! after every so many arenas, and sleeps for a part of the decay time; when there is nothing unused, until a free says
 //! that there is. A child of a fork has none until it asks.
 
 use core::ffi::c_void;
@@ -17,7 +17,9 @@ use crate::observer::Observer;
 use crate::sys::{self, extra};
 
 /// The shortest sleep of a thread that has something to look after.
-const SLEEP_NS_MIN: u64 = 100_000_000;
+const SLEEP_NS_MIN: u64 = 10_000_000;
+/// The same of one that has nothing, or only pages inside of slabs.
+const SLEEP_NS_CALM: u64 = 100_000_000;
 /// Bytes of a thread's stack. Only what is used becomes resident.
 const STACK_BYTES: usize = 256 << 10;
 
@@ -328,7 +330,7 @@ impl<O: Observer> Heap<O> {
             // A program that goes to and fro between no unused page and a few doesn't ring each time.
             let until_ns = match next_ns {
                 u64::MAX if is_quiet => u64::MAX,
-                u64::MAX => now_ns + SLEEP_NS_MIN,
+                u64::MAX => now_ns + SLEEP_NS_CALM,
                 _ => next_ns.max(now_ns + SLEEP_NS_MIN),
             };
             alarm.sleep(heard, number, until_ns);
@@ -356,8 +358,10 @@ impl<O: Observer> Heap<O> {
 
     /// When there will be something to give back in the arenas of a thread; all ones: there is nothing unused.
     fn next_look_ns(&'static self, number: usize, now_ns: u64) -> u64 {
-        let each =
-            self.my_arenas(number).map(|arena| arena.pages.next_purge_ns(now_ns).min(arena.next_idle_pages_ns()));
+        let each = self.my_arenas(number).map(|arena| {
+            let idle_ns = arena.next_idle_pages_ns().max(now_ns + SLEEP_NS_CALM);
+            arena.pages.next_look_ns(now_ns).min(idle_ns)
+        });
         each.min().unwrap_or(u64::MAX)
     }
 

@@ -95,28 +95,16 @@ impl Decay {
         limit.saturating_add(unused.saturating_sub(self.pages_before))
     }
 
-    /// When at least `pages` pages will have become due, or all that there are, if no page is freed or reused until then;
-    /// not before an epoch has ended.
-    pub fn due_ns(&self, pages: usize) -> u64 {
-        if self.ms <= 0 {
-            return if self.ms == 0 { 0 } else { u64::MAX };
+    /// When a background thread that has looked at `now_ns`, and left so many pages, is to look again; all ones: there is no
+    /// need to. What is freed meanwhile begins to age with that look, and there may be much of it where there is little now:
+    /// so it comes soon, however long it takes until the pages that are known of are due.
+    pub fn next_look_ns(&self, now_ns: u64, unused: usize) -> u64 {
+        /// Pages that are worth a look in each epoch.
+        const MANY: usize = 1024;
+        if unused == 0 || self.ms < 0 {
+            return u64::MAX;
         }
-        let wanted = (pages as u64) << LG_ONE;
-        let due_after = |epochs: usize| -> u64 {
-            let kept = |i: usize| i.checked_sub(epochs).map_or(0, |i| CURVE[i]);
-            self.backlog.iter().enumerate().map(|(i, &n)| u64::from(n) * (CURVE[i] - kept(i))).sum()
-        };
-        // Grows with the number of epochs.
-        let (mut low, mut high) = (1, STEPS);
-        while low < high {
-            let middle = (low + high) / 2;
-            if due_after(middle) >= wanted {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-        }
-        self.epoch_start_ns.saturating_add(self.epoch_ns().saturating_mul(low as u64))
+        now_ns.saturating_add(self.epoch_ns() * if unused < MANY { 2 } else { 1 })
     }
 
     /// Tells how many unused pages are left after a purge.
@@ -149,16 +137,26 @@ mod tests {
         assert_eq!(unused, 0);
     }
 
+    /// A page is freed, by which a background thread wakes, and all others right after it has looked.
     #[test]
-    fn tells_when_pages_are_due() {
-        let mut decay = Decay::new(10_000);
-        decay.reset(10_000, 1_000_000_000);
-        decay.limit(1_050_000_000, 100_000);
-        // A tenth of the pages have gone when x^3 (6 x^2 - 15 x + 10) is 0.1: at a quarter of the time.
-        let at_ms = decay.due_ns(10_000) / 1_000_000;
-        assert!((3_400..3_700).contains(&at_ms), "{at_ms}");
-        assert_eq!(decay.due_ns(200_000), 1_050_000_000 + 10_000_000_000);
-        assert_eq!((Decay::new(0).due_ns(1), Decay::new(-1).due_ns(1)), (0, u64::MAX));
+    fn what_is_freed_between_two_looks_follows_the_curve() {
+        for ms in [1000, 10_000, 3_600_000] {
+            let mut decay = Decay::new(ms);
+            let freed_ns = 1_000_000_000u64;
+            decay.reset(ms, freed_ns - 1_000_000_000);
+            assert_eq!(decay.limit(freed_ns, 1), 1);
+            let (mut now_ns, mut looked_at, mut unused) = (freed_ns, 1, 100_000usize);
+            while unused > 0 {
+                now_ns = decay.next_look_ns(now_ns, looked_at);
+                unused = unused.min(decay.limit(now_ns, unused));
+                decay.purged_to(unused);
+                looked_at = unused;
+                let x = (1.0 - (now_ns - freed_ns) as f64 / (ms as f64 * 1e6)).max(0.0);
+                let want = 100_000.0 * x * x * x * (x * (x * 6.0 - 15.0) + 10.0);
+                assert!((unused as f64 - want).abs() < 4_000.0, "{ms} ms, {x}: {unused} against {want}");
+            }
+        }
+        assert_eq!((Decay::new(-1).next_look_ns(1, 1), Decay::new(1).next_look_ns(1, 0)), (u64::MAX, u64::MAX));
     }
 
     #[test]

@@ -145,14 +145,11 @@ impl Pages {
         self.deadline_ns.store(next, Ordering::Relaxed);
     }
 
-    /// When there will be enough pages to give back to be worth a look; all ones: there is nothing unused.
-    pub fn next_purge_ns(&self, now_ns: u64) -> u64 {
-        /// Pages that are worth it.
-        const PAGES: usize = 1024;
+    /// When a background thread is to look at the unused pages again; all ones: there are none that would go.
+    pub fn next_look_ns(&self, now_ns: u64) -> u64 {
         let inner = self.inner.lock();
         let tiers = [(&inner.dirty, &inner.decay_dirty), (&inner.muzzy, &inner.decay_muzzy)];
-        let used = tiers.into_iter().filter(|(cache, _)| cache.pages() > 0);
-        used.map(|(_, decay)| decay.due_ns(PAGES)).min().map_or(u64::MAX, |at_ns| at_ns.max(now_ns))
+        tiers.map(|(cache, decay)| decay.next_look_ns(now_ns, cache.pages())).into_iter().fold(u64::MAX, u64::min)
     }
 
     /// Gives back all unused pages.
