@@ -3,14 +3,16 @@
 //! There are none until `background_thread:true` or the control name of the same name asks for them. The first one is
 //! started then; it starts others, up to `max_background_threads`, when there are more arenas than threads. Each looks
 //! after every so many arenas, and sleeps for a part of the decay time; when there is nothing unused, until a free says
-//! that there is. A child of a fork has none until it asks.
+//! that there is. Where memory is short, what is unused goes at once. A child of a fork has none until it asks.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use crate::arena::Arena;
+use crate::decay::Tier;
 use crate::heap::Heap;
+use crate::introspect::ArenaSelection;
 use crate::lock::{Counts, Mutex, Rank};
 use crate::message::{Decimal, warn};
 use crate::observer::Observer;
@@ -20,6 +22,8 @@ use crate::sys::{self, extra};
 const SLEEP_NS_MIN: u64 = 10_000_000;
 /// The same of one that has nothing, or only pages inside of slabs.
 const SLEEP_NS_CALM: u64 = 100_000_000;
+/// So often a thread that has something to look after asks whether memory is short.
+const ASK_NS: u64 = 1_000_000_000;
 /// Bytes of a thread's stack. Only what is used becomes resident.
 const STACK_BYTES: usize = 256 << 10;
 
@@ -317,8 +321,15 @@ impl<O: Observer> Heap<O> {
         let Some(worker) = background.worker(number) else { return };
         // Whether there was nothing unused the last time that this thread slept to the end.
         let mut is_quiet = false;
+        let mut ask_ns = 0;
         while let Some(heard) = alarm.hear() {
             let mut next_ns = self.look_after_arenas(number);
+            if next_ns != u64::MAX && sys::clock_monotonic_ns() >= ask_ns {
+                if self.observer.is_memory_short() {
+                    next_ns = self.purge_arenas(number);
+                }
+                ask_ns = sys::clock_monotonic_ns() + ASK_NS;
+            }
             self.start_others();
             worker.done.lock().runs += 1;
             if next_ns == u64::MAX && is_quiet {
@@ -331,7 +342,7 @@ impl<O: Observer> Heap<O> {
             let until_ns = match next_ns {
                 u64::MAX if is_quiet => u64::MAX,
                 u64::MAX => now_ns + SLEEP_NS_CALM,
-                _ => next_ns.max(now_ns + SLEEP_NS_MIN),
+                _ => next_ns.min(ask_ns).max(now_ns + SLEEP_NS_MIN),
             };
             alarm.sleep(heard, number, until_ns);
             let woke_ns = sys::clock_monotonic_ns();
@@ -354,6 +365,14 @@ impl<O: Observer> Heap<O> {
             arena.give_back_idle_pages(now_ns, false);
         }
         self.next_look_ns(number, now_ns)
+    }
+
+    /// Gives back all that is unused in the arenas of a thread, where any of it ever goes; when there will be more.
+    fn purge_arenas(&'static self, number: usize) -> u64 {
+        for arena in self.my_arenas(number).filter(|arena| arena.pages.decay_ms(Tier::Dirty) >= 0) {
+            self.arena_purge(ArenaSelection::One(arena.index() as u32));
+        }
+        self.next_look_ns(number, sys::clock_monotonic_ns())
     }
 
     /// When there will be something to give back in the arenas of a thread; all ones: there is nothing unused.

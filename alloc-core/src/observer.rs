@@ -126,6 +126,12 @@ pub trait Observer: Sync + 'static {
     /// the allocator after [`Observer::sampled`] returned; may allocate and do file IO.
     fn deferred(&'static self, slot: &mut ThreadSlot);
 
+    /// Whether memory is short where the process runs. Asked by background threads, now and then, while pages are unused; may
+    /// do file IO.
+    fn is_memory_short(&'static self) -> bool {
+        false
+    }
+
     /// The thread ends; `slot` is not used again.
     fn thread_exit(&'static self, slot: &mut ThreadSlot);
 

@@ -164,6 +164,19 @@ impl Groups {
     }
 }
 
+/// A tenth of the time lost is trouble whatever the sums say: `memory.high` slows a group down instead of refusing. In the
+/// unit of [`Groups::stalled`].
+pub const STALLED: u64 = 1000;
+
+/// Whether the process's groups are near a limit, or wait for memory.
+pub fn is_short() -> bool {
+    // What the kernel reclaims at once is not counted, and there is not much else that could go.
+    const NEAR_PERCENT: u64 = 90;
+    let is_near = |groups: &Groups| groups.usage(NEAR_PERCENT).is_some_and(|usage| usage.percent() >= NEAR_PERCENT);
+    let waits = |groups: &Groups| groups.stalled().is_some_and(|stalled| stalled >= STALLED);
+    !sys::sandbox::in_sandbox() && Groups::of_this_process().is_some_and(|groups| is_near(&groups) || waits(&groups))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

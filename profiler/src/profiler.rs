@@ -438,6 +438,10 @@ impl Observer for Profiler {
         dump::reset_lock_counts();
     }
 
+    fn is_memory_short(&'static self) -> bool {
+        crate::memory::is_short()
+    }
+
     fn fork_child(&'static self) {
         let chosen = self.settings.seed();
         HEAP.with_slot(|slot| self.seed.set_in_child(chosen, Some(slot)))

@@ -162,13 +162,10 @@ struct Nearness {
 impl Nearness {
     /// `stalled`: hundredths of a per cent.
     fn is_due(&mut self, used_percent: u64, stalled: u64, percent: u64) -> bool {
-        // A tenth of the time lost is trouble whatever the sums say: `memory.high` slows a group down instead of
-        // refusing.
-        const STALLED: u64 = 1000;
         const AT_EASE: u64 = 100;
         // Around the mark it must not be told again and again.
         const FAR: u64 = 5;
-        if used_percent >= percent || stalled >= STALLED {
+        if used_percent >= percent || stalled >= memory::STALLED {
             return !core::mem::replace(&mut self.told, true);
         }
         if used_percent + FAR <= percent && stalled <= AT_EASE {

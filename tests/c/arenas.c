@@ -447,6 +447,28 @@ static void background(void)
     CHECK_EQUAL(kernel_threads_left(), 1);
 }
 
+/* background_thread:true, in a group with little memory: what is unused goes at once, however long it might stay. */
+static void background_short(void)
+{
+    enum { BYTES = 93 << 20 };
+    unsigned arenas[2] = { create_arena(NULL), create_arena(NULL) };
+    char *blocks[2];
+    for (int i = 0; i < 2; i++) {
+        CHECK(WRITE(ssize_t, i ? -1 : 1000000, "arena.%u.dirty_decay_ms", arenas[i]) == 0);
+        blocks[i] = mallocx(BYTES, MALLOCX_ARENA(arenas[i]));
+        memset(blocks[i], 1, BYTES);
+    }
+    /* That of the second one stays: so it was asked for. */
+    for (int i = 0; i < 2; i++)
+        dallocx(blocks[i], MALLOCX_TCACHE_NONE);
+    int tenths = 0;
+    while (resident_pages(blocks[0], BYTES) > 0) {
+        CHECK(++tenths < 300);
+        usleep(100000);
+    }
+    CHECK_EQUAL(FRESH(size_t, "stats.arenas.%u.pdirty", arenas[1]), BYTES / PAGE);
+}
+
 static double now(void)
 {
     struct timespec time;
@@ -588,7 +610,7 @@ static struct {
 } parts[] = {
     { "guards", guards },     { "kept", kept },   { "unmapped", unmapped },     { "data-segment", data_segment },
     { "flags", flags },       { "reset", reset }, { "background", background }, { "background-toggled", background_toggled },
-    { "background-calm", background_calm }, { "limited", limited },
+    { "background-calm", background_calm }, { "background-short", background_short }, { "limited", limited },
     { "idle-cache", idle_cache },          { "many-caches", many_caches },
 };
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::{Column, dumps, final_dump};
+use heapsift_tests::group::Group;
 use heapsift_tests::{Dump, Program, tools};
 
 /// Runs a part of `c/arenas.c` under these options.
@@ -98,6 +99,22 @@ fn background_threads_work_in_the_process_and_its_children() {
 fn background_threads_sleep_while_there_is_nothing_for_them() {
     let scratch = Scratch::new("calm");
     holds("background-calm", "background_thread:true,max_background_threads:4,narenas:4", scratch.path());
+}
+
+#[test]
+fn unused_pages_go_where_memory_is_short() {
+    let Some(group) = Group::new(200 << 20) else { return tools::missing("a cgroup that can be written") };
+    let scratch = Scratch::new("short");
+    let script = format!("echo $$ > {} && exec \"$@\"", group.processes().display());
+    Program::new("sh")
+        .args(["-c", &script, "sh"])
+        .arg(tools::compile("c/arenas.c", &["-ldl"]))
+        .arg("background-short")
+        .under("background_thread:true")
+        .directory(scratch.path())
+        .within(Duration::from_secs(120))
+        .run()
+        .expect_success();
 }
 
 #[test]
