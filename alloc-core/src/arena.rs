@@ -342,6 +342,12 @@ impl ArenaTable {
         !self.slots().is_empty()
     }
 
+    /// The first address and the end of the table.
+    pub(crate) fn range(&self) -> (usize, usize) {
+        let slots = self.slots().as_ptr_range();
+        (slots.start.addr(), slots.end.addr())
+    }
+
     /// All slots; none before the boot.
     pub(crate) fn slots(&self) -> &[AtomicPtr<Arena>] {
         let slots = self.slots.load(Ordering::Acquire);

@@ -2,6 +2,7 @@
 //!
 //! Who needs a piece again and again keeps a free list of its own (extent descriptors by arena, thread states).
 
+use core::mem::size_of;
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crate::lock::{Mutex, Rank};
@@ -20,10 +21,20 @@ struct Inner {
     block_bytes: usize,
 }
 
+/// What a block begins with.
+#[derive(Debug)]
+struct Header {
+    /// The block that was mapped before; 0: none.
+    previous: usize,
+    bytes: usize,
+}
+
 /// The metadata allocator.
 #[derive(Debug)]
 pub struct Base {
     inner: Mutex<Inner>,
+    /// The block that was mapped last; 0: none.
+    last: AtomicUsize,
     allocated: AtomicUsize,
     mapped: AtomicUsize,
     /// Huge pages that were asked for.
@@ -49,6 +60,7 @@ impl Base {
     pub const fn new() -> Self {
         Base {
             inner: Mutex::new(Rank::Base, Inner { next: 0, end: 0, block_bytes: BLOCK_BYTES_MIN }),
+            last: AtomicUsize::new(0),
             allocated: AtomicUsize::new(0),
             mapped: AtomicUsize::new(0),
             huge: AtomicUsize::new(0),
@@ -63,7 +75,8 @@ impl Base {
         let mut inner = self.inner.lock();
         let mut start = (inner.next + align - 1) & !(align - 1);
         if inner.next == 0 || start.checked_add(bytes)? > inner.end {
-            let wanted = bytes.checked_add(PAGE - 1)? & !(PAGE - 1);
+            let room = bytes.checked_add(align.max(size_of::<Header>()))?;
+            let wanted = room.checked_add(PAGE - 1)? & !(PAGE - 1);
             let mut block = inner.block_bytes.max(wanted);
             let address = match sys::map(block, true) {
                 Ok(address) => address,
@@ -76,9 +89,15 @@ impl Base {
             let mapped = self.mapped.fetch_add(block, Ordering::Relaxed);
             self.ask_for_huge_pages(address, block, mapped);
             inner.block_bytes = (inner.block_bytes * 2).min(BLOCK_BYTES_MAX);
-            inner.next = address;
+            let previous = self.last.load(Ordering::Relaxed);
+            // SAFETY: mapped just now, and nobody has seen it.
+            unsafe {
+                core::ptr::with_exposed_provenance_mut::<Header>(address).write(Header { previous, bytes: block });
+            }
+            // Release: pairs with the Acquire in `blocks`; the header is there for whoever finds the block.
+            self.last.store(address, Ordering::Release);
             inner.end = address + block;
-            start = address;
+            start = (address + size_of::<Header>()).next_multiple_of(align);
         }
         inner.next = start + bytes;
         self.allocated.fetch_add(bytes, Ordering::Relaxed);
@@ -117,6 +136,19 @@ impl Base {
         self.mapped.load(Ordering::Relaxed)
     }
 
+    /// The first address and the end of each block, the newest first. Of most of them some pages are untouched.
+    pub fn blocks(&self) -> impl Iterator<Item = (usize, usize)> {
+        // Acquire: pairs with the Release in `allocate`.
+        let mut next = self.last.load(Ordering::Acquire);
+        core::iter::from_fn(move || {
+            let start = next;
+            // SAFETY: blocks begin with a header, and are never unmapped.
+            let header = unsafe { core::ptr::with_exposed_provenance::<Header>(start).as_ref() }?;
+            next = header.previous;
+            Some((start, start + header.bytes))
+        })
+    }
+
     /// What the lock has seen.
     pub fn lock_counts(&self) -> crate::lock::Counts {
         self.inner.counts()
@@ -153,5 +185,19 @@ mod tests {
         }
         // None where the kernel has none.
         assert!(BASE.huge() <= BASE.mapped() / HUGE_PAGE, "{}", BASE.huge());
+    }
+
+    #[test]
+    fn blocks_hold_what_is_handed_out() {
+        let base = Base::new();
+        assert_eq!(base.blocks().count(), 0);
+        for (bytes, align) in [(64, 8), (PAGE, PAGE), (BLOCK_BYTES_MIN, PAGE), (3 << 20, 64), (24, 64), (8 << 20, PAGE)]
+        {
+            let start = base.allocate(bytes, align).unwrap().addr();
+            assert_eq!(start % align, 0);
+            let holding = base.blocks().filter(|&(from, to)| from < start && start + bytes <= to);
+            assert_eq!(holding.count(), 1, "{bytes} bytes at {start:#x}");
+        }
+        assert_eq!(base.blocks().map(|(from, to)| to - from).sum::<usize>(), base.mapped());
     }
 }

@@ -308,6 +308,13 @@ impl<O: Observer> Heap<O> {
         Some((extent.end(), extent.state(), extent.arena() == INTERNAL_ARENA))
     }
 
+    /// Where the heap's own descriptors, thread states and tables are: first addresses and ends of ranges, of which much
+    /// was never touched. Without the blocks that [`Heap::extent_at`] calls the library's own.
+    pub fn metadata_ranges(&'static self) -> impl Iterator<Item = (usize, usize)> {
+        let shared = &self.core.shared;
+        shared.base.blocks().chain(shared.map.ranges()).chain(core::iter::once(self.core.arenas.range()))
+    }
+
     /// How full the extent of a block is; nothing for what is no block in use.
     pub fn utilization(&'static self, ptr: *const u8) -> Utilization {
         let extent = self.block_extent(ptr);

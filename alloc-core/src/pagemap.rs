@@ -181,6 +181,19 @@ impl PageMap {
         (self.flat.load(Ordering::Relaxed), self.shift.load(Ordering::Relaxed))
     }
 
+    /// The first address and the end of the array, the root and each leaf.
+    pub fn ranges(&self) -> impl Iterator<Item = (usize, usize)> {
+        let (flat, root) = (self.flat.load(Ordering::Relaxed).addr(), self.root.load(Ordering::Relaxed).addr());
+        let flat = self.has_bytes().then_some((flat, FLAT_BYTES));
+        let root = (root != 0).then_some((root, core::mem::size_of::<Root>()));
+        // From the end on, near which mappings lie, and no further than there are leaves: each page of the root that is read
+        // becomes the kernel's page of zeros.
+        let leaves = self.extents().root.iter().rev().map(|leaf| leaf.load(Ordering::Relaxed).addr());
+        let leaves = leaves.filter(|&leaf| leaf != 0).map(|leaf| (leaf, core::mem::size_of::<Leaf>()));
+        let leaves = leaves.take(self.leaves.load(Ordering::Relaxed));
+        flat.into_iter().chain(root).chain(leaves).map(|(start, bytes)| (start, start + bytes))
+    }
+
     /// Bytes of leaves of the tree (address space; what is touched is less).
     pub fn tree_bytes(&self) -> usize {
         self.leaves.load(Ordering::Relaxed) * core::mem::size_of::<Leaf>()

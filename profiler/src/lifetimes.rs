@@ -12,6 +12,7 @@ use crate::buckets::{BUCKETS_MAX, BucketId};
 use crate::ordered::Ordered;
 use crate::rows;
 use crate::snapshot::push;
+use crate::table::RESERVED;
 use crate::{HEAP, content};
 
 /// Upper bounds of the classes of age in nanoseconds, and how each class is called.
@@ -68,6 +69,8 @@ impl Lifetimes {
         if self.counters.compare_exchange(none, fresh, Ordering::Release, Ordering::Relaxed).is_err() {
             // SAFETY: mapped above, and nobody has seen it.
             let _ = unsafe { sys::unmap(address, BYTES) };
+        } else {
+            RESERVED.add(address, BYTES);
         }
     }
 

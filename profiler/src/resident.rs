@@ -23,7 +23,7 @@ pub struct Resident {
     pub muzzy: u64,
     /// Of unused extents that count as given back: what huge pages brought along, or was backed ahead of its use.
     pub retained: u64,
-    /// Of the library's own blocks.
+    /// Of the allocator's own descriptors, thread states, maps and blocks.
     pub internal: u64,
     /// Of the profiler's tables.
     pub tables: u64,
@@ -56,12 +56,16 @@ impl Pages {
         Pages { fd: extra::retry(|| sys::open_read(c"/proc/self/pagemap")).ok() }
     }
 
-    /// Resident bytes of a range of whole pages; all of them where the kernel doesn't tell.
+    /// Resident bytes of a range of whole pages; all of them where the kernel doesn't tell. Before Linux 6.7 those are
+    /// among them that were read and never written, behind which there is no memory.
     fn resident(&self, start: usize, end: usize) -> u64 {
         const ENTRY: usize = 8;
         const PRESENT: u64 = 1 << 63;
         let whole = end.saturating_sub(start) as u64;
         let Some(fd) = self.fd else { return whole };
+        if let Ok(bytes) = extra::retry(|| extra::backed_bytes(fd, start, end)) {
+            return bytes;
+        }
         let mut buffer = [0u8; 512 * ENTRY];
         let (mut page, last, mut found) = (start / PAGE, end / PAGE, 0u64);
         while page < last {
@@ -98,6 +102,10 @@ pub fn look() -> Result<Resident, SinkError> {
     let text = maps::read_file(c"/proc/self/smaps")?;
     let pages = Pages::open();
     let mut resident = Resident::default();
+    let mut metadata = Vec::new();
+    for range in HEAP.metadata_ranges() {
+        push(&mut metadata, range)?;
+    }
     let mut line: Option<Line<'_>> = None;
     // The end of an extent that reaches beyond its mapping, and what it is.
     let mut carried = (0, State::Unused, false);
@@ -107,7 +115,13 @@ pub fn look() -> Result<Resident, SinkError> {
             let rss = maps::decimal(rest.trim_ascii_start()).unwrap_or(0) * 1024;
             resident.all += rss;
             if rss > 0 {
-                let ours = resident.divide(&pages, mapping.start as usize, mapping.limit as usize, &mut carried);
+                let active = resident.active;
+                let mapped = (mapping.start as usize, mapping.limit as usize);
+                let mut ours = resident.divide(&pages, mapped, &metadata, &mut carried);
+                // What no memory stands behind, where the kernel's table doesn't tell that.
+                let unbacked = ours.saturating_sub(rss).min(resident.active - active);
+                resident.active -= unbacked;
+                ours -= unbacked;
                 resident.add_rest(mapping.path, rss.cast_signed() - ours.cast_signed())?;
             }
         } else if text.first().is_some_and(u8::is_ascii_hexdigit)
@@ -121,16 +135,22 @@ pub fn look() -> Result<Resident, SinkError> {
 
 impl Resident {
     /// Adds what a mapping holds of the heap and of tables; returns how much that is.
-    fn divide(&mut self, pages: &Pages, start: usize, end: usize, carried: &mut (usize, State, bool)) -> u64 {
-        let mut ours = 0;
-        for (from, to) in table::reserved() {
-            let (from, to) = (from.max(start), to.min(end));
-            if from < to {
-                let found = pages.resident(from, to);
-                self.tables += found;
-                ours += found;
-            }
-        }
+    fn divide(
+        &mut self,
+        pages: &Pages,
+        (start, end): (usize, usize),
+        metadata: &[(usize, usize)],
+        carried: &mut (usize, State, bool),
+    ) -> u64 {
+        let inside = |(from, to): (usize, usize)| {
+            let (from, to) = (from.max(start), to.next_multiple_of(PAGE).min(end));
+            if from < to { pages.resident(from, to) } else { 0 }
+        };
+        let tables: u64 = table::reserved().map(inside).sum();
+        let internal: u64 = metadata.iter().copied().map(inside).sum();
+        self.tables += tables;
+        self.internal += internal;
+        let mut ours = tables + internal;
         let mut at = start;
         while at < end {
             let (extent_end, state, internal) = if carried.0 > at {

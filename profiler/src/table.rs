@@ -7,9 +7,9 @@ use crate::ranges::Ranges;
 /// Most arrays that are known by [`reserved`]: more than there are tables.
 const RESERVED_MAX: usize = 256;
 /// Where arrays are. Without room, one counts as memory of others.
-static RESERVED: Ranges<RESERVED_MAX> = Ranges::new();
+pub(crate) static RESERVED: Ranges<RESERVED_MAX> = Ranges::new();
 
-/// The address ranges of all arrays.
+/// The address ranges of all arrays, and of what else is in there.
 pub fn reserved() -> impl Iterator<Item = (usize, usize)> {
     RESERVED.iter().map(|(start, bytes)| (start, start + bytes))
 }

@@ -77,7 +77,7 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
         let nothing = writer.virtual_frame(b"[no sample]")?;
         put(&mut writer, &[nothing, frame], unseen as i64)?;
     }
-    exact_parts(&mut writer, &totals, &resident, stats.metadata)?;
+    exact_parts(&mut writer, &totals, &resident)?;
     writer.allocator_stats(&stats)?;
     writer.finish()
 }
@@ -114,20 +114,15 @@ fn exact_parts<S: Sink>(
     writer: &mut Writer<S>,
     totals: &[ClassTotal; NBINS + 1],
     resident: &Resident,
-    metadata: u64,
 ) -> Result<(), SinkError> {
     let cached: usize = totals.iter().map(|total| total.cached).sum();
     let of_classes: usize = totals.iter().map(|total| total.bytes + total.cached + total.slack()).sum();
-    // Descriptors and maps lie in mappings without a name, of which the rest has the remainder.
-    let anonymous = resident.rest.iter().find(|((name, length), _)| name[..usize::from(*length)] == *b"[anonymous]");
-    let anonymous = anonymous.map_or(0, |&(_, bytes)| bytes.max(0));
-    let descriptors = metadata.saturating_sub(resident.internal).cast_signed().min(anonymous);
     for (name, bytes) in [
         (&b"[thread caches]"[..], cached as i64),
         (b"[dirty pages]", resident.dirty.cast_signed()),
         (b"[muzzy pages]", resident.muzzy.cast_signed()),
         (b"[huge-page excess]", resident.retained.cast_signed()),
-        (b"[allocator metadata]", resident.internal.cast_signed() + descriptors),
+        (b"[allocator metadata]", resident.internal.cast_signed()),
         (b"[profiler tables]", resident.tables.cast_signed()),
         (b"[allocated, not resident]", resident.active.cast_signed() - of_classes as i64),
     ] {
@@ -136,9 +131,8 @@ fn exact_parts<S: Sink>(
     }
     let other = writer.virtual_frame(b"[other memory]")?;
     for ((name, length), bytes) in &resident.rest {
-        let name = &name[..usize::from(*length)];
-        let frame = writer.virtual_frame(name)?;
-        put(writer, &[frame, other], bytes - if name == b"[anonymous]" { descriptors } else { 0 })?;
+        let frame = writer.virtual_frame(&name[..usize::from(*length)])?;
+        put(writer, &[frame, other], *bytes)?;
     }
     Ok(())
 }

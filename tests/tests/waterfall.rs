@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use heapsift_tests::artifacts::Scratch;
@@ -11,6 +12,20 @@ use heapsift_tests::{Dump, Program, by_length, redis, tools};
 fn resident(pid: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/statm")).expect("the process lives");
     text.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()).expect("a number of pages") * 4096.0
+}
+
+/// The one file in a directory whose name ends so.
+fn ending(directory: &Path, end: &str) -> PathBuf {
+    let entries = fs::read_dir(directory).expect("readable").map(|entry| entry.expect("readable").path());
+    let found: Vec<_> = entries.filter(|path| path.to_string_lossy().ends_with(end)).collect();
+    assert_eq!(found.len(), 1, "{end}: {found:?}");
+    found.into_iter().next().expect("one")
+}
+
+/// Sum of the rows with a frame of that name.
+fn part(dump: &Dump, name: &str) -> i64 {
+    let rows = dump.profile.sample.iter().filter(|row| dump.names(row).any(|frame| frame == name));
+    rows.map(|row| row.value[0]).sum()
 }
 
 #[test]
@@ -38,13 +53,7 @@ fn the_parts_of_a_fragmented_redis_add_up_to_its_resident_memory() {
     let outside = resident(server.pid());
     assert_eq!(server.stop(libc::SIGTERM), 0, "redis-server");
 
-    let file = |end: &str| {
-        let entries = fs::read_dir(scratch.path()).expect("readable").map(|entry| entry.expect("readable").path());
-        let found: Vec<_> = entries.filter(|path| path.to_string_lossy().ends_with(end)).collect();
-        assert_eq!(found.len(), 1, "{end}: {found:?}");
-        found.into_iter().next().expect("one")
-    };
-    let dump = Dump::read(&file(".rss.pb.gz"));
+    let dump = Dump::read(&ending(scratch.path(), ".rss.pb.gz"));
     assert_eq!(dump.text(dump.profile.default_sample_type), "rss_space");
     let sum: i64 = dump.profile.sample.iter().map(|row| row.value[0]).sum();
     let told = dump.profile.allocator_stats.as_ref().expect("every dump of ours has them").rss;
@@ -52,10 +61,7 @@ fn the_parts_of_a_fragmented_redis_add_up_to_its_resident_memory() {
         let ratio = sum as f64 / whole;
         assert!((0.97..1.03).contains(&ratio), "the parts are {sum}, resident memory {whole} {what}");
     }
-    let part = |name: &str| -> i64 {
-        let rows = dump.profile.sample.iter().filter(|row| dump.names(row).any(|frame| frame == name));
-        rows.map(|row| row.value[0]).sum()
-    };
+    let part = |name: &str| part(&dump, name);
     // Holes make a good part of it.
     let (used, slack) = (part("[in use]"), part("[slab slack]"));
     assert!(used > sum / 10 && slack > sum / 5, "{used} in use, {slack} slack, of {sum}");
@@ -66,7 +72,31 @@ fn the_parts_of_a_fragmented_redis_add_up_to_its_resident_memory() {
     }
     assert!(part("[allocated, not resident]") <= 0);
     // Slack by stack is the same sum.
-    let slacks = Dump::read(&file(".slack.pb.gz"));
+    let slacks = Dump::read(&ending(scratch.path(), ".slack.pb.gz"));
     let space: i64 = slacks.profile.sample.iter().map(|row| row.value[1]).sum();
     assert!((space as f64 / slack as f64 - 1.0).abs() < 0.02, "{space} of slack, {slack} in the waterfall");
+}
+
+#[test]
+fn memory_of_the_program_is_not_called_the_allocators() {
+    let scratch = Scratch::new("parts");
+    let ended = tools::dumping_at_exit(Program::new(&tools::compile("c/parts.c", &["-pthread"])), "prof.rss_dump")
+        .under(format!("prof:true,thp:never,prof_prefix:{}/dump", scratch.path().display()))
+        .run()
+        .expect_success();
+    let truth: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("it prints JSON");
+    let (stacks, read) = (truth["stacks"].as_i64().expect("a number"), truth["read"].as_i64().expect("a number"));
+    let dump = Dump::read(&ending(scratch.path(), ".rss.pb.gz"));
+    let other = |name: &str| -> i64 {
+        let named = |row: &&_| dump.names(row).eq([name, "[other memory]"]);
+        dump.profile.sample.iter().filter(named).map(|row| row.value[0]).sum()
+    };
+    let anonymous = other("[anonymous]");
+    assert!(anonymous > stacks && anonymous < stacks + (4 << 20), "{anonymous} without a name, stacks are {stacks}");
+    let absent = part(&dump, "[allocated, not resident]");
+    assert!(absent < -read && absent > -read - (8 << 20), "{absent} not resident, {read} were only read");
+    let metadata = part(&dump, "[allocator metadata]");
+    assert!(metadata > 0 && metadata < stacks / 2, "{metadata} of the allocator's own");
+    let sum: i64 = dump.profile.sample.iter().map(|row| row.value[0]).sum();
+    assert_eq!(sum.cast_unsigned(), dump.profile.allocator_stats.as_ref().expect("every dump of ours has them").rss);
 }

@@ -389,6 +389,35 @@ pub fn read_at(fd: usize, buffer: &mut [u8], offset: u64) -> Result<usize, Errno
     check(unsafe { syscall(SYS_PREAD64, args) })
 }
 
+/// Bytes of a range of whole pages that memory of the process's own stands behind, as the file `/proc/self/pagemap` tells
+/// since Linux 6.7: pages that were only read, which all are the kernel's one page of zeros, are not among them.
+pub fn backed_bytes(pagemap: usize, start: usize, end: usize) -> Result<u64, Errno> {
+    const SYS_IOCTL: usize = 16;
+    const PAGEMAP_SCAN: usize = 0xc060_6610;
+    const PRESENT: u64 = 1 << 3;
+    const ZERO_PAGE: u64 = 1 << 5;
+    const REGIONS: usize = 64;
+    let mut regions = [[0u64; 3]; REGIONS];
+    let vec = regions.as_mut_ptr().expose_provenance() as u64;
+    let (mut at, mut found) = (start as u64, 0);
+    while at < end as u64 {
+        // The last four: which of these flags must be clear, which of them count, those of which any must be set, and those
+        // that regions are told with.
+        let mut scan: [u64; 12] =
+            [96, 0, at, end as u64, 0, vec, REGIONS as u64, 0, ZERO_PAGE, PRESENT | ZERO_PAGE, 0, PRESENT];
+        let args = [pagemap, PAGEMAP_SCAN, scan.as_mut_ptr().expose_provenance(), 0, 0, 0];
+        // SAFETY: the kernel reads and writes the request, and as many regions as there is room for.
+        let filled = check(unsafe { syscall(SYS_IOCTL, args) })?;
+        found += regions[..filled.min(REGIONS)].iter().map(|[first, end, _]| end - first).sum::<u64>();
+        let walked = scan[4];
+        if walked <= at {
+            break;
+        }
+        at = walked;
+    }
+    Ok(found)
+}
+
 /// Says of each page from `address` on whether it is in memory: bit 0 of its byte.
 pub fn resident_pages(address: usize, pages: &mut [u8]) -> Result<(), Errno> {
     const SYS_MINCORE: usize = 27;
