@@ -1,5 +1,5 @@
 //! What the live samples stand for: blocks, rounding to size classes, and free room of slabs, each calibrated to the
-//! exact totals of the size classes.
+//! exact totals of the size classes, where the samples are of all blocks.
 
 use alloc::vec::Vec;
 
@@ -38,13 +38,50 @@ impl Share {
     }
 }
 
-/// By which factors estimates come out as the exact totals.
+/// By which factors the estimates of a size class come out as the exact totals, and what of those they don't tell.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Factors {
     /// Of bytes in use.
     pub bytes: f64,
     /// Of free bytes in slabs.
     pub slack: f64,
+    /// Bytes in use that no sample tells of.
+    pub unseen_bytes: usize,
+    /// Free bytes in slabs that none tells of.
+    pub unseen_slack: usize,
+}
+
+/// An estimate and its variance.
+#[derive(Clone, Copy, Debug, Default)]
+struct Estimate {
+    bytes: f64,
+    variance: f64,
+    slack: f64,
+}
+
+impl Estimate {
+    /// Whether the samples can be those of all blocks of a class. They aren't where profiling was off for a while, or some
+    /// threads are not sampled: then the others' stacks must not be made to hold what is missing.
+    fn is_of_all(&self, exact: usize) -> bool {
+        // Standard errors: samples of all blocks are short of them by more in fewer than one of a thousand classes.
+        const ERRORS: f64 = 3.0;
+        let missing = exact as f64 - self.bytes;
+        // The variance there would be if the exact total were what was sampled.
+        missing <= 0.0 || missing * missing <= ERRORS * ERRORS * self.variance * exact as f64 / self.bytes
+    }
+
+    fn factors(&self, total: &ClassTotal) -> Factors {
+        let is_of_all = self.is_of_all(total.bytes);
+        // The factor, and what is left over.
+        let divide = |exact: usize, estimate: f64| match exact as f64 {
+            _ if estimate <= 0.0 => (0.0, exact),
+            exact if is_of_all || exact <= estimate => (exact / estimate, 0),
+            exact => (1.0, (exact - estimate) as usize),
+        };
+        let (bytes, unseen_bytes) = divide(total.bytes, self.bytes);
+        let (slack, unseen_slack) = divide(total.slack(), self.slack);
+        Factors { bytes, slack, unseen_bytes, unseen_slack }
+    }
 }
 
 /// The place of a size among [`alloc_core::Heap::class_totals`].
@@ -119,19 +156,17 @@ fn merge(shares: &mut Vec<Share>) {
     });
 }
 
-/// The factor for each class; 0 where no sample tells of it.
+/// The factors for each class.
 fn factors(shares: &[Share], origins: &Origins, totals: &[ClassTotal; NBINS + 1]) -> [Factors; NBINS + 1] {
-    let mut estimates = [Factors::default(); NBINS + 1];
+    let mut estimates = [Estimate::default(); NBINS + 1];
     for share in shares {
         let origin = origins.get(share.bucket);
         let p = probability(origin.usable, origin.period);
         let estimate = &mut estimates[class_of(origin.usable)];
-        estimate.bytes += f64::from(share.count) * origin.usable as f64 / p;
+        let each = origin.usable as f64 / p;
+        estimate.bytes += f64::from(share.count) * each;
+        estimate.variance += f64::from(share.count) * each * each * (1.0 - p);
         estimate.slack += share.slack / p;
     }
-    let over = |exact: usize, estimate: f64| if estimate > 0.0 { exact as f64 / estimate } else { 0.0 };
-    core::array::from_fn(|class| Factors {
-        bytes: over(totals[class].bytes, estimates[class].bytes),
-        slack: over(totals[class].slack(), estimates[class].slack),
-    })
+    core::array::from_fn(|class| estimates[class].factors(&totals[class]))
 }

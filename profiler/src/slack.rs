@@ -2,7 +2,8 @@
 //!
 //! A sampled block stays in its slab, whose occupancy is looked up when the dump is written. The free bytes of a slab
 //! are shared equally among its blocks in use, so that the samples' shares, weighted as all samples are, add up to an
-//! estimate of all of them. They are then multiplied, by size class, to make the exact total of the class.
+//! estimate of all of them. They are then multiplied, by size class, to make the exact total of the class, where the samples
+//! are of all its blocks.
 
 use core::sync::atomic::Ordering;
 
@@ -51,9 +52,9 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     // What no sample tells of.
     let unseen = writer.virtual_frame(b"[slabs without a sample]")?;
     for (total, factors) in totals.iter().zip(&factors).take(NBINS) {
-        if factors.slack == 0.0 && total.slack() > 0 {
+        if factors.unseen_slack > 0 {
             let origin = Origin { usable: total.size as u64, period, stack: StackId(0) };
-            let values = [0, total.slack() as i64];
+            let values = [0, factors.unseen_slack as i64];
             let labels = Labels::new(&origin, period);
             writer.sample(&Sample { stack: &[], root: Some(unseen), values: &values, labels: labels.as_slice() })?;
         }

@@ -45,11 +45,11 @@ impl Part {
     }
 
     /// Bytes of a class of which no sample tells.
-    fn unseen(self, total: &ClassTotal, factors: &Factors) -> usize {
+    fn unseen(self, factors: &Factors) -> usize {
         match self {
-            Part::Requested if factors.bytes == 0.0 => total.bytes,
-            Part::Slack if factors.slack == 0.0 => total.slack(),
-            _ => 0,
+            Part::Requested => factors.unseen_bytes,
+            Part::Rounding => 0,
+            Part::Slack => factors.unseen_slack,
         }
     }
 }
@@ -73,7 +73,7 @@ pub fn write<S: Sink>(sink: S) -> Result<S, SinkError> {
     for (part, name) in Part::ALL {
         let frame = writer.virtual_frame(name)?;
         by_stack(&mut writer, frame, &all, &stacks, |share| part.bytes(share, &origins, &factors))?;
-        let unseen: usize = totals.iter().zip(&factors).map(|(total, factors)| part.unseen(total, factors)).sum();
+        let unseen: usize = factors.iter().map(|factors| part.unseen(factors)).sum();
         let nothing = writer.virtual_frame(b"[no sample]")?;
         put(&mut writer, &[nothing, frame], unseen as i64)?;
     }

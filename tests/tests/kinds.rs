@@ -299,3 +299,27 @@ fn a_log_that_cannot_be_written_is_no_profile() {
     let told = ended.expect_success().complaints();
     assert!(told.contains("cannot write log of samples /no-such-directory/a: ") && !told.contains("profile"), "{told}");
 }
+
+#[test]
+fn what_was_not_sampled_is_not_blamed_on_what_was() {
+    let program = tools::compile("c/late.c", &[]);
+    let sum = |dump: &Dump, kind: &str, root: &str, name: &str| -> f64 {
+        let column = column(dump, kind);
+        let holds = |row: &&_| [root, name].iter().all(|wanted| dump.names(row).any(|frame| frame == *wanted));
+        dump.profile.sample.iter().filter(holds).map(|row| row.value[column] as f64).sum()
+    };
+    let conf = "prof_active:false,prof_sample:4KiB,prof_seed:5";
+    let (truth, rss) = dumped(&program, "rss", conf);
+    let (early, late) = (number(&truth, "early"), number(&truth, "late"));
+    // 500 samples.
+    let told = sum(&rss, "rss_space", "[in use]", "keep_late");
+    assert!((told / late - 1.0).abs() < 0.25, "{told} in use, {truth}");
+    let rest = sum(&rss, "rss_space", "[in use]", "[no sample]");
+    assert!((rest / early - 1.0).abs() < 0.1, "{rest} in use of which no sample tells, {truth}");
+
+    let (_, slack) = dumped(&program, "slack", conf);
+    let keeps = |name| sum(&slack, "slack_space", name, name);
+    let (told, rest) = (keeps("keep_late"), keeps("[slabs without a sample]"));
+    // Holes that nobody has filled, between the blocks that weren't sampled.
+    assert!(rest > 1.5 * early && told < 0.1 * rest, "{told} of slack kept, {rest} by others, {truth}");
+}
