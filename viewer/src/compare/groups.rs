@@ -76,6 +76,7 @@ fn mean(sum: &Estimate, files: f64) -> Estimate {
     Estimate {
         value: (sum.value as f64 / files).round() as i128,
         variance: sum.variance / (files * files),
+        skew: sum.skew / (files * files * files),
         weight: sum.weight / files,
         ..*sum
     }

@@ -70,7 +70,12 @@ struct Sum {
     samples: f64,
     /// The last row that was added.
     row: u32,
+    /// In [`SKEW_UNIT`]s, of which it takes no more digits.
+    skew: f32,
 }
+
+/// The cube of a mebibyte, so that skews of any memory there is stay far below the greatest number.
+const SKEW_UNIT: f64 = (1u64 << 60) as f64;
 
 /// Sums of rows, by node.
 pub(super) struct Running {
@@ -103,7 +108,7 @@ impl Share {
 
 impl Running {
     pub fn new(nodes: usize, nothing: Estimate) -> Self {
-        let sum = Sum { value: 0, variance: nothing.variance, samples: nothing.samples, row: u32::MAX };
+        let sum = Sum { value: 0, variance: nothing.variance, samples: nothing.samples, row: u32::MAX, skew: 0.0 };
         Self { sums: vec![sum; nodes], nothing, weights: Vec::new(), unknown: Vec::new(), spilled: Spilled::default() }
     }
 
@@ -116,6 +121,7 @@ impl Running {
         }
         sum.row = share.row;
         sum.variance += share.part.variance;
+        sum.skew += (share.part.skew / SKEW_UNIT) as f32;
         sum.samples += share.part.samples;
         match sum.value.checked_add(share.value) {
             Some(value) => sum.value = value,
@@ -151,6 +157,7 @@ impl Running {
         Estimate {
             value: self.spilled.with(node, sum.value),
             variance: sum.variance,
+            skew: f64::from(sum.skew) * SKEW_UNIT,
             samples: sum.samples,
             weight: self.weights.get(node).copied().unwrap_or(self.nothing.weight),
             unknown: self.unknown.get(node).copied().unwrap_or(0),
@@ -167,7 +174,7 @@ mod tests {
         let nothing = Estimate::nothing(5.0);
         let (mut running, mut values) = (Running::new(2, nothing), Values::new(2));
         let mut expected = [nothing; 2];
-        let part = |variance, samples, weight| Some(Part { variance, samples, weight });
+        let part = |variance, samples, weight| Some(Part { variance, skew: 0.0, samples, weight });
         let rows = [
             (i64::MAX, part(0.1, 1.0, 5.0)),
             (i64::MAX, part(0.2, 2.0, 4.0)),

@@ -9,7 +9,8 @@
 //! - of blocks:  O · (1 − p) / p
 //!
 //! Sums add values and variances. The normal interval holds its 95 % from about eight effective
-//! samples on; below, Fay and Feuer's gamma interval for weighted Poisson sums is used. Differences of
+//! samples on; below, Fay and Feuer's gamma interval for weighted Poisson sums is used. What is certain
+//! of a sum, blocks much larger than R, is neither: it moves the interval, and counts for no sample. Differences of
 //! two sums combine the two sides' own intervals (MOVER), which is the normal one where both are
 //! normal and stays honest where one side has few samples or none.
 
@@ -70,30 +71,27 @@ impl Sampling {
     /// What `samples` samples add to a sum of bytes, or of blocks.
     pub fn of_samples(&self, samples: f64, in_bytes: bool) -> Part {
         let one = self.weight(in_bytes);
-        Part {
-            variance: samples * one * one * (1.0 - self.probability),
-            samples,
-            weight: if in_bytes { self.period } else { one },
-        }
+        self.part(samples * one * one * (1.0 - self.probability), samples, in_bytes)
     }
 
     /// What a row of `objects` estimated blocks adds to a sum of bytes.
     pub fn bytes(&self, objects: i64) -> Part {
-        let objects = (objects as f64).abs();
-        Part {
-            variance: objects * self.block_bytes * self.block_bytes * self.spread(),
-            samples: (objects * self.probability).round(),
-            weight: self.period,
-        }
+        let variance = (objects as f64).abs() * self.block_bytes * self.block_bytes * self.spread();
+        self.part(variance, self.samples(objects), true)
     }
 
     /// What a row of `objects` estimated blocks adds to a sum of blocks.
     pub fn objects(&self, objects: i64) -> Part {
-        let objects = (objects as f64).abs();
+        self.part((objects as f64).abs() * self.spread(), self.samples(objects), false)
+    }
+
+    fn part(&self, variance: f64, samples: f64, in_bytes: bool) -> Part {
+        let one = self.weight(in_bytes);
         Part {
-            variance: objects * self.spread(),
-            samples: (objects * self.probability).round(),
-            weight: 1.0 / self.probability,
+            variance,
+            skew: variance * one * (1.0 - self.probability),
+            samples,
+            weight: if in_bytes { self.period } else { one },
         }
     }
 }
@@ -103,6 +101,8 @@ impl Sampling {
 pub struct Part {
     /// Variance.
     pub variance: f64,
+    /// Variance times what one sample adds beyond what is certain of it: for w that one stands for, (1 − p) · w.
+    pub skew: f64,
     /// Samples behind the row.
     pub samples: f64,
     /// What one more sample would have added to the sum.
@@ -113,7 +113,13 @@ impl Part {
     /// The part of a row that was multiplied with `factor`.
     pub fn scaled(self, factor: f64) -> Self {
         let factor = factor.abs();
-        Self { variance: self.variance * factor * factor, weight: self.weight * factor, ..self }
+        let square = factor * factor;
+        Self {
+            variance: self.variance * square,
+            skew: self.skew * square * factor,
+            weight: self.weight * factor,
+            ..self
+        }
     }
 }
 
@@ -124,6 +130,8 @@ pub struct Estimate {
     pub value: i128,
     /// Variance of the sum; meaningful only where `unknown` is zero.
     pub variance: f64,
+    /// Sum of the rows' own.
+    pub skew: f64,
     /// Samples behind the sum.
     pub samples: f64,
     /// The largest that one sample adds.
@@ -153,6 +161,7 @@ impl Estimate {
         match part {
             Some(part) => {
                 self.variance += part.variance;
+                self.skew += part.skew;
                 self.samples += part.samples;
                 self.weight = self.weight.max(part.weight);
             }
@@ -165,6 +174,7 @@ impl Estimate {
     pub fn merge(&mut self, other: &Self) {
         self.value = self.value.saturating_add(other.value);
         self.variance += other.variance;
+        self.skew += other.skew;
         self.samples += other.samples;
         self.weight = self.weight.max(other.weight);
         self.unknown = self.unknown.saturating_add(other.unknown);
@@ -199,24 +209,33 @@ impl Estimate {
         }
         // Fay and Feuer: a gamma distribution with the sum's mean and variance; for the upper end one
         // more sample of the largest weight is added to both.
-        let low = if value > 0.0 {
-            variance / (2.0 * value) * chi_square_quantile(tail, 2.0 * value * value / variance)
+        let uncertain = self.uncertain();
+        let certain = value - uncertain;
+        let low = if uncertain > 0.0 {
+            variance / (2.0 * uncertain) * chi_square_quantile(tail, 2.0 * uncertain * uncertain / variance)
         } else {
             0.0
         };
-        let (mean, spread) = (value + self.weight, variance + self.weight * self.weight);
+        let (mean, spread) = (uncertain + self.weight, variance + self.weight * self.weight);
         let high = if mean > 0.0 && spread > 0.0 {
             spread / (2.0 * mean) * chi_square_quantile(1.0 - tail, 2.0 * mean * mean / spread)
         } else {
-            value
+            uncertain
         };
-        Some(Interval { low, high: high.max(value) })
+        Some(Interval { low: certain + low, high: (certain + high).max(value) })
+    }
+
+    /// The part of the sum that samples tell, if rows of another kind are in it, so large that each of their blocks is
+    /// sampled: the sum of as many samples with one weight as have the variance and the skew. All of it where rows are alike.
+    fn uncertain(&self) -> f64 {
+        let value = (self.value as f64).abs();
+        if self.skew > 0.0 { (self.variance * self.variance / self.skew).min(value) } else { value }
     }
 
     /// Whether the normal interval is good enough.
     fn is_normal(&self) -> bool {
-        let value = self.value as f64;
-        value != 0.0 && value * value >= NORMAL_FROM * self.variance
+        let uncertain = self.uncertain();
+        uncertain != 0.0 && uncertain * uncertain >= NORMAL_FROM * self.variance
     }
 }
 
@@ -308,6 +327,33 @@ mod tests {
     }
 
     #[test]
+    fn certain_blocks_move_the_interval_and_are_no_samples() {
+        let (small, large) = (Sampling::new(1024.0, R).unwrap(), Sampling::new(16.0 * R, R).unwrap());
+        for in_bytes in [true, false] {
+            let sum = |samples: f64, blocks: i64| {
+                let mut sum = Estimate::nothing(if in_bytes { R } else { 0.0 });
+                let add = |sum: &mut Estimate, sampling: &Sampling, samples: f64| {
+                    let value = (samples * sampling.weight(in_bytes)).round() as i64;
+                    sum.add(value, Some(&sampling.of_samples(samples, in_bytes)));
+                };
+                if samples > 0.0 {
+                    add(&mut sum, &small, samples);
+                }
+                add(&mut sum, &large, blocks as f64);
+                (sum.value as f64, sum.interval().unwrap())
+            };
+            for samples in [1.0, 3.0, 7.0, 20.0] {
+                let ((few, alone), (many, mixed)) = (sum(samples, 0), sum(samples, 10));
+                let unit = alone.high - alone.low;
+                assert!((mixed.low - alone.low - (many - few)).abs() < unit * 1e-3, "{alone:?} {mixed:?} {samples}");
+                assert!((mixed.high - alone.high - (many - few)).abs() < unit * 1e-3, "{alone:?} {mixed:?} {samples}");
+            }
+            let (all, certain) = sum(0.0, 10);
+            assert!(certain.high - certain.low < all * 1e-3, "{certain:?}");
+        }
+    }
+
+    #[test]
     fn nonsense_has_no_sampling() {
         assert!(Sampling::new(0.0, R).is_none());
         assert!(Sampling::new(64.0, 0.0).is_none());
@@ -363,6 +409,9 @@ mod tests {
             &[(256u32, 4096.0)] as &[(u32, f64)],
             &[(1024, 4096.0), (4, 524_288.0)],
             &[(4096, 4096.0), (30, 600_000.0)],
+            // About 4, and 8, beside blocks that are certain.
+            &[(512, 4096.0), (10, 16.0 * R)],
+            &[(1024, 4096.0), (10, 16.0 * R)],
         ] {
             let truth: f64 = sizes.iter().map(|&(n, size)| f64::from(n) * size).sum();
             let runs = 1500;
