@@ -1,7 +1,11 @@
 //! Resizing in place, where there is no room to grow.
 
-use alloc_core::Request;
-use heapsift::HEAP;
+mod common;
+
+use alloc_core::{Heap, Request};
+use common::Nobody;
+
+static HEAP: Heap<Nobody> = Heap::new(Nobody);
 
 #[test]
 fn a_size_that_will_do_is_kept() {
