@@ -136,6 +136,43 @@ fn the_table_of_scenarios_is_written() {
     }
 }
 
+/// What the map says of a crate names each file and directory of its sources, and no other files.
+#[test]
+fn the_map_is_whole() {
+    let map = read("ARCHITECTURE.md");
+    for (heading, sources) in [
+        ("### `alloc-core/` – the heap", "alloc-core/src"),
+        ("### `profiler/` – package `heapsift`", "profiler/src"),
+        ("### `pprof-export/` – the format", "pprof-export/src"),
+        ("### `capi/` – the C door", "capi/src"),
+        ("### `viewer/` – the command and its library", "viewer/src"),
+    ] {
+        let named: BTreeSet<&str> = section(&map, heading).split('`').skip(1).step_by(2).collect();
+        let sources = repository().join(sources);
+        for entry in fs::read_dir(&sources).expect("a directory").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // The files of a directory are told with it, or with the file of its module.
+            let is_named = if entry.path().is_dir() {
+                named.iter().any(|known| known.starts_with(&format!("{name}/")) || *known == format!("{name}.rs"))
+            } else {
+                matches!(name.as_str(), "lib.rs" | "main.rs") || named.contains(name.as_str())
+            };
+            assert!(is_named, "ARCHITECTURE.md doesn't name {name} of {}", sources.display());
+        }
+        let mut directories = vec![sources.parent().expect("the crate").to_owned()];
+        let mut files = Vec::new();
+        while let Some(directory) = directories.pop() {
+            for path in fs::read_dir(directory).expect("a directory").flatten().map(|entry| entry.path()) {
+                if path.is_dir() { directories.push(path) } else { files.push(path) }
+            }
+        }
+        for name in named.iter().filter(|name| name.ends_with(".rs")) {
+            let is_there = files.iter().any(|file| file.ends_with(name)) || repository().join(name).exists();
+            assert!(is_there, "{heading}: there is no {name}");
+        }
+    }
+}
+
 #[test]
 fn links_lead_somewhere() {
     let mut documents: Vec<PathBuf> = vec![repository(), repository().join("docs")];
