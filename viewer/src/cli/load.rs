@@ -12,7 +12,6 @@ use crate::control::find;
 use crate::error::{Error, Result};
 use crate::input::{self, Input, Merge};
 use crate::model::{BaseUse, Columns, Filters, Profile, TagFilter};
-use crate::symbolize::debuginfod::Servers;
 use crate::threads::on_threads;
 use crate::{run, symbolize};
 
@@ -287,12 +286,10 @@ pub fn names(input: &mut Input, names: &args::Names, root: Option<PathBuf>) -> O
         return None;
     }
     let root = root.or_else(|| root_of(&input.path));
-    let search = names.search.iter().cloned().chain(root).collect();
-    let servers = match Servers::new(&names.debuginfod) {
-        Ok(servers) => servers,
-        Err(reason) => return Some(format!("--debuginfod: {reason}")),
+    let options = match names.places.options(root) {
+        Ok(options) => options,
+        Err(reason) => return Some(reason),
     };
-    let options = symbolize::Options { search, servers, force: false };
     let report = symbolize::symbolize(&mut input.message, &options);
     report.is_incomplete().then(|| report.to_string())
 }

@@ -58,7 +58,7 @@ pub fn merge(arguments: &args::Merge) -> Result<()> {
     if exact.without > 0 && exact.with > 0 {
         tell(&format!("{} of {} files have no numbers of the allocator: the sum has none", exact.without, paths.len()));
     }
-    output::profile_to_path(&arguments.output, &pprof_export::encode_gzip(&write::message::message(&profile)))
+    output::profile_to_path(&arguments.target.output, &pprof_export::encode_gzip(&write::message::message(&profile)))
 }
 
 /// The allocators' own numbers, which add up as the estimates do, if all files have them.

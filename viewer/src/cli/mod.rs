@@ -121,9 +121,7 @@ fn symbolize_command(arguments: &args::Symbolize) -> Result<()> {
         }
         None => input.path.clone(),
     };
-    let servers = symbolize::debuginfod::Servers::new(&arguments.debuginfod);
-    let servers = servers.map_err(|reason| Error::Usage(format!("--debuginfod: {reason}")))?;
-    let options = symbolize::Options { search: arguments.search.clone(), servers, force: false };
+    let options = arguments.places.options(None).map_err(Error::Usage)?;
     let report = symbolize::symbolize(&mut input.message, &options);
     tell(&report.to_string());
     for refused in report.modules.iter().flat_map(|module| &module.refused) {

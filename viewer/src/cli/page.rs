@@ -42,5 +42,5 @@ pub fn report(arguments: &args::Report) -> Result<()> {
     let options = page::Options { columns: loaded.columns, title: arguments.title.clone(), shown };
     let series = series.as_ref().map(|(profile, series)| (profile, series));
     let html = page::html(&mut loaded.profile, &options, series);
-    output::to_path(&arguments.output, html.as_bytes())
+    output::to_path(&arguments.target.output, html.as_bytes())
 }

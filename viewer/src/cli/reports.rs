@@ -182,7 +182,7 @@ pub fn flame(arguments: &args::Flame) -> Result<()> {
         title: arguments.title.clone(),
     };
     let picture = flame::svg(&loaded.profile, &options).map_err(|reason| Error::input(&files[0], reason))?;
-    output::to_path(&arguments.output, &picture)
+    output::to_path(&arguments.target.output, &picture)
 }
 
 /// `diff`.

@@ -52,8 +52,6 @@ pub struct Options {
     pub search: Vec<PathBuf>,
     /// Servers to ask for debug files that are not at hand.
     pub servers: Servers,
-    /// Name locations again that have names.
-    pub force: bool,
 }
 
 /// What became of each module that had addresses to name.
@@ -136,7 +134,7 @@ impl fmt::Display for Report {
 
 /// Names the locations of a profile that have no names yet.
 pub fn symbolize(profile: &mut Profile, options: &Options) -> Report {
-    let Plan { jobs, anonymous } = plan(profile, options);
+    let Plan { jobs, anonymous } = plan(profile);
     let mut report = Report { anonymous: anonymous.len(), ..Report::default() };
     let answers = run(&jobs, options);
     let compiled = match jit::noted(profile) {
@@ -187,7 +185,7 @@ struct Plan {
 }
 
 /// Sorts the nameless locations by module.
-fn plan(profile: &Profile, options: &Options) -> Plan {
+fn plan(profile: &Profile) -> Plan {
     let text = |index: i64| {
         let index = usize::try_from(index).unwrap_or(usize::MAX);
         profile.string_table.get(index).map_or("", String::as_str)
@@ -214,7 +212,7 @@ fn plan(profile: &Profile, options: &Options) -> Plan {
     for (location, entry) in profile.location.iter().enumerate() {
         // Frames that stand for no instruction have a name and no address.
         let is_stand_in = entry.line.iter().all(|line| stand_in.contains(&line.function_id));
-        let again = (options.force || is_stand_in) && entry.address != 0;
+        let again = is_stand_in && entry.address != 0;
         if !entry.line.is_empty() && !again {
             continue;
         }

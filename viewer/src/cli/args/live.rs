@@ -101,8 +101,8 @@ pub struct Agent {
 #[derive(Debug, Args)]
 #[allow(missing_docs, reason = "flattened groups must not carry comments of their own")]
 pub struct Serve {
-    /// Profiles; directories, whose dumps are listed as they come and go; http:// addresses, numbers of processes and control
-    /// sockets, of which profiles are taken when the page asks for them.
+    /// Profiles; directories, whose dumps are listed as they come and go; http:// and https:// addresses, numbers of processes
+    /// and control sockets, of which profiles are taken when the page asks for them.
     #[arg(id = "profiles", required = true, value_name = "FILE|DIR|URL|PID", value_hint = ValueHint::AnyPath)]
     pub words: Vec<PathBuf>,
     /// Listen at this address; port 0 is any that is free.

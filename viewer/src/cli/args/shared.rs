@@ -8,6 +8,7 @@ use pprof_export::reader;
 
 use crate::graph::Granularity;
 use crate::model::BaseUse;
+use crate::symbolize;
 use crate::symbolize::debuginfod::Servers;
 
 /// How much of a file is believed.
@@ -58,7 +59,7 @@ pub fn size(value: &str) -> Result<u64, String> {
 
 /// Whether and where to look for names.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Names")]
+#[command(next_help_heading = "Input")]
 pub struct Names {
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would take a comment here for the command's own")]
@@ -66,6 +67,15 @@ pub struct Names {
     /// Look names up where the profile has none.
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN")]
     pub symbolize: When,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would take a comment here for the command's own")]
+    pub places: Places,
+}
+
+/// Where to look for names.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Input")]
+pub struct Places {
     /// Look for binaries and debug files here as well; may be given several times.
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub search: Vec<PathBuf>,
@@ -75,8 +85,16 @@ pub struct Names {
     pub debuginfod: Vec<String>,
 }
 
+impl Places {
+    /// What a symbolizer is asked, to look in one more directory too. An error, as one line, where a server can't be asked.
+    pub fn options(&self, further: Option<PathBuf>) -> Result<symbolize::Options, String> {
+        let servers = Servers::new(&self.debuginfod).map_err(|reason| format!("--debuginfod: {reason}"))?;
+        Ok(symbolize::Options { search: self.search.iter().cloned().chain(further).collect(), servers })
+    }
+}
+
 /// `http://host:port`, or `env`: a server of debug files.
-pub fn server(word: &str) -> Result<String, String> {
+fn server(word: &str) -> Result<String, String> {
     Servers::new(&[word.to_owned()]).map(|_| word.to_owned())
 }
 
@@ -309,6 +327,15 @@ pub struct Form {
 pub struct Output {
     /// Write to this file; `-` is standard output.
     #[arg(short, long = "output", value_name = "FILE", default_value = "-", value_hint = clap::ValueHint::FilePath)]
+    pub output: PathBuf,
+}
+
+/// Where a page, a picture or a profile goes: not to a terminal unless that is asked for.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Target {
+    /// Write to this file; `-` is standard output.
+    #[arg(short, long = "output", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub output: PathBuf,
 }
 
