@@ -1,8 +1,7 @@
-//! Where binaries and debug files are looked for, and which of them are believed.
+//! Where binaries and debug files are looked for.
 //!
-//! A path comes from a file that may be hostile: only regular files are opened, a build id must be
-//! hexadecimal before it becomes part of a path, and a file with another build id is refused. Nothing
-//! is ever executed, and nothing is fetched from the network.
+//! A path comes from a file that may be hostile: only regular files are opened, and a build id must be
+//! hexadecimal before it becomes part of a path. Nothing is ever executed, and nothing is fetched from the network.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};

@@ -6,7 +6,7 @@ use std::io::Read;
 use lzma_rust2::XzReader;
 use object::{Object, ObjectSection};
 
-use super::module::Parsed;
+use super::candidates::Parsed;
 
 /// Bytes of the file, inflated: those of the largest programs have a few MiB.
 const MAX_BYTES: u64 = 64 << 20;

@@ -8,6 +8,7 @@
 
 mod apply;
 mod batch;
+mod candidates;
 mod code;
 pub mod debuginfod;
 mod demangle;

@@ -17,9 +17,10 @@ use object::Object;
 
 use super::Options;
 use super::batch::{self, Found};
+use super::candidates::{self, Candidate, Located};
 use super::code::Code;
 use super::demangle::cut;
-use super::find::{self, Wanted};
+use super::find::Wanted;
 use super::meter::{Budget, Meter, Metered};
 use super::pieces::Pieces;
 use super::sections::{Sections, length_of, sections};
@@ -38,11 +39,6 @@ const MAX_TIME: Duration = Duration::from_secs(5);
 const MAX_TIME_OF_ADDRESS: Duration = Duration::from_micros(500);
 const MAX_TIME_OF_MIB: Duration = Duration::from_millis(100);
 
-/// Why a file is not looked for at its own path.
-const GONE: &str = "the file was removed or replaced while it was in use, and has no build id to know it by";
-
-/// A file that is read.
-pub type Parsed<'a> = object::File<'a, &'a Pieces>;
 type Context<'a, 'm> = addr2line::Context<Metered<'a, 'm>>;
 
 /// A place in the source.
@@ -84,61 +80,30 @@ pub struct Answer {
     pub refused: Vec<String>,
 }
 
-/// A file that was opened and believed.
-struct Candidate {
-    path: PathBuf,
-    cache: Pieces,
-}
-
 /// Names the addresses of one module, on up to so many threads; on none, one by one.
 pub fn answer(wanted: &Wanted, queries: &[Query], options: &Options, workers: usize) -> Answer {
     let search = &options.search[..];
     let mut answer = Answer::default();
-    let binary = first(wanted, &wanted.binaries(search), None, &mut answer.refused);
-    let binary_object = binary.as_ref().and_then(|found| object::File::parse(&found.cache).ok());
-    let has_dwarf = binary_object.as_ref().is_some_and(has_debug_info);
-    let (mut debug, mut fetched) = (None, None);
-    if !has_dwarf {
-        let link = binary_object.as_ref().and_then(|object| object.gnu_debuglink().ok()?);
-        let name = link.map(|(name, _)| PathBuf::from(String::from_utf8_lossy(name).into_owned()));
-        // Where the mapping has no build id, the binary found has.
-        let mut wanted = wanted.clone();
-        wanted.is_gone &= binary.is_none();
-        if let Some(id) = binary_object.as_ref().and_then(build_id)
-            && wanted.build_id.is_empty()
-        {
-            wanted.build_id = id;
-        }
-        let paths = wanted.debug_files(search, name.as_deref());
-        debug = first(&wanted, &paths, link.map(|(_, crc)| crc), &mut answer.refused);
-        if debug.is_none() && !wanted.build_id.is_empty() && !options.servers.is_empty() {
-            let check = |path: &Path| match first(&wanted, &[path.to_owned()], None, &mut Vec::new()) {
-                Some(_) => Ok(()),
-                None => Err(format!("what it sends is no file with build id {}", wanted.build_id)),
-            };
-            match options.servers.debug_file(&wanted.build_id, check) {
-                Ok(path) => debug = first(&wanted, &[path], None, &mut answer.refused),
-                Err(reason) => fetched = Some(reason),
-            }
-        }
-    }
-    let debug_object = debug.as_ref().and_then(|found| object::File::parse(&found.cache).ok());
-    let Some(best) = debug_object.as_ref().or(binary_object.as_ref()) else {
-        answer.reason = Some(with_fetched(missing(wanted, &answer.refused), fetched));
+    let Located { binary, debug, fetched } = candidates::locate(wanted, options, &mut answer.refused);
+    let binary_object = binary.as_ref().and_then(Candidate::parsed);
+    let debug_object = debug.as_ref().and_then(Candidate::parsed);
+    let (Some(best), Some(file)) =
+        (debug_object.as_ref().or(binary_object.as_ref()), debug.as_ref().or(binary.as_ref()))
+    else {
+        answer.reason = Some(with_fetched(candidates::missing(wanted, &answer.refused), fetched));
         return answer;
     };
-    answer.file = debug.as_ref().or(binary.as_ref()).map(|found| found.path.clone());
+    answer.file = Some(file.path.clone());
+    let little = best.is_little_endian();
 
-    let alt = shared_part(best, answer.file.as_deref(), search);
-    let alt_object = alt.as_ref().and_then(|found| object::File::parse(&found.cache).ok());
-    let sections = sections(best, file_length(debug.as_ref().or(binary.as_ref())));
-    let alt_sections = alt_object.as_ref().and_then(|object| self::sections(object, file_length(alt.as_ref())).ok());
+    let alt = candidates::shared_part(best, &file.path, search);
+    let alt_object = alt.as_ref().and_then(Candidate::parsed);
+    let sections = sections(best, file.length());
+    let alt_length = alt.as_ref().map_or(0, Candidate::length);
+    let alt_sections = alt_object.as_ref().and_then(|object| self::sections(object, alt_length).ok());
     let bytes = [sections.as_ref().ok(), alt_sections.as_ref()].into_iter().flatten().map(length_of).sum();
     let budget = Budget::new(bytes);
-    let files = match sections.as_ref() {
-        Ok(sections) => files_of(sections, best.is_little_endian(), &budget),
-        Err(_) => Files::default(),
-    };
+    let files = sections.as_ref().map_or_else(|_| Files::default(), |sections| files_of(sections, little, &budget));
     let places: Vec<&Path> = [&debug, &binary].into_iter().flatten().map(|found| found.path.as_path()).collect();
     let package = if files.is_empty() { None } else { split::open_package(&places, search) };
     let package_object = package.as_ref().and_then(|cache| object::File::parse(cache).ok());
@@ -147,27 +112,23 @@ pub fn answer(wanted: &Wanted, queries: &[Query], options: &Options, workers: us
     if package_sections.is_some() {
         budget.add(package_length);
     }
-    let place = places.last().copied();
-    let split = Split::new(package_sections.as_ref(), &files, best.is_little_endian(), search, place, &budget);
+    let split = Split::new(package_sections.as_ref(), &files, little, search, places.last().copied(), &budget);
     if let Err(error) = &sections {
         answer.reason = Some(format!("its debug information cannot be read: {error}"));
     }
-    let layout = binary.as_ref().map(|found| (&found.cache, true));
-    let layout = layout.or(debug.as_ref().map(|found| (&found.cache, false)));
-    let segments = layout.map(|(cache, exact)| Segments::read(cache, exact)).unwrap_or_default();
-    let translated: Vec<Option<u64>> = queries.iter().map(|query| segments.translate(query)).collect();
-    let mut addresses: Vec<u64> = translated.iter().copied().flatten().collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    let until = Instant::now() + time(queries.len(), bytes);
-    let source = sections.as_ref().ok().filter(|_| best.is_little_endian() && workers > 0);
+    let segments = match (&binary, &debug) {
+        (Some(binary), _) => Segments::read(&binary.cache, true),
+        (None, Some(debug)) => Segments::read(&debug.cache, false),
+        (None, None) => Segments::default(),
+    };
+    let work = Work::new(queries, &segments, Instant::now() + time(queries.len(), bytes));
     let code = Code::of(best);
-    let found = match source {
-        Some(sections) => {
+    let found = match &sections {
+        Ok(sections) if little && workers > 0 => {
             let source = batch::Source { sections, shared: alt_sections.as_ref(), split: &split, code: &code };
-            batch::frames(source, &budget, &addresses, workers, until)
+            batch::frames(source, &budget, &work.addresses, workers, work.until)
         }
-        None => vec![Found::Unsettled; addresses.len()],
+        _ => vec![Found::Unsettled; work.addresses.len()],
     };
     // What is left is taken one by one. That is rarely needed, and takes its time to begin.
     let meter = Meter::new(&budget);
@@ -176,8 +137,7 @@ pub fn answer(wanted: &Wanted, queries: &[Query], options: &Options, workers: us
     let context = OnceCell::new();
     let one_by_one = |address: u64, texts: &mut Texts, reason: &mut Option<String>| {
         let context = context.get_or_init(|| {
-            let sections = sections.as_ref().ok()?;
-            let context = context_of(sections, alt_sections.as_ref(), best.is_little_endian(), &meter);
+            let context = context_of(sections.as_ref().ok()?, alt_sections.as_ref(), little, &meter);
             let complain = |error| {
                 let error = budget.exceeded().map_or(error, str::to_owned);
                 *reason = Some(format!("its debug information cannot be read: {error}"));
@@ -189,45 +149,20 @@ pub fn answer(wanted: &Wanted, queries: &[Query], options: &Options, workers: us
     let symbols = OnceCell::new();
     let symbol = |address: u64| {
         let symbols = symbols.get_or_init(|| {
-            let symbols = Symbols::of(best, &addresses);
+            let symbols = Symbols::of(best, &work.addresses);
             match &binary_object {
-                Some(binary) if symbols.is_empty() => Symbols::of(binary, &addresses),
+                Some(binary) if symbols.is_empty() => Symbols::of(binary, &work.addresses),
                 _ => symbols,
             }
         });
         symbols.find(address)
     };
-    let mut texts = Texts::for_addresses(queries.len());
-    for (query, address) in queries.iter().zip(translated) {
-        if Instant::now() > until {
-            answer.reason = Some("its debug information takes too long to search".to_owned());
-            break;
-        }
-        let Some(address) = address else { continue };
-        let position = addresses.binary_search(&address).unwrap_or_default();
-        let frames = match &found[position] {
-            Found::Frames(frames) => frames.iter().map(|frame| texts.frame(frame)).collect(),
-            Found::Unsettled => one_by_one(address, &mut texts, &mut answer.reason),
-        };
-        let named = frames.and_then(|frames| {
-            let has_frames = !frames.is_empty();
-            let frames = with_symbol(frames, || symbol(address), &mut texts)?;
-            answer.by_symbol += usize::from(!has_frames && !frames.is_empty());
-            Some(frames)
-        });
-        let Some(frames) = named else {
-            answer.reason = Some("its names are too long".to_owned());
-            break;
-        };
-        if !frames.is_empty() {
-            answer.frames.push((query.location, frames));
-        }
-    }
+    work.name(&found, one_by_one, symbol, &mut answer);
     if let Some(limit) = budget.exceeded().filter(|_| answer.reason.is_none()) {
         answer.reason = Some(format!("its debug information cannot be read whole: {limit}"));
     }
     answer.reason = answer.reason.or_else(|| split.complaint());
-    if answer.reason.is_none() && !has_debug_info(best) {
+    if answer.reason.is_none() && !candidates::has_debug_info(best) {
         answer.reason = Some(with_fetched(no_debug_info(wanted, answer.by_symbol > 0), fetched));
     } else if answer.reason.is_none() && answer.by_symbol > 0 {
         answer.reason = Some(format!("{} addresses have a symbol's name only", answer.by_symbol));
@@ -235,6 +170,63 @@ pub fn answer(wanted: &Wanted, queries: &[Query], options: &Options, workers: us
         answer.reason = Some("some addresses lie in no function it knows".to_owned());
     }
     answer
+}
+
+/// The addresses of a module, and how long they may take.
+struct Work<'q> {
+    queries: &'q [Query],
+    /// Where each query's address lies in the file's address space; nothing where it lies in no part of the file.
+    translated: Vec<Option<u64>>,
+    /// These, sorted and each once.
+    addresses: Vec<u64>,
+    until: Instant,
+}
+
+impl<'q> Work<'q> {
+    fn new(queries: &'q [Query], segments: &Segments, until: Instant) -> Self {
+        let translated: Vec<Option<u64>> = queries.iter().map(|query| segments.translate(query)).collect();
+        let mut addresses: Vec<u64> = translated.iter().copied().flatten().collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        Self { queries, translated, addresses, until }
+    }
+
+    /// Names each query's address: by what was `found`, which stands in the order of the addresses, or `one_by_one` what that
+    /// leaves open, and by its symbol.
+    fn name(
+        &self,
+        found: &[Found<'_>],
+        one_by_one: impl Fn(u64, &mut Texts, &mut Option<String>) -> Option<Vec<Frame>>,
+        symbol: impl Fn(u64) -> Option<Arc<str>>,
+        answer: &mut Answer,
+    ) {
+        let mut texts = Texts::for_addresses(self.queries.len());
+        for (query, address) in self.queries.iter().zip(&self.translated) {
+            if Instant::now() > self.until {
+                answer.reason = Some("its debug information takes too long to search".to_owned());
+                break;
+            }
+            let Some(address) = *address else { continue };
+            let position = self.addresses.binary_search(&address).unwrap_or_default();
+            let frames = match &found[position] {
+                Found::Frames(frames) => frames.iter().map(|frame| texts.frame(frame)).collect(),
+                Found::Unsettled => one_by_one(address, &mut texts, &mut answer.reason),
+            };
+            let named = frames.and_then(|frames| {
+                let has_frames = !frames.is_empty();
+                let frames = with_symbol(frames, || symbol(address), &mut texts)?;
+                answer.by_symbol += usize::from(!has_frames && !frames.is_empty());
+                Some(frames)
+            });
+            let Some(frames) = named else {
+                answer.reason = Some("its names are too long".to_owned());
+                break;
+            };
+            if !frames.is_empty() {
+                answer.frames.push((query.location, frames));
+            }
+        }
+    }
 }
 
 /// Texts of a module's frames, each once, until they are too long together.
@@ -308,15 +300,6 @@ fn is_mangled(name: &str) -> bool {
     name.starts_with("_Z") || name.starts_with("_R")
 }
 
-fn missing(wanted: &Wanted, refused: &[String]) -> String {
-    match refused.first() {
-        Some(refused) => refused.clone(),
-        None if wanted.is_gone => GONE.to_owned(),
-        None if wanted.build_id.is_empty() => "no such file".to_owned(),
-        None => format!("no file with build id {}", wanted.build_id),
-    }
-}
-
 fn no_debug_info(wanted: &Wanted, symbols: bool) -> String {
     let id = if wanted.build_id.is_empty() { "" } else { " for build id " };
     let rest = if symbols { "; names from its symbol table only" } else { "" };
@@ -325,53 +308,10 @@ fn no_debug_info(wanted: &Wanted, symbols: bool) -> String {
 
 /// A reason, and what servers have said that were asked.
 fn with_fetched(reason: String, fetched: Option<String>) -> String {
-    fetched.map_or(reason.clone(), |fetched| format!("{reason}; {fetched}"))
-}
-
-/// The first of the files that is an ELF file and the right one.
-fn first(wanted: &Wanted, paths: &[PathBuf], crc: Option<u32>, refused: &mut Vec<String>) -> Option<Candidate> {
-    for path in paths {
-        let Ok(mut file) = find::open(path) else { continue };
-        let sum = crc.and_then(|_| find::checksum(&mut file).ok());
-        let cache = Pieces::new(file);
-        let verdict = match object::File::parse(&cache) {
-            Err(_) => continue,
-            Ok(object) => match build_id(&object) {
-                Some(id) if wanted.build_id.is_empty() || id == wanted.build_id => Ok(()),
-                Some(id) => Err(format!("build id is {id}, not {}", wanted.build_id)),
-                // A debug file without build id is known by its checksum, a binary by its path.
-                None if crc.is_some() && sum != crc => Err("checksum differs".to_owned()),
-                None if !wanted.build_id.is_empty() => Err("it has no build id".to_owned()),
-                None => Ok(()),
-            },
-        };
-        match verdict {
-            Ok(()) => return Some(Candidate { path: path.clone(), cache }),
-            Err(reason) => refused.push(format!("{}: {reason}", path.display())),
-        }
+    match fetched {
+        Some(fetched) => format!("{reason}; {fetched}"),
+        None => reason,
     }
-    None
-}
-
-fn build_id(object: &Parsed<'_>) -> Option<String> {
-    let id = object.build_id().ok()??;
-    Some(id.iter().take(64).map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn has_debug_info(object: &Parsed<'_>) -> bool {
-    object.section_by_name(".debug_info").is_some()
-}
-
-/// The file that dwz moved common parts of several debug files to.
-fn shared_part(object: &Parsed<'_>, file: Option<&Path>, search: &[PathBuf]) -> Option<Candidate> {
-    let (name, id) = object.gnu_debugaltlink().ok()??;
-    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let wanted = Wanted::new("", &id);
-    if wanted.build_id.is_empty() {
-        return None;
-    }
-    let name = PathBuf::from(String::from_utf8_lossy(name).into_owned());
-    first(&wanted, &find::shared_parts(file?, &name, &id, search), None, &mut Vec::new())
 }
 
 /// How long the search for so many addresses in so many bytes may take.
@@ -389,10 +329,6 @@ fn context_of<'a, 'm>(
     let endian = if little { RunTimeEndian::Little } else { RunTimeEndian::Big };
     let reader = |section: &'a Cow<'_, [u8]>| Metered::new(section, endian, meter);
     Context::from_dwarf(sections.borrow_with_sup(shared, reader)).map_err(|error| error.to_string())
-}
-
-fn file_length(file: Option<&Candidate>) -> u64 {
-    file.map_or(0, |found| found.cache.length())
 }
 
 /// The files that other halves of units lie in.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use gimli::{RunTimeEndian, SectionId as Id};
 use object::{Object, ObjectSection};
 
-use super::module::Parsed;
+use super::candidates::Parsed;
 
 /// Bytes of sections that were compressed in the file, together; and so many more for each byte of the file.
 const MAX_INFLATED: u64 = 64 << 20;

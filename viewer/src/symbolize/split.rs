@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gimli::{DwarfPackage, DwarfPackageSections, DwoId, RunTimeEndian, Section, SectionId, UnitType};
 use object::Object;
 
+use super::candidates::Parsed;
 use super::find;
 use super::meter::{Budget, Meter, Metered};
-use super::module::Parsed;
 use super::pieces::Pieces;
 use super::sections::{MAX_RATIO, inflated, is_needless, length_of, section};
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use object::{Object, ObjectSymbol, ObjectSymbolTable, ReadRef, SymbolIndex, SymbolKind};
 
+use super::candidates::Parsed;
 use super::code::Code;
 use super::demangle::cut;
 use super::mini;
-use super::module::Parsed;
 
 /// Labels of a table whose names are looked at: reading a name takes its time.
 const MAX_LABELS: usize = 1 << 16;
