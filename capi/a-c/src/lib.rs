@@ -8,6 +8,8 @@ mod errno;
 mod exports;
 #[path = "../../src/glibc.rs"]
 mod glibc;
+#[path = "../../src/jemalloc.rs"]
+mod jemalloc;
 #[path = "../../src/process.rs"]
 mod process;
 

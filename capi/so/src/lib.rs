@@ -48,6 +48,8 @@ mod errno;
 mod exports;
 #[path = "../../src/glibc.rs"]
 mod glibc;
+#[path = "../../src/jemalloc.rs"]
+mod jemalloc;
 mod limits;
 #[path = "../../src/process.rs"]
 mod process;
