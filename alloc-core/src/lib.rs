@@ -43,6 +43,7 @@ pub mod observer;
 pub mod pagemap;
 pub mod pages;
 pub mod pairing;
+mod ranks;
 mod registry;
 mod release;
 pub mod report;

@@ -27,6 +27,8 @@ pub mod lock;
 pub mod pagemap;
 #[path = "../../../profiler/src/ranges.rs"]
 pub mod ranges;
+#[path = "../../../alloc-core/src/ranks.rs"]
+mod ranks;
 #[path = "../../../profiler/src/unwind/rules.rs"]
 mod rules_as_they_are;
 pub mod sync;
