@@ -5,13 +5,9 @@
 
 extern crate std;
 
-#[path = "../tests/common/mod.rs"]
-mod common;
-
 use std::vec::Vec;
 
-use common::Nobody;
-
+use crate::common::Nobody;
 use crate::decay::Tier;
 use crate::heap::{Heap, Request, TcacheChoice};
 use crate::introspect::ArenaSelection;

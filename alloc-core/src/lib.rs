@@ -22,6 +22,9 @@ pub mod bin;
 mod caches;
 mod census;
 mod clear;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
 pub mod conf;
 pub mod ctl;
 pub mod decay;

@@ -318,37 +318,7 @@ impl<O: Observer> Heap<O> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observer::{Block, OptionVerdict, ThreadSlot};
-
-    struct Nobody;
-
-    impl Observer for Nobody {
-        const ENABLED: bool = false;
-        fn option(&'static self, _: &[u8], _: &[u8]) -> OptionVerdict {
-            OptionVerdict::Unknown
-        }
-        fn boot(&'static self) {}
-        fn start(&'static self) {}
-        fn next_wait(&'static self, _: &mut ThreadSlot) -> u64 {
-            i64::MAX as u64
-        }
-        fn sampled(&'static self, _: &mut ThreadSlot, _: &Block) -> bool {
-            false
-        }
-        fn freed(&'static self, _: &mut ThreadSlot, _: usize, _: usize) -> bool {
-            false
-        }
-        fn new_maximum(&'static self, _: usize) {}
-        fn wants_maxima(&self) -> bool {
-            false
-        }
-        fn deferred(&'static self, _: &mut ThreadSlot) {}
-        fn thread_exit(&'static self, _: &mut ThreadSlot) {}
-        fn fork_child(&'static self) {}
-        fn nodes(&self) -> &'static [crate::ctl::Node] {
-            &[]
-        }
-    }
+    use crate::common::Nobody;
 
     static OURS: Heap<Nobody> = Heap::new(Nobody);
 

@@ -53,22 +53,7 @@ impl Snapshot {
     pub(crate) const fn new() -> Self {
         Snapshot {
             epoch: 0,
-            stats: Stats {
-                allocated: 0,
-                active: 0,
-                metadata: 0,
-                metadata_edata: 0,
-                metadata_rtree: 0,
-                metadata_thp: 0,
-                resident: 0,
-                mapped: 0,
-                retained: 0,
-                pinned: 0,
-                tcache_bytes: 0,
-                dirty: 0,
-                muzzy: 0,
-                zero_reallocs: 0,
-            },
+            stats: Stats::NONE,
             background: BackgroundStats { num_threads: 0, num_runs: 0, run_interval_ns: 0 },
             locks: [Counts::NONE; GLOBAL_LOCKS.len()],
             narenas: 0,

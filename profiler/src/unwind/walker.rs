@@ -418,14 +418,18 @@ pub(super) mod tests {
         unsafe { heapsift_test_framed(nested) };
     }
 
+    /// A walk from here is lost in the code of so many bytes.
+    fn is_lost_in(code: *const (), bytes: usize) {
+        let (frames, end) = captured(Method::Auto);
+        assert_eq!(end, End::Lost);
+        let last = *frames.last().expect("this function's");
+        assert!((code.addr()..code.addr() + bytes).contains(&last), "{frames:x?}");
+    }
+
     #[test]
     fn what_is_no_frame_pointer_is_not_followed() {
         extern "C" fn innermost() {
-            let (frames, end) = captured(Method::Auto);
-            assert_eq!(end, End::Lost);
-            let asm = heapsift_test_frameless as *const () as usize;
-            let last = *frames.last().expect("this function's");
-            assert!((asm..asm + 40).contains(&last), "{frames:x?}");
+            is_lost_in(heapsift_test_frameless as *const (), 40);
         }
         // SAFETY: it calls the function.
         unsafe { heapsift_test_frameless(innermost) };
@@ -440,11 +444,7 @@ pub(super) mod tests {
             std::hint::black_box(());
         }
         extern "C" fn innermost() {
-            let (frames, end) = captured(Method::Auto);
-            assert_eq!(end, End::Lost);
-            let asm = heapsift_test_by_rbx as *const () as usize;
-            let last = *frames.last().expect("this function's");
-            assert!((asm..asm + 10).contains(&last), "{frames:x?}");
+            is_lost_in(heapsift_test_by_rbx as *const (), 10);
         }
         // SAFETY: it calls the function.
         unsafe { heapsift_test_framed(between) };
