@@ -7,7 +7,7 @@
 
 use core::sync::atomic::{AtomicU16, Ordering};
 
-use crate::sys::{LG_PAGE, PAGE};
+use crate::sys::PAGE;
 
 /// Classes that are cut from slabs: 8 to 14336 bytes.
 pub const NBINS: usize = 36;
@@ -333,12 +333,6 @@ pub fn class_within(bytes: usize) -> usize {
     // Four to a doubling, a page apart where that is more.
     let quarter = (1usize << (bytes.max(PAGE).ilog2())) / 4;
     bytes.max(PAGE) & !(quarter.max(PAGE) - 1)
-}
-
-/// Pages of a number of bytes, rounded up.
-#[inline]
-pub fn pages_ceil(bytes: usize) -> usize {
-    (bytes + PAGE - 1) >> LG_PAGE
 }
 
 const _: () = assert!(SIZES_CONST[NBINS] as usize == SMALL_MAX && SIZES_CONST[NHBINS] as usize == CACHED_MAX);

@@ -93,9 +93,4 @@ impl Pages {
         self.grow_limit(Some(MAX_SIZE_CLASS));
         self.reset_lock_counts();
     }
-
-    /// Bytes of address space that the arena has.
-    pub fn address_space(&self) -> usize {
-        self.inner.lock().mapped_bytes
-    }
 }

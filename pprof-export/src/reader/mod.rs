@@ -171,16 +171,6 @@ pub fn decode(file: &[u8], limits: &Limits) -> Result<Profile, Error> {
     Ok(profile)
 }
 
-/// Decodes a message that is inflated already, and checks it.
-///
-/// # Errors
-/// Says what it is instead, or what is wrong with it and where.
-pub fn decode_message(message: &[u8], limits: &Limits) -> Result<Profile, Error> {
-    let (mut profile, rows) = decode_rows(message, limits)?;
-    rows.put_back(&mut profile);
-    Ok(profile)
-}
-
 /// Decodes a message that is inflated already, and checks it; its rows stand beside it, and it has no samples.
 ///
 /// # Errors
