@@ -34,7 +34,7 @@ pub fn write<S: Sink>(kind: Kind, sink: S) -> Result<S, SinkError> {
     }
 }
 
-/// As [`write`], in the format that is configured for files.
+/// As [`write()`], in the format that is configured for files.
 pub fn write_file<S: Sink>(kind: Kind, sink: S) -> Result<S, SinkError> {
     let profiler = HEAP.observer();
     match (kind, profiler.settings.format()) {

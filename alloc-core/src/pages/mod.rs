@@ -76,7 +76,7 @@ struct Inner {
     /// Dirty and active pages that the sums of `Shared` count for this arena.
     told_dirty: usize,
     told_active: usize,
-    /// Bytes that were taken from this arena because the process has grown; see [`Regret`].
+    /// Bytes that were taken from this arena because the process has grown; see [`regret::Regret`].
     lent: usize,
     /// Bytes that the child of a fork has lost sight of, or that a move has torn.
     abandoned_bytes: usize,

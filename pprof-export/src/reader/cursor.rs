@@ -1,6 +1,6 @@
 //! Protobuf's wire format, read: fields, varints, sub-messages, each with its offset for errors.
 //!
-//! Knows no message; [`super::decode`] does.
+//! Knows no message; [`decode`](mod@super::decode) does.
 
 use super::Error;
 

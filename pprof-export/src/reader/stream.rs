@@ -1,8 +1,8 @@
 //! A message decoded while it comes in, before all of it is there and without keeping it.
 //!
-//! Rows come first in most files, and what they refer to comes after them: here it is taken to be there, and looked at in the
-//! end. Whatever is wrong or unusual ends this; [`super::decode`] then has the message as a whole, and says what is wrong
-//! and where.
+//! Rows come first in most files, and what they refer to comes after them: here it is taken to be there, and looked at in
+//! the end. Whatever is wrong or unusual ends this; [`decode`](mod@super::decode) then has the message as a whole, and says
+//! what is wrong and where.
 
 use super::ahead::Ahead;
 use super::content::PIECE;
