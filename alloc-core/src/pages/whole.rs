@@ -76,6 +76,11 @@ impl Pages {
         gone
     }
 
+    /// Bytes of address space that the arena has.
+    pub(crate) fn address_space(&self) -> usize {
+        self.inner.lock().mapped_bytes
+    }
+
     /// Begins anew, as another arena with the same index; nothing is mapped.
     pub(crate) fn restart(&self, settings: &Settings) {
         {
