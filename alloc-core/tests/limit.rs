@@ -12,11 +12,18 @@ use common::Nobody;
 static HEAP: Heap<Nobody> = Heap::new(Nobody);
 
 const MIB: usize = 1 << 20;
-const LIMIT: usize = 400 * MIB;
+/// A little is left when blocks of whole mebibytes take it up.
+const LIMIT: usize = 400 * MIB + MIB / 2;
 
 fn address_space() -> usize {
     let statm = fs::read_to_string("/proc/self/statm").expect("a file of the kernel's");
     statm.split_whitespace().next().expect("a number").parse::<usize>().expect("a number") * 4096
+}
+
+fn set_limit(bytes: usize) {
+    let limit = libc::rlimit { rlim_cur: bytes as u64, rlim_max: bytes as u64 };
+    // SAFETY: the limit is alive.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
 }
 
 /// Allocates so many blocks, each of which must be there, and frees them.
@@ -36,14 +43,15 @@ fn come_and_go(count: usize, bytes: usize) {
 #[test]
 fn unused_address_space_is_not_lost() {
     come_and_go(1, MIB);
-    let most = (address_space() + LIMIT) as u64;
-    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
-    // SAFETY: the limit is alive.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    set_limit(address_space() + LIMIT);
     for _ in 0..3 {
         // Of the arena of large requests, and of the thread's.
         come_and_go(1, 220 * MIB);
         come_and_go(240, MIB);
         come_and_go(1, 260 * MIB);
     }
+    // Nothing would come back of what were given up now.
+    set_limit(0);
+    assert!(HEAP.allocate(300 * MIB).is_null());
+    come_and_go(1, 260 * MIB);
 }
