@@ -49,6 +49,9 @@ pub(crate) struct Background {
     enabled: AtomicBool,
     /// Whether they are to be started as soon as that is safe.
     due: AtomicBool,
+    /// Whether the last one could not be started: then no thread starts others until they are switched on again. Each would
+    /// say so.
+    refused: AtomicBool,
     /// At most so many; 0: as configured.
     max: AtomicUsize,
     /// As many as the option allows, made when the first one starts.
@@ -159,6 +162,7 @@ impl Background {
             turn: Mutex::new(Rank::Control, ()),
             enabled: AtomicBool::new(false),
             due: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             max: AtomicUsize::new(0),
             workers: AtomicPtr::new(null_mut()),
         }
@@ -302,6 +306,7 @@ impl<O: Observer> Heap<O> {
             // SAFETY: the place of this thread, which doesn't run yet.
             unsafe { spawn(&raw mut (*workers.add(i)).thread, run::<O>, i) }
         };
+        background.refused.store(errno != 0, Ordering::Relaxed);
         if errno != 0 {
             running.store(i as u32, Ordering::Release);
             let number = Decimal::new(errno.unsigned_abs().into());
@@ -389,7 +394,7 @@ impl<O: Observer> Heap<O> {
         let background = &self.core.background;
         let wanted = self.core.arenas.iter().count().min(self.max_background_threads());
         let alarm = &self.core.shared.alarm;
-        while (alarm.running.load(Ordering::Relaxed) as usize) < wanted {
+        while (alarm.running.load(Ordering::Relaxed) as usize) < wanted && !background.refused.load(Ordering::Relaxed) {
             // Somebody who stops the threads holds it, and waits for this one.
             let Some(_turn) = background.turn.try_lock() else { return };
             if alarm.hear().is_none() || !self.start_worker() {
