@@ -76,6 +76,25 @@ fn a_library_with_bindings_of_its_own_uses_the_same_malloc() {
 }
 
 #[test]
+fn a_jemalloc_that_the_program_is_linked_with_stays_idle() {
+    let ask = |define: &str| Program::new(tools::compile("c/settings.c", &[define])).under("prof:false").run();
+    assert_eq!(ask("-DOURS").expect_success().text(), "MALLOC_CONF: none\nOTHER: none\nPATH: found\n");
+    assert_eq!(ask("-DOWN_MALLOC").expect_success().text(), "MALLOC_CONF: found\nOTHER: none\nPATH: found\n");
+    if !Path::new("/usr/lib/x86_64-linux-gnu/libjemalloc.so.2").exists() {
+        return tools::missing("libjemalloc2");
+    }
+    let linked = tools::compile("c/settings.c", &["-Wl,--no-as-needed", "-l:libjemalloc.so.2"]);
+    let scratch = Scratch::new("jemalloc");
+    let conf = "abort_conf:true,prof:true,prof_final:true,prof_unwind:fp,background_thread:true,prof_leak:true";
+    let ended = Program::new(linked).under(format!("{conf},prof_prefix:{}/d", scratch.path().display())).run();
+    let complaints = ended.expect_success().complaints();
+    assert!(!complaints.contains("<jemalloc>"), "{complaints}");
+    let found: Vec<_> =
+        fs::read_dir(scratch.path()).expect("readable").flatten().map(|file| file.file_name()).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
+#[test]
 fn all_that_the_header_declares_is_exported() {
     let (Some(found), Some(cc)) = (symbols("--defined-only"), tools::need("gcc")) else {
         return;

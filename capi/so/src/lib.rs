@@ -54,6 +54,7 @@ mod limits;
 #[path = "../../src/process.rs"]
 mod process;
 mod sandbox;
+mod settings;
 
 use core::ffi::c_char;
 
