@@ -1,4 +1,5 @@
-//! Captured stacks against the debugger's, stopped at the sample: real programs, with and without frame pointers.
+//! Captured stacks against the debugger's, stopped at the sample: real programs, with and without frame pointers. And what
+//! the debugger itself wants of the library.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use heapsift_tests::artifacts::{Scratch, repository};
+use heapsift_tests::tools::Linkage;
 use heapsift_tests::{Program, by_length, library, tools};
 
 /// What the debugger is to run.
@@ -60,6 +62,23 @@ fn compare(scratch: &Scratch, case: &Case<'_>) {
     let compared: u32 = words[1].parse().expect("a number");
     let least = case.least.min(by_length(150, 1000));
     assert!(compared >= least && words[3] == "0", "{shown}: {summary}\n{text}");
+}
+
+#[test]
+fn it_calls_what_takes_strings_and_returns_something() {
+    let Some(gdb) = tools::need("gdb") else { return };
+    for linkage in [Linkage::Preload, Linkage::Shared, Linkage::Archive, Linkage::Static] {
+        let mut gdb = Program::new(&gdb).args(["-nx", "-batch", "-ex", "set startup-with-shell off"]);
+        if linkage == Linkage::Preload {
+            gdb = gdb.args(["-ex", &format!("set environment LD_PRELOAD {}", library().display())]);
+        }
+        gdb = gdb.args(["-ex", "set breakpoint pending on", "-ex", "break exit", "-ex", "run"]);
+        // The debugger has a string written to memory that it gets from malloc.
+        gdb = gdb.args(["-ex", r#"print (int)mallctl("epoch", 0, 0, 0, 0)"#, "-ex", "print (char *)malloc(9) != 0"]);
+        let ended = gdb.arg("--args").arg(linkage.compile("c/steps.c")).args(["alloc", "1"]).run();
+        let text = ended.text();
+        assert!(text.contains("$1 = 0\n$2 = 1\n"), "{linkage:?}: {text}\n{}", ended.complaints());
+    }
 }
 
 #[test]
