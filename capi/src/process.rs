@@ -4,7 +4,7 @@ use core::alloc::{GlobalAlloc, Layout};
 
 use profiler::HEAP;
 
-use crate::loader_is_ready;
+use crate::{is_malloc_ours, loader_is_ready};
 
 /// The allocator behind the library's own collections (dumps): a private arena, never sampled, so that the library
 /// neither recurses into the public `malloc` nor appears in its own profile.
@@ -45,12 +45,21 @@ extern "C" fn construct() {
     loader_is_ready();
     HEAP.start();
     alloc_core::background::constructed();
-    HEAP.start_background_if_due();
+    let in_use = is_malloc_ours();
+    if in_use {
+        HEAP.start_background_if_due();
+    }
     if HEAP.options().stats_print {
         // SAFETY: a plain function.
         unsafe { libc::atexit(print_stats) };
     }
-    profiler::start_helpers();
+    // A program with a malloc of its own may never have a block of ours, and may insist on a single thread, as the processes
+    // that Chromium forks others from do. There, threads start when the heap is used.
+    if in_use {
+        profiler::start_helpers();
+    } else {
+        profiler::start_helpers_later();
+    }
 }
 
 extern "C" fn print_stats() {

@@ -2,8 +2,8 @@
 //!
 //! A helper thread has all signals blocked and a small stack. It starts from a place where the program's own code runs:
 //! the constructor of the library, a call that switches profiling on, or (in a Rust program, and in the child of a fork)
-//! the slow path of an allocation. A child of a fork gets its helpers back when it has allocated [`CHILD_BYTES`]: one
-//! that only goes on to another program, as most do, never has them.
+//! the slow path of an allocation. A child of a fork gets its helpers back when it has allocated [`BYTES_BEFORE`]: one
+//! that only goes on to another program, as most do, never has them. So does a program that has a `malloc` of its own.
 
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -14,8 +14,8 @@ use alloc_core::sys::Errno;
 use crate::file::{self, SignalsBlocked};
 use crate::{HEAP, control, watch};
 
-/// Bytes that a forked child allocates before it gets helpers of its own.
-const CHILD_BYTES: u64 = 64 << 10;
+/// Bytes that a forked child, or a program with a `malloc` of its own, allocates before it gets helpers.
+const BYTES_BEFORE: u64 = 64 << 10;
 /// Bytes of a helper's stack. Only what is used becomes resident.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -81,7 +81,7 @@ impl Due {
         match self.0.load(Ordering::Relaxed) {
             NOT_DUE => None,
             DUE_AT_ONCE => Some(0),
-            _ => Some(CHILD_BYTES),
+            _ => Some(BYTES_BEFORE),
         }
     }
 
@@ -125,8 +125,23 @@ pub fn ending() -> bool {
 /// The heap has registered with the C library. In a C library the constructor calls [`start`] next; a Rust program has
 /// no such moment, and its helpers start with its next allocation.
 pub fn heap_started() {
-    if CONSTRUCTED.load(Ordering::Relaxed) && any_missing() {
-        HEAP.observer().helpers_due.set(DUE_AT_ONCE);
+    if CONSTRUCTED.load(Ordering::Relaxed) {
+        make_due(DUE_AT_ONCE);
+    }
+}
+
+/// Has helpers start when the process has allocated [`BYTES_BEFORE`].
+pub fn start_later() {
+    if !alloc_core::conf::is_privileged() {
+        // A signal that nobody takes would end the process, and a handler that the program installs is to come after ours.
+        watch::prepare();
+    }
+    make_due(DUE_LATER);
+}
+
+fn make_due(due: u8) {
+    if any_missing() {
+        HEAP.observer().helpers_due.set(due);
         HEAP.redraw_wait();
     }
 }

@@ -163,3 +163,9 @@ pub fn set_own_tables(range: core::ops::Range<usize>) {
 pub fn start_helpers() {
     helpers::start();
 }
+
+/// As [`start_helpers`], where nothing may ever be allocated: the threads start when something has been.
+#[cfg(feature = "profiling")]
+pub fn start_helpers_later() {
+    helpers::start_later();
+}

@@ -75,11 +75,26 @@ fn a_library_with_bindings_of_its_own_uses_the_same_malloc() {
     assert_eq!(run("deepbind:true"), format!("{by_name}another malloc\n"));
 }
 
+/// What `c/settings.c` says under options that ask for threads.
+#[track_caller]
+fn variables_and_threads(define: &str) -> String {
+    let scratch = Scratch::new("settings");
+    let conf = "prof:true,prof_interval_ms:3600000,prof_signal:SIGUSR2,background_thread:true";
+    let run = Program::new(tools::compile("c/settings.c", &[define])).arg("signal").under(conf);
+    run.directory(scratch.path()).run().expect_success().text()
+}
+
+#[test]
+fn where_malloc_is_the_programs_own_threads_wait_until_the_heap_is_used() {
+    assert!(variables_and_threads("-DOURS").ends_with("threads: several, then several\n"));
+    assert!(variables_and_threads("-DOWN_MALLOC").ends_with("threads: one, then several\n"));
+}
+
 #[test]
 fn a_jemalloc_that_the_program_is_linked_with_stays_idle() {
-    let ask = |define: &str| Program::new(tools::compile("c/settings.c", &[define])).under("prof:false").run();
-    assert_eq!(ask("-DOURS").expect_success().text(), "MALLOC_CONF: none\nOTHER: none\nPATH: found\n");
-    assert_eq!(ask("-DOWN_MALLOC").expect_success().text(), "MALLOC_CONF: found\nOTHER: none\nPATH: found\n");
+    let found = |define| variables_and_threads(define).lines().take(3).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(found("-DOURS"), ["MALLOC_CONF: none", "OTHER: none", "PATH: found"]);
+    assert_eq!(found("-DOWN_MALLOC"), ["MALLOC_CONF: found", "OTHER: none", "PATH: found"]);
     if !Path::new("/usr/lib/x86_64-linux-gnu/libjemalloc.so.2").exists() {
         return tools::missing("libjemalloc2");
     }

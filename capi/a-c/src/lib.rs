@@ -56,6 +56,11 @@ static heapsift_own_module: Bounds = Bounds([&raw const OWN_START, &raw const OW
 #[used]
 static heapsift_loader_ready: AtomicBool = AtomicBool::new(false);
 
+/// Whether the process calls our `malloc`: a program that had one of its own wouldn't have got this one from the archive.
+pub(crate) fn is_malloc_ours() -> bool {
+    true
+}
+
 /// The constructor runs: the C library is set up.
 pub(crate) fn loader_is_ready() {
     heapsift_loader_ready.store(true, Ordering::Release);

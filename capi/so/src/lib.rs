@@ -58,6 +58,8 @@ mod settings;
 
 use core::ffi::c_char;
 
+pub(crate) use settings::is_malloc_ours;
+
 /// A variable that the program may set before the first allocation.
 #[repr(transparent)]
 struct Variable<T>(core::cell::UnsafeCell<T>);

@@ -19,7 +19,7 @@ export! {
 }
 
 /// Whether the process calls our `malloc`, and not one of the program, or of a library that comes before ours.
-fn is_malloc_ours() -> bool {
+pub(crate) fn is_malloc_ours() -> bool {
     let called: usize;
     // SAFETY: reads the global offset table, in which the loader has put the first `malloc` of all.
     unsafe {
