@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use super::{Pages, Shared};
 use crate::extent::{Extent, flag};
 use crate::large::LargeBlock;
-use crate::sys::{self, Access, LG_PAGE, PAGE};
+use crate::sys::{self, Access, Advice, LG_PAGE, PAGE};
 
 impl Pages {
     /// Every so many extents: one with an inaccessible page before and one behind. `None`: it is to be an ordinary one.
@@ -44,8 +44,11 @@ impl Pages {
                 self.give_up(shared, extent, None);
                 return None;
             }
-            shared.map.set_extent(address, null_mut());
-            shared.map.set_extent(end - PAGE, null_mut());
+            for guard in [address, end - PAGE] {
+                // What can't be touched need not be backed. Where memory is locked, it stays.
+                let _ = sys::advise(guard, PAGE, Advice::DontNeed);
+                shared.map.set_extent(guard, null_mut());
+            }
             (*extent).set_range(address + PAGE, pages << LG_PAGE);
             (*extent).set(flag::GUARDED, true);
             self.set_boundaries(shared, extent);
