@@ -30,6 +30,15 @@ impl Made {
 
     pub(crate) fn after_fork(&self) {
         self.destroyed.after_fork(|first| *first = core::ptr::null());
+        // Those in the table are seen to from there. Another thread may have been looking after one while it was destroyed.
+        let first = || self.destroyed.try_lock().map_or(core::ptr::null(), |first| *first);
+        // A thread that forks in the middle of something may hold any lock.
+        let mut next = crate::lock::unranked(first);
+        // SAFETY: arenas are never unmapped.
+        while let Some(arena) = unsafe { next.as_ref() } {
+            arena.after_fork();
+            next = arena.next_destroyed.load(Ordering::Relaxed);
+        }
     }
 }
 

@@ -317,8 +317,12 @@ impl<O: Observer> Heap<O> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+    use std::sync::Barrier;
+
     use super::*;
     use crate::common::Nobody;
+    use crate::heap::{Request, TcacheChoice};
 
     static OURS: Heap<Nobody> = Heap::new(Nobody);
 
@@ -350,5 +354,43 @@ mod tests {
             OURS.deallocate(block);
         }
         assert_eq!(status, 0);
+    }
+
+    /// As if another thread had been looking after an arena while that was destroyed.
+    #[test]
+    fn a_destroyed_arena_is_as_good_as_new_in_a_child() {
+        // SAFETY: fresh, and given back once.
+        unsafe { OURS.deallocate(OURS.allocate(100)) };
+        let index = OURS.create_arena(null_mut()).unwrap();
+        let arena = OURS.core.arenas.get(index as usize).unwrap();
+        // SAFETY: nobody uses it.
+        unsafe { OURS.destroy_arena(index).unwrap() };
+        let together = Barrier::new(2);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                arena.pages.locked(|| {
+                    together.wait();
+                    together.wait();
+                });
+            });
+            together.wait();
+            // SAFETY: the child calls what may be called in one: the heap, `alarm`, `_exit`.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: as above.
+                unsafe {
+                    libc::alarm(20);
+                    let again = OURS.create_arena(null_mut());
+                    let request = Request { align: 1, zero: false, tcache: TcacheChoice::None, arena: again };
+                    let block = OURS.allocate_with(100_000, request);
+                    libc::_exit(i32::from(again != Some(index) || block.is_null()));
+                }
+            }
+            together.wait();
+            let mut status = 0;
+            // SAFETY: the child is this process's own.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0);
+        });
     }
 }
