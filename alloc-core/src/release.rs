@@ -379,6 +379,7 @@ impl<O: Observer> Heap<O> {
                 (cached >> if is_slab { small } else { large }).max(1)
             };
             self.flush(thread, cache, place, cached - gone);
+            (*cache).note_overflow(place);
             // The flush may have come to a look at all caches, which takes unused room back.
             self.push(cache, place, block) || ((*cache).grow(place, share) && self.push(cache, place, block))
         }

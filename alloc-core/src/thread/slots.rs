@@ -39,6 +39,9 @@ const NARROW_SLOTS: usize = 4;
 /// So many overflows of such a cache are of a heap that still shrinks.
 const NARROW_OVERFLOWS: u16 = 256;
 
+/// After so many overflows without a fill, what a slab class has grown by is of no use.
+const VAIN_OVERFLOWS: u8 = 32;
+
 /// Slots that a slab class begins with, which lie side by side for all of them: most threads use most of their classes little,
 /// and a page of slots for each of those would be more than the blocks.
 const FIRST_SLOTS: usize = 15;
@@ -97,6 +100,7 @@ impl Thread {
             self.close(place);
             self.mark[place] = 0;
             self.freed[place] = false;
+            self.overflows[place] = 0;
             self.fill_next[place] = self.fill_least(place).min(FIRST_SLOTS as u16 / 2);
         }
     }
@@ -253,6 +257,7 @@ impl Thread {
         if self.narrow > 0 {
             self.widen();
         }
+        self.overflows[place] = 0;
         let half = |slots: usize| (slots / 2).max(1) as u16;
         if self.fill_next[place] > half(self.capacity(place)) {
             self.leave_first_slots(place);
@@ -303,6 +308,7 @@ impl Thread {
             if is_large { (1, &mut self.large_room, share) } else { (capacity / 2, &mut self.grown_room, share / 2) };
         if !self.caching
             || more == 0
+            || (!is_large && self.overflows[place] >= VAIN_OVERFLOWS)
             || capacity + more > self.slots_max[place] as usize
             || *room + more * bytes > limit
         {
@@ -316,6 +322,15 @@ impl Thread {
             self.last[place] = unsafe { self.last[place].add(more) };
         }
         true
+    }
+
+    /// A full cache has given blocks back. Where one of a slab class does so on and on, the thread only frees: each block that
+    /// stays at the end may be the last one of its slab.
+    pub(crate) fn note_overflow(&mut self, place: usize) {
+        self.overflows[place] = self.overflows[place].saturating_add(1);
+        if self.overflows[place] >= VAIN_OVERFLOWS && size::is_slab(place) && self.narrow == 0 {
+            self.shrink(place);
+        }
     }
 
     /// Takes slots without a block from classes of whole pages until there is room for `bytes` more; looks at a few classes,

@@ -114,6 +114,30 @@ fn one_of_many_threads_begins_with_little() {
 }
 
 #[test]
+fn what_is_only_freed_is_not_kept_for_long() {
+    with_state(|thread| {
+        let class = size::class_of(100);
+        assert!(thread.open(class));
+        let fill_up = |thread: &mut Thread| {
+            while push(thread, class, 1..2) || thread.grow(class, SHARE_MOST) {}
+            thread.capacity(class)
+        };
+        let grown = fill_up(thread);
+        assert!(grown > thread.initial(class));
+        for _ in 0..VAIN_OVERFLOWS {
+            assert_eq!(fill_up(thread), grown);
+            thread.top[class] = thread.bottom[class].wrapping_add(1);
+            thread.note_overflow(class);
+        }
+        assert_eq!((fill_up(thread), thread.grown_room), (thread.initial(class), 0));
+        // What is wanted again is kept as before.
+        popped(thread, class);
+        assert!(thread.fill_count(class) > 0);
+        assert_eq!(fill_up(thread), grown);
+    });
+}
+
+#[test]
 fn caches_are_narrow_while_the_heap_shrinks() {
     with_state(|thread| {
         let [few, many] = [100, 200].map(size::class_of);
