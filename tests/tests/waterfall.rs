@@ -80,7 +80,7 @@ fn the_parts_of_a_fragmented_redis_add_up_to_its_resident_memory() {
 #[test]
 fn memory_of_the_program_is_not_called_the_allocators() {
     let scratch = Scratch::new("parts");
-    let ended = tools::dumping_at_exit(Program::new(&tools::compile("c/parts.c", &["-pthread"])), "prof.rss_dump")
+    let ended = tools::dumping_at_exit(Program::new(tools::compile("c/parts.c", &["-pthread"])), "prof.rss_dump")
         .under(format!("prof:true,thp:never,prof_prefix:{}/dump", scratch.path().display()))
         .run()
         .expect_success();
