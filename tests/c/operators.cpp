@@ -200,18 +200,22 @@ static void *reserve;
 static void a_handler_that_helps()
 {
     // Address space for what is there, and little more: the large block only fits once the reserve is given up.
-    long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    CHECK(file && fscanf(file, "%ld", &pages) == 1);
-    fclose(file);
     const size_t large = 256 << 20;
     reserve = malloc(large);
     CHECK(reserve);
     struct rlimit before, limit;
     CHECK(getrlimit(RLIMIT_AS, &before) == 0);
     limit = before;
-    limit.rlim_cur = size_t(pages) * 4096 + large + (100 << 20);
-    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+    // Under the first limit the allocator gives back what it can do without, at the latest when it finds no memory.
+    for (int i = 0; i < 2; i++) {
+        long pages = 0;
+        FILE *file = fopen("/proc/self/statm", "r");
+        CHECK(file && fscanf(file, "%ld", &pages) == 1);
+        fclose(file);
+        limit.rlim_cur = size_t(pages) * 4096 + (100 << 20);
+        CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+        CHECK(malloc(size_t(1) << 40) == nullptr);
+    }
     CHECK(malloc(large) == nullptr && errno == ENOMEM);
     calls = 0;
     std::set_new_handler([] {
