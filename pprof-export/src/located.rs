@@ -5,7 +5,8 @@
 //! [`Located::sort`] sorts what it made of them, which is an eighth of the addresses or less.
 
 use crate::address_table::{Encoded, OutOfMemory};
-use crate::writer::SinkError;
+use crate::wire::put_varint;
+use crate::writer::{SinkError, VirtualFrame};
 use alloc::vec::Vec;
 
 /// Bytes that are looked at together.
@@ -26,6 +27,39 @@ impl<'a> Ids<'a> {
     /// As a file has them.
     pub fn as_bytes(self) -> &'a [u8] {
         self.0
+    }
+}
+
+/// The ids of several stacks and virtual frames, put together leaf first.
+#[derive(Debug, Default)]
+pub struct JoinedIds(Vec<u8>);
+
+impl JoinedIds {
+    /// None.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Forgets all, but keeps the memory.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Adds a stack, and virtual frames above it, the outermost last.
+    ///
+    /// # Errors
+    /// Memory is used up.
+    pub fn push(&mut self, Ids(ids): Ids<'_>, above: &[VirtualFrame]) -> Result<(), SinkError> {
+        // A number takes at most 10 bytes.
+        self.0.try_reserve(ids.len() + 10 * above.len()).map_err(|_| SinkError::OUT_OF_MEMORY)?;
+        self.0.extend_from_slice(ids);
+        above.iter().for_each(|frame| put_varint(&mut self.0, frame.0));
+        Ok(())
+    }
+
+    /// All of them.
+    pub fn ids(&self) -> Ids<'_> {
+        Ids(&self.0)
     }
 }
 

@@ -34,6 +34,11 @@ pub const DROP_FRAMES: &str = "malloc|calloc|realloc|reallocarray|(posix_)?memal
     p?valloc|operator new(\\[\\])?|(__rustc::)?__(rust_(alloc|realloc|alloc_zeroed)|r[gd]l_.*)|alloc::alloc::.*|\
     <(alloc::alloc::Global|std::alloc::System|heapsift::global::Heapsift) as .*";
 
+/// Functions that stand between who frees and the allocator: for files in which stacks that free follow those that allocate.
+/// [`DROP_FRAMES`] would match in the middle there, and readers cut all that follows a match.
+pub const DROP_FREES: &str = "free|cfree|operator delete(\\[\\])?|(__rustc::)?__r(ust|dl|g)_dealloc|\
+    <?(alloc::alloc|std::alloc|heapsift::global)::.*dealloc.*";
+
 /// What is true of the whole file.
 #[derive(Clone, Copy, Debug)]
 pub struct Header<'a> {

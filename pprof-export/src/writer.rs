@@ -29,7 +29,8 @@ use crate::gzip::GzipStream;
 use crate::intern::{Interned, Strings};
 use crate::located::{Ids, Located};
 pub use crate::records::{
-    DROP_FRAMES, HEAP_TYPES, Header, Label, LabelSet, LabelValue, Mapping, PEAK_COMMENT, Row, ValueType, VirtualFrame,
+    DROP_FRAMES, DROP_FREES, HEAP_TYPES, Header, Label, LabelSet, LabelValue, Mapping, PEAK_COMMENT, Row, ValueType,
+    VirtualFrame,
 };
 use crate::wire::{BYTES, put_int, put_tag, put_uint, put_varint, varint_len};
 use alloc::vec::Vec;

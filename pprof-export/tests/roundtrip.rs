@@ -3,9 +3,10 @@
 mod common;
 
 use common::{TIME, dump, stats};
+use pprof_export::located::{JoinedIds, Located};
 use pprof_export::reader::{Limits, decode, inflate};
 use pprof_export::schema::Profile;
-use pprof_export::writer::{Header, Row, Sink, SinkError, Writer};
+use pprof_export::writer::{Header, LabelSet, Row, Sink, SinkError, Writer};
 use prost::Message;
 
 fn text(profile: &Profile, index: i64) -> &str {
@@ -72,6 +73,27 @@ fn every_field_arrives() {
         .collect();
     assert_eq!(labels, ["bytes//bytes64", "thread/w\u{fffd}rk/0", "epoch//epoch3"]);
     assert_eq!(profile.sample.len(), 4, "a row of zeros is left out");
+}
+
+#[test]
+fn stacks_and_frames_stand_above_each_other() {
+    let mut writer = Writer::new(Vec::new(), &Header::heap(1, TIME)).unwrap();
+    let mut located = Located::new();
+    writer.locate(&mut located, 0, &[0x11, 0x21]).unwrap();
+    writer.locate(&mut located, 1, &[0x31]).unwrap();
+    let between = writer.virtual_frame(b"[between]").unwrap();
+    let root = writer.virtual_frame(b"[root]").unwrap();
+    let mut joined = JoinedIds::new();
+    for _ in 0..2 {
+        joined.clear();
+        joined.push(located.get(1).1, &[between]).unwrap();
+        joined.push(located.get(0).1, &[]).unwrap();
+    }
+    writer.row(joined.ids(), &[root], &[1, 8, 1, 8], &LabelSet::NONE).unwrap();
+    let profile = decode(&writer.finish().unwrap(), &Limits::DEFAULT).unwrap();
+    let ids = &profile.sample[0].location_id;
+    let addresses: Vec<u64> = ids.iter().map(|&id| profile.location[id as usize - 1].address).collect();
+    assert_eq!(addresses, [0x30, 0, 0x10, 0x20, 0]);
 }
 
 #[test]

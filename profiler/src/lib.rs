@@ -39,6 +39,8 @@ mod dump;
 #[cfg(feature = "profiling")]
 mod file;
 #[cfg(feature = "profiling")]
+mod frees;
+#[cfg(feature = "profiling")]
 mod guard;
 #[cfg(feature = "profiling")]
 mod heap_v2;

@@ -321,6 +321,7 @@ pub static NODES: &[Node] = &[
     read_only!("opt.prof_keep", |p, c| c.read(p.settings.triggers.newest_kept())),
     read_only!("opt.prof_keep_largest", |p, c| c.read(p.settings.triggers.largest_kept())),
     read_only!("opt.prof_peak", |p, c| c.read_bool(on(&p.settings.peak))),
+    read_only!("opt.prof_lifetime_frees", |p, c| c.read_bool(on(&p.settings.lifetime_frees))),
     read_only!("opt.prof_control", |p, c| c.read_text(p.settings.control.as_text())),
     read_only!("opt.prof_seed", |p, c| c.read(p.settings.seed().unwrap_or(u64::MAX))),
     read_only!("opt.prof_guard", |p, c| c.read(p.settings.guard.load(Ordering::Relaxed))),

@@ -11,11 +11,12 @@ use pprof_export::unsample::probability;
 use crate::buckets::{Buckets, Origin};
 use crate::class_stats::ClassStats;
 use crate::clock::Clock;
+use crate::frees::Frees;
 use crate::guard;
 use crate::hooks::Hooks;
 use crate::journal::Journal;
 use crate::labels::Labels;
-use crate::lifetimes::Lifetimes;
+use crate::lifetimes::{Lifetimes, class_of};
 use crate::names::Names;
 use crate::naming::Trigger;
 use crate::peak::Peak;
@@ -42,7 +43,8 @@ pub struct Profiler {
     /// The number of the dump interval, from 1; moved on by each dump.
     pub(crate) epoch: AtomicU32,
     /// Whether anything was ever switched on that wants more of samples than their counts: the watch for peaks, the
-    /// program's hooks, the last allocations, the log, sums by class. Only then a sample asks each of them.
+    /// program's hooks, the last allocations, the log, sums by class, the stacks that free. Only then a
+    /// sample asks each of them.
     pub(crate) watched: AtomicBool,
     pub(crate) helpers_due: helpers::Due,
     interval_due: AtomicBool,
@@ -58,6 +60,7 @@ pub struct Profiler {
     pub(crate) recent: Recent,
     pub(crate) journal: Journal,
     pub(crate) class_stats: ClassStats,
+    pub(crate) frees: Frees,
     pub(crate) buckets: Buckets,
     pub(crate) records: Records,
     pub(crate) stacks: Stacks,
@@ -89,6 +92,7 @@ impl Profiler {
             recent: Recent::new(),
             journal: Journal::new(),
             class_stats: ClassStats::new(),
+            frees: Frees::new(),
             hooks: Hooks::new(),
             clock: Clock::new(),
             epoch: AtomicU32::new(1),
@@ -241,6 +245,9 @@ impl Observer for Profiler {
             self.watch();
             self.class_stats.on.store(true, Ordering::Relaxed);
         }
+        if settings.lifetime_frees.load(Ordering::Relaxed) {
+            self.watch();
+        }
         if settings.enabled.load(Ordering::Relaxed) {
             self.prepare();
             if settings.log.load(Ordering::Relaxed) {
@@ -346,13 +353,11 @@ impl Observer for Profiler {
         let Some(record) = self.records.remove(address, arena, peak) else { return false };
         probes::freed(address);
         let age_ns = self.clock.nanoseconds_since(record.birth);
-        if !record.is_forgotten() {
-            let same_thread = u64::from(record.thread) == slot.uid & u64::from(u32::MAX);
-            self.lifetimes.freed(record.bucket, age_ns, same_thread);
-        }
         if watched {
             // Of forgotten ones too: who has heard of the sample waits for its end.
             self.tell_end(slot, &record, age_ns);
+        } else if !record.is_forgotten() {
+            self.lifetimes.freed(record.bucket, class_of(age_ns, record.is_of(slot)));
         }
         true
     }
@@ -454,6 +459,7 @@ impl Observer for Profiler {
         self.peak.after_fork();
         self.recent.after_fork();
         self.journal.after_fork();
+        self.frees.after_fork();
         self.settings.prefix.after_fork(|_| {});
         self.end_reset_after_fork();
         self.interval_due.store(false, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use alloc_core::lock::{Counts, Mutex, Rank};
-use alloc_core::sys;
+use alloc_core::{ThreadSlot, sys};
 use pprof_export::writer::SinkError;
 
 use crate::buckets::BucketId;
@@ -95,6 +95,11 @@ impl Record {
     /// Whether the profile was reset since it was taken.
     pub fn is_forgotten(&self) -> bool {
         self.epoch == FORGOTTEN
+    }
+
+    /// Whether a thread is the one that allocated its block.
+    pub fn is_of(&self, slot: &ThreadSlot) -> bool {
+        u64::from(self.thread) == slot.uid & u64::from(u32::MAX)
     }
 
     /// Leaves it to nobody but the free of its block.

@@ -56,6 +56,7 @@ impl Profiler {
         self.records.clear();
         // Frees count the lives of samples that aren't forgotten.
         self.lifetimes.clear(self.buckets.count());
+        self.frees.clear();
         self.peak.forget();
         self.resets.end();
     }

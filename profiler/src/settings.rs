@@ -134,6 +134,8 @@ pub struct Settings {
     pub control: control::Choice,
     /// `prof_peak`.
     pub peak: AtomicBool,
+    /// `prof_lifetime_frees`: lifetimes are told by the stacks that free as well.
+    pub lifetime_frees: AtomicBool,
     /// `prof_seed`: where the random numbers start; [`NO_SEED`]: anywhere.
     seed: AtomicU64,
     /// `prof_guard`: mean bytes between guarded blocks; 0: none is.
@@ -180,6 +182,7 @@ impl Settings {
             control: control::Choice::new(),
             depth: AtomicU32::new(128),
             peak: AtomicBool::new(false),
+            lifetime_frees: AtomicBool::new(false),
             seed: AtomicU64::new(NO_SEED),
             guard: AtomicU64::new(0),
             log: AtomicBool::new(false),
@@ -272,6 +275,7 @@ impl Settings {
             b"prof_final" => &self.final_dump,
             b"prof_gdump" => &self.maximum_dumps,
             b"prof_peak" => &self.peak,
+            b"prof_lifetime_frees" => &self.lifetime_frees,
             b"prof_log" => &self.log,
             b"prof_stats" => &self.stats,
             b"prof_accum" => &self.accumulate,
@@ -440,6 +444,8 @@ mod tests {
             ("prof_bt_max", "0", Accepted),
             ("prof_unwind", "magic", Invalid),
             ("prof_unwind", "fp", Accepted),
+            ("prof_lifetime_frees", "1", Invalid),
+            ("prof_lifetime_frees", "true", Accepted),
             ("prof_accum", "false", Accepted),
             ("prof_accum", "1", Invalid),
             ("prof_recent_alloc_max", "-1", Accepted),

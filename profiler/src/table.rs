@@ -215,6 +215,13 @@ impl Index {
         true
     }
 
+    /// Forgets all entries, and gives the memory back.
+    pub fn clear(&mut self) {
+        self.now.release();
+        self.before.release();
+        *self = Index::new();
+    }
+
     /// Makes the index anew for the entries below `end`: the child of a fork may have found it half changed.
     pub fn rebuild(&mut self, end: u32, hash_of: impl Fn(u32) -> u64) {
         // The tables themselves may be half replaced: their memory is given up.
@@ -266,5 +273,8 @@ mod tests {
         index.rebuild(50_000, hash_of);
         assert_eq!(index.find(hash_of(49_999), |found| found == 49_999), Some(49_999));
         assert_eq!(index.find(hash_of(50_000), |found| found == 50_000), None);
+        index.clear();
+        assert_eq!(index.find(hash_of(1), |_| true), None);
+        assert!(index.insert(1, hash_of) && index.find(hash_of(1), |found| found == 1).is_some());
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use heapsift_tests::artifacts::{Scratch, repository};
 use heapsift_tests::dump::{final_dump, only};
-use heapsift_tests::{Dump, Program};
+use heapsift_tests::{Dump, Program, command};
 
 const MANIFEST: &str = r#"
 [package]
@@ -29,8 +29,21 @@ fn leak() {
     std::mem::forget(vec![1u8; 8 << 20]);
 }
 
+#[inline(never)]
+fn make() -> Vec<u8> {
+    vec![1u8; 8 << 20]
+}
+
+#[inline(never)]
+fn give_back(bytes: Vec<u8>) {
+    drop(std::hint::black_box(bytes));
+}
+
 fn main() {
     leak();
+    give_back(make());
+    let lives = heapsift::profile::dump_kind_to_vec(heapsift::profile::Kind::Lifetime).expect("a profile");
+    std::fs::write("lives.pb.gz", lives).expect("a file");
     println!("done");
 }
 "#;
@@ -52,12 +65,22 @@ fn a_program_that_depends_on_the_crate_links_and_is_profiled() {
         .env("CARGO_TARGET_DIR", scratch.join("target"))
         .run()
         .expect_success();
-    let program = Program::new(scratch.join("target/release/outside"));
-    let conf = format!("{},prof_sample:1024,no_such_option:1", final_dump(scratch.path(), "prof_peak:false"));
+    let program = Program::new(scratch.join("target/release/outside")).directory(scratch.path());
+    let conf = final_dump(scratch.path(), "prof_sample:1024,prof_lifetime_frees:true,no_such_option:1");
     let ended = program.env("MALLOC_CONF", conf).run().expect_success();
     assert_eq!(ended.text(), "done\n");
     assert!(ended.complaints().contains("Invalid conf pair: no_such_option:1"), "{}", ended.complaints());
     let dump = Dump::symbolized(&only(scratch.path(), 'f'), &scratch.join("named.pb.gz"));
     let is_leak = |row| dump.names(row).any(|name| name == "outside::leak");
     assert!(dump.profile.sample.iter().any(is_leak), "the block's stack is not in the profile");
+    // The allocator's own frames and those between it and the program are left out at the leaf.
+    let folded = Program::new(command()).args(["convert", "--to", "folded"]).arg(scratch.join("lives.pb.gz")).run();
+    let folded = folded.expect_success().text();
+    let is_given_back = |line: &str| {
+        let stack = line.rsplit_once(' ').map_or(line, |(stack, _)| stack);
+        let (born, freed) = stack.split_once(";[freed by];").unwrap_or((stack, ""));
+        let is_cut = ["alloc_core", "heapsift", "_dealloc"].iter().all(|name| !freed.contains(name));
+        born.contains(";outside::make") && freed.contains(";outside::give_back") && is_cut
+    };
+    assert!(folded.lines().any(is_given_back), "{folded}");
 }

@@ -1,11 +1,13 @@
 //! The kinds of profiles beside the plain one: each against a program whose truth is known.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::{Column, final_dump, only};
 use heapsift_tests::statistics::chance;
 use heapsift_tests::{Dump, Program, by_length, tools};
+use pprof_export::writer::{DROP_FRAMES, DROP_FREES};
 use serde_json::Value;
 
 fn truth(text: &[u8]) -> Value {
@@ -197,17 +199,117 @@ fn lifetimes_are_told_by_stack_and_age() {
     assert!(brief * 2 > all_brief, "{brief} of {all_brief}");
 }
 
+/// Blocks by the functions that allocated and freed them, and the thread that did the latter; "" is nobody that is known.
+fn by_frees(dump: &Dump) -> BTreeMap<(String, String, String), i64> {
+    let objects = column(dump, "objects");
+    let mut sums = BTreeMap::new();
+    for row in &dump.profile.sample {
+        let names: Vec<&str> = dump.names(row).collect();
+        let (freed, born) = match names.iter().position(|name| *name == "[freed by]") {
+            Some(at) => (&names[..at], &names[at + 1..]),
+            None => (&names[..0], &names[..]),
+        };
+        let first =
+            |names: &[&str], start| names.iter().find(|name| name.starts_with(start)).unwrap_or(&"").to_string();
+        let of_label =
+            |key| row.label.iter().find(|label| dump.text(label.key) == key).map(|label| dump.text(label.str));
+        let thread = of_label("freed_thread").filter(|name| *name == "dropper").unwrap_or_default().to_owned();
+        assert_eq!(of_label("freed_thread").is_some(), !freed.is_empty());
+        let of_thread = of_label("freed_by");
+        let born = first(born, "get_");
+        if !born.is_empty() {
+            assert!(freed.is_empty() || (of_thread == Some("other thread")) == (thread == "dropper"), "{names:?}");
+            *sums.entry((born, first(freed, "drop_"), thread)).or_default() += row.value[objects];
+        }
+    }
+    sums
+}
+
+#[test]
+fn lifetimes_are_told_by_the_stack_that_frees() {
+    let program = tools::compile("c/freed_by.c", &["-pthread"]);
+    let wanted = |list: &[(&str, &str, &str, i64)]| {
+        let rows = list.iter().map(|row| ((row.0.to_owned(), row.1.to_owned(), row.2.to_owned()), row.3));
+        rows.collect::<BTreeMap<_, _>>()
+    };
+    let all = [
+        ("get_here", "drop_here", "", 100),
+        ("get_here", "drop_there", "dropper", 200),
+        ("get_there", "drop_here", "", 300),
+        ("get_there", "drop_there", "dropper", 400),
+    ];
+    let mut child = all;
+    child[0].3 += 1;
+    let scratch = Scratch::new("frees");
+    let named = scratch.join("named.pb.gz");
+    let run = |more: &str| {
+        Program::new(&program)
+            .arg(scratch.path())
+            .under(format!("prof:true,prof_sample:1{more}"))
+            .run()
+            .expect_success();
+    };
+    run(",prof_lifetime_frees:true");
+    for (name, list) in [("all", &all[..]), ("child", &child), ("reset", &[("get_there", "drop_there", "dropper", 1)])]
+    {
+        let dump = Dump::symbolized(&scratch.join(name), &named);
+        assert_eq!(by_frees(&dump), wanted(list), "{name}");
+        // Wrappers of malloc would be cut with all that follows them.
+        assert_eq!(dump.text(dump.profile.drop_frames), DROP_FREES);
+    }
+    if let Some(go) = tools::need("go") {
+        Dump::symbolized(&scratch.join("all"), &named);
+        let words = ["tool", "pprof", "-symbolize=none", "-traces", "-sample_index=objects"];
+        let told = Program::new(go).args(words).arg(&named).run().expect_success().text();
+        let mut sums = BTreeMap::new();
+        for trace in told.split("-----------+") {
+            let mut lines =
+                trace.lines().map(str::trim).filter(|line| line.contains("drop_") || line.starts_with("get_"));
+            let (Some(freed), Some(born)) = (lines.next(), lines.next()) else { continue };
+            let (count, freed) = freed.split_once(' ').expect("a number and a name");
+            let thread = if trace.contains("dropper") { "dropper" } else { "" };
+            let key = (born.to_owned(), freed.trim().to_owned(), thread.to_owned());
+            *sums.entry(key).or_default() += count.parse::<i64>().expect("a number");
+        }
+        assert_eq!(sums, wanted(&all), "{told}");
+    }
+    // The same sums without.
+    run("");
+    let dump = Dump::symbolized(&scratch.join("all"), &named);
+    assert_eq!(by_frees(&dump), wanted(&[("get_here", "", "", 300), ("get_there", "", "", 700)]));
+    assert_eq!(dump.text(dump.profile.drop_frames), DROP_FRAMES);
+}
+
+#[test]
+fn frees_for_which_there_is_no_room_are_counted_without_their_stack() {
+    let program = tools::compile("c/freed_by.c", &["-pthread"]);
+    let scratch = Scratch::new("many-frees");
+    let conf = "prof:true,prof_sample:1,prof_lifetime_frees:true";
+    Program::new(&program).arg(scratch.path()).arg("many").under(conf).run().expect_success();
+    let dump = Dump::symbolized(&scratch.join("many"), &scratch.join("named.pb.gz"));
+    let sums = by_frees(&dump);
+    let of = |freed: &str| sums[&("get_deep".to_owned(), freed.to_owned(), String::new())];
+    let (known, unknown) = (of("drop_deep"), of(""));
+    assert_eq!((sums.len(), known + unknown), (2, 64 * 64 * 33));
+    assert!(known > 1 << 16 && known < 1 << 17, "{known} of {unknown} more");
+    let comments: Vec<&str> = dump.profile.comment.iter().map(|&text| dump.text(text)).collect();
+    let told = format!("samples with a freeing stack for which there was no room: {unknown}");
+    assert!(comments.contains(&told.as_str()), "{comments:?}, not {told}");
+}
+
 #[test]
 fn lives_from_before_a_reset_are_forgotten() {
     let program = tools::compile("c/forgotten.c", &["-pthread"]);
     let scratch = Scratch::new("forgotten");
     let path = scratch.join("lives.pb.gz");
-    Program::new(&program).arg(&path).under("prof:true,prof_sample:1").run().expect_success();
-    let dump = Dump::read(&path);
-    let objects = column(&dump, "objects");
-    let counted: i64 = dump.profile.sample.iter().map(|row| row.value[objects]).sum();
-    // The one that is just being freed.
-    assert!(counted <= 1, "{counted} blocks");
+    for more in ["", ",prof_lifetime_frees:true"] {
+        Program::new(&program).arg(&path).under(format!("prof:true,prof_sample:1{more}")).run().expect_success();
+        let dump = Dump::read(&path);
+        let objects = column(&dump, "objects");
+        let counted: i64 = dump.profile.sample.iter().map(|row| row.value[objects]).sum();
+        // The one that is just being freed.
+        assert!(counted <= 1, "{counted} blocks{more}");
+    }
 }
 
 #[test]

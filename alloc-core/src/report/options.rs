@@ -116,6 +116,7 @@ pub(super) static OPTIONS: &[Shown] = &[
     shown("prof_unbias", Bool),
     shown("prof_log", Bool),
     shown("prof_peak", Bool),
+    shown("prof_lifetime_frees", Bool),
     shown("prof_guard", Size),
     shown("prof_seed", Size),
     shown("prof_format", Text),

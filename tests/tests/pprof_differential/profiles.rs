@@ -135,6 +135,7 @@ pub fn ours(scratch: &Scratch) -> Vec<Subject> {
         ("slack", "slack", "c/slack.c", "prof_seed:7,prof_sample:32KiB"),
         ("rss", "rss", "c/sites.c", "prof_seed:7"),
         ("lifetime", "lifetime", "c/lifetimes.c", "prof_seed:7,prof_sample:8KiB"),
+        ("frees", "lifetime", "c/lifetimes.c", "prof_seed:7,prof_sample:8KiB,prof_lifetime_frees:true"),
         ("peak", "peak", "c/sites.c", "prof_seed:7,prof_peak:true,prof_sample:64KiB"),
     ] {
         let place = place(name);
