@@ -27,7 +27,8 @@ impl<O: Observer> Heap<O> {
     #[inline(never)]
     fn make_room(&'static self, size: usize, align: usize) -> bool {
         let wanted = size::usable_size_for(size, align);
-        let arenas = || self.core.arenas.iter();
+        // A thread in the middle of a hook may hold any lock of the arena whose hook that is.
+        let arenas = || self.core.arenas.iter().filter(|arena| arena.pages.may_give_up_unused());
         let kept: usize = arenas().map(|arena| arena.pages.address_space()).sum();
         // Much more than all of them have won't be had by that.
         if wanted == 0 || wanted / 2 > kept || !can_map() {

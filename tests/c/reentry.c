@@ -1,10 +1,18 @@
-/* reentry BYTES INNER: the arena that serves requests of BYTES gets a hook that allocates INNER bytes, as hooks may. Ends by a
- * signal if the hook waits for what its own thread holds. */
+/* reentry BYTES INNER: the arena that serves requests of BYTES gets hooks that allocate INNER bytes, as hooks may, and one that
+ * asks for more than there is. Ends by a signal if a hook waits for what its own thread holds. */
 #include "allocator.h"
 #include <sched.h>
 
 static extent_hooks_t *usual;
-static size_t inner, calls;
+static size_t inner, calls, splits;
+
+static bool split_hook(extent_hooks_t *hooks, void *address, size_t bytes, size_t first, size_t second, bool committed, unsigned arena)
+{
+    splits++;
+    void *volatile block = malloc((size_t)1 << 50);
+    CHECK(block == NULL);
+    return usual->split(hooks, address, bytes, first, second, committed, arena);
+}
 
 static void *alloc_hook(extent_hooks_t *hooks, void *wanted, size_t bytes, size_t align, bool *zero, bool *commit, unsigned arena)
 {
@@ -36,10 +44,11 @@ int main(int argc, char **argv)
     usual = READ(extent_hooks_t *, "arena.%u.extent_hooks", arena);
     extent_hooks_t table = *usual;
     table.alloc = alloc_hook;
+    table.split = split_hook;
     CHECK(WRITE(extent_hooks_t *, &table, "arena.%u.extent_hooks", arena) == 0);
     static void *volatile blocks[100];
     for (int i = 0; i < 100; i++)
         CHECK(blocks[i] = malloc(bytes));
-    CHECK(calls > 0);
+    CHECK(calls > 0 && splits > 0);
     return 0;
 }

@@ -56,12 +56,14 @@ impl Pages {
         self.unmap_all(shared);
     }
 
-    /// Gives up unused memory that is the kernel's, address space included, until that is `enough` bytes: what has no pages,
-    /// and where `backed`, all. Returns how many bytes went.
+    /// Whether unused memory is the kernel's, and may go back to it.
+    pub(crate) fn may_give_up_unused(&self) -> bool {
+        !self.has_hooks() && !dss::is_used()
+    }
+
+    /// Gives up unused memory, which [may be](Pages::may_give_up_unused), address space included, until that is `enough` bytes:
+    /// what has no pages, and where `backed`, all. Returns how many bytes went.
     pub(crate) fn give_up_unused(&self, shared: &Shared, enough: usize, backed: bool) -> usize {
-        if self.has_hooks() || dss::is_used() {
-            return 0;
-        }
         let before = self.address_space();
         if backed {
             self.purge(shared);
