@@ -4,7 +4,6 @@ use crate::heap::{Heap, Request};
 use crate::observer::Observer;
 use crate::request::Obtained;
 use crate::size;
-use crate::sys::{self, PAGE};
 use crate::thread::Thread;
 
 /// What a request takes besides its bytes, at most: descriptors, and the page map's leaves.
@@ -31,7 +30,7 @@ impl<O: Observer> Heap<O> {
         let arenas = || self.core.arenas.iter().filter(|arena| arena.pages.may_give_up_unused());
         let kept: usize = arenas().map(|arena| arena.pages.address_space()).sum();
         // Much more than all of them have won't be had by that.
-        if wanted == 0 || wanted / 2 > kept || !can_map() {
+        if wanted == 0 || wanted / 2 > kept {
             return false;
         }
         let enough = wanted + BESIDES;
@@ -45,11 +44,4 @@ impl<O: Observer> Heap<O> {
         }
         made > 0
     }
-}
-
-/// Whether anything can be mapped. A program that has limited itself to less than it has already (`setrlimit`) would not get
-/// back what it gives up.
-fn can_map() -> bool {
-    // SAFETY: mapped just now, and nobody has seen it.
-    sys::map(PAGE, true).is_ok_and(|address| unsafe { sys::unmap(address, PAGE) }.is_ok())
 }

@@ -21,9 +21,20 @@ fn address_space() -> usize {
 }
 
 fn set_limit(bytes: usize) {
-    let limit = libc::rlimit { rlim_cur: bytes as u64, rlim_max: bytes as u64 };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit is alive.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_AS, &raw mut limit), 0);
+        limit.rlim_cur = bytes as u64;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &raw const limit), 0);
+    }
+}
+
+/// Maps pages until no more can be had.
+fn use_up() {
+    let (access, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: they replace no mapping.
+    while unsafe { libc::mmap(std::ptr::null_mut(), 4096, access, flags, -1, 0) } != libc::MAP_FAILED {}
 }
 
 /// Allocates so many blocks, each of which must be there, and frees them.
@@ -43,15 +54,25 @@ fn come_and_go(count: usize, bytes: usize) {
 #[test]
 fn unused_address_space_is_not_lost() {
     come_and_go(1, MIB);
-    set_limit(address_space() + LIMIT);
+    // What the page map has to give up is not to be what makes room.
+    set_limit(LIMIT);
+    HEAP.look_at_limits();
+    let before = address_space();
+    assert!(before < 4 << 30, "{before}");
+    set_limit(before + LIMIT);
     for _ in 0..3 {
         // Of the arena of large requests, and of the thread's.
         come_and_go(1, 220 * MIB);
         come_and_go(240, MIB);
         come_and_go(1, 260 * MIB);
     }
+    // Right at the limit as well.
+    come_and_go(1, 220 * MIB);
+    use_up();
+    come_and_go(1, 100 * MIB);
+    come_and_go(90, MIB);
     // Nothing would come back of what were given up now.
     set_limit(0);
     assert!(HEAP.allocate(300 * MIB).is_null());
-    come_and_go(1, 260 * MIB);
+    come_and_go(90, MIB);
 }

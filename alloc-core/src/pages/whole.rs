@@ -70,8 +70,10 @@ impl Pages {
         }
         let mut gone = before.saturating_sub(self.address_space());
         self.unmap_cache(shared, State::Retained, |address, bytes, _| {
-            // SAFETY: what is free is nobody's.
-            let is_gone = gone < enough && unsafe { sys::unmap(address, bytes) }.is_ok();
+            // SAFETY: what is free is nobody's. A program that has limited itself to less than it has (`setrlimit`) would not get
+            // back what it gives up.
+            let is_gone =
+                gone < enough && unsafe { sys::map_again(address).and_then(|()| sys::unmap(address, bytes)) }.is_ok();
             gone += if is_gone { bytes } else { 0 };
             is_gone
         });

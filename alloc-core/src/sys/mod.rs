@@ -296,6 +296,19 @@ pub fn map_unused(address: usize, bytes: usize) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Maps a page where one is. Takes no more address space than there is: an error beyond a limit of it, but not right at one.
+///
+/// # Safety
+/// Nobody uses the page.
+#[cold]
+pub unsafe fn map_again(address: usize) -> Result<(), Errno> {
+    const PROT_READ_WRITE: usize = 3;
+    const MAP_PRIVATE_ANONYMOUS_NORESERVE_FIXED: usize = 0x4032;
+    let args = [address, PAGE, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS_NORESERVE_FIXED, usize::MAX, 0];
+    // SAFETY: the caller's page.
+    unsafe { memory_call(SYS_MMAP, args) }.map(|_| ())
+}
+
 /// Lets another thread run.
 pub fn yield_now() {
     // SAFETY: touches no memory.
