@@ -4,9 +4,9 @@
 //! The flat array has one byte for each OS page of the 47-bit address space, 32 GiB of which almost nothing is ever
 //! touched. A byte of 1 to [`crate::size::NBINS`] is the class of the slab in that page, and one above
 //! [`crate::size::NCLASSES`] the second place of a class, of a slab in an arena with an odd number; with [`FLAG`] set, a live
-//! sample may begin in that page. A large block has its byte at its first page ([`large_byte`]), always with the flag, so that its frees
-//! take a path that clears the byte while the block is in a thread's cache: a second free finds that. 0 is everything
-//! else: no block starts there that the fast path knows.
+//! sample may begin in that page. A large block has its byte at its first page ([`large_byte`]), always with the flag, so
+//! that its frees take a path that clears the byte while the block is in a thread's cache: a second free finds that. 0 is
+//! everything else: no block starts there that the fast path knows.
 //! Only the parts of it for memory of the heap can be written; the rest reads as zero. So a program that has all its memory
 //! locked (`mlockall`) gets page tables for it rather than pages: 64 MiB, if it isn't narrowed before.
 //! Where address space is limited (`ulimit -v`), or the reservation fails, the array is two zero bytes and the shift is 63:
@@ -19,6 +19,7 @@ use crate::extent::Extent;
 use crate::lock::{Mutex, Rank};
 use crate::sync::atomic::{AtomicI8, AtomicPtr, AtomicUsize, Ordering};
 use crate::sys::{self, Access, Advice, LG_PAGE};
+use core::ops::Range;
 use core::ptr::null_mut;
 
 /// Bits of an address in user space.
@@ -80,6 +81,16 @@ impl Root {
         let others = word.load(Ordering::Relaxed) & !bit;
         word.store(if is_given_up { others | bit } else { others }, Ordering::Relaxed);
     }
+
+    /// The runs of those leaves among some whose class bytes were not given up.
+    fn runs(&self, indexes: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let Range { start: mut next, end } = indexes;
+        core::iter::from_fn(move || {
+            let start = (next..end).find(|&i| !self.is_given_up(i))?;
+            next = (start..end).find(|&i| self.is_given_up(i)).unwrap_or(end);
+            Some(start..next)
+        })
+    }
 }
 
 /// The page map of a heap.
@@ -104,7 +115,7 @@ impl Extents<'_> {
     /// The place of the descriptor for the page that holds `address`; `None` where there is no leaf for it.
     #[inline]
     fn place(&self, address: usize) -> Option<&AtomicPtr<Extent>> {
-        // Acquire: pairs with the Release in `prepare`.
+        // Acquire: pairs with the Release in `make_leaf`.
         let leaf = self.root.get(address >> LG_LEAF_SPAN)?.load(Ordering::Acquire);
         // SAFETY: leaves are never unmapped.
         unsafe { leaf.as_ref() }.map(|leaf| &leaf[(address >> LG_PAGE) & (LEAF_LEN - 1)])
@@ -181,17 +192,22 @@ impl PageMap {
         (self.flat.load(Ordering::Relaxed), self.shift.load(Ordering::Relaxed))
     }
 
-    /// The first address and the end of the array, the root and each leaf.
+    /// The first address and the end of each part of the array, of the root and of each leaf.
     pub fn ranges(&self) -> impl Iterator<Item = (usize, usize)> {
-        let (flat, root) = (self.flat.load(Ordering::Relaxed).addr(), self.root.load(Ordering::Relaxed).addr());
-        let flat = self.has_bytes().then_some((flat, FLAT_BYTES));
-        let root = (root != 0).then_some((root, core::mem::size_of::<Root>()));
+        let root = self.root().map(|root| ((&raw const *root).addr(), core::mem::size_of::<Root>()));
         // From the end on, near which mappings lie, and no further than there are leaves: each page of the root that is read
         // becomes the kernel's page of zeros.
         let leaves = self.extents().root.iter().rev().map(|leaf| leaf.load(Ordering::Relaxed).addr());
         let leaves = leaves.filter(|&leaf| leaf != 0).map(|leaf| (leaf, core::mem::size_of::<Leaf>()));
         let leaves = leaves.take(self.leaves.load(Ordering::Relaxed));
-        flat.into_iter().chain(root).chain(leaves).map(|(start, bytes)| (start, start + bytes))
+        self.parts().chain(root.into_iter().chain(leaves).map(|(start, bytes)| (start, start + bytes)))
+    }
+
+    /// The first address and the end of each part of the array. What was given up may be the program's by now.
+    fn parts(&self) -> impl Iterator<Item = (usize, usize)> {
+        let root = self.root().filter(|_| self.has_bytes());
+        let runs = root.into_iter().flat_map(|root| root.runs(0..ROOT_LEN));
+        runs.map(|run| (self.bytes_of(run.start), self.bytes_of(run.end)))
     }
 
     /// Bytes of leaves of the tree (address space; what is touched is less).
@@ -334,17 +350,18 @@ impl PageMap {
     }
 
     /// Gives up the class bytes for those leaves. `false`: there are none any more.
-    fn give_up(&self, root: &Root, indexes: core::ops::Range<usize>) -> bool {
-        let (mut next, mut any) = (indexes.start, false);
-        while next < indexes.end {
-            let end = (next..indexes.end).find(|&i| root.is_given_up(i)).unwrap_or(indexes.end);
+    fn give_up(&self, root: &Root, indexes: Range<usize>) -> bool {
+        let mut any = false;
+        for run in root.runs(indexes) {
+            // Before they are: in the child of a fork of just then, what is unmapped must not be taken for the array's.
+            run.clone().for_each(|i| root.set_given_up(i, true));
             // SAFETY: a part of the array in which no byte was ever written. It is asked for addresses there only, and no block
             // has one.
-            if next < end && unsafe { sys::unmap(self.bytes_of(next), (end - next) * LEAF_LEN) }.is_ok() {
-                (next..end).for_each(|i| root.set_given_up(i, true));
+            if unsafe { sys::unmap(self.bytes_of(run.start), run.len() * LEAF_LEN) }.is_ok() {
                 any = true;
+            } else {
+                run.for_each(|i| root.set_given_up(i, false));
             }
-            next = end + 1;
         }
         any
     }
@@ -369,5 +386,32 @@ impl PageMap {
 impl Default for PageMap {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_up_is_not_the_maps_any_more() {
+        static MAP: PageMap = PageMap::new();
+        MAP.boot();
+        let leaf = 100_000;
+        assert!(MAP.prepare(leaf << LG_LEAF_SPAN, sys::PAGE));
+        let holds = |index: usize| MAP.ranges().any(|(start, end)| (start..end).contains(&MAP.bytes_of(index)));
+        let far = leaf - KEPT_BESIDE - 2;
+        assert!(!MAP.has_bytes() || holds(far));
+        assert_eq!(MAP.narrow_to(0), MAP.has_bytes());
+        if MAP.has_bytes() {
+            assert!(holds(0) && holds(leaf) && holds(leaf + KEPT_BESIDE) && !holds(far));
+            // Where something else has come there, the map has nothing to do with it.
+            let start = MAP.bytes_of(far);
+            assert!(sys::map_unused(start, LEAF_LEN).is_ok());
+            assert!(!holds(far) && !MAP.prepare(far << LG_LEAF_SPAN, sys::PAGE));
+            // SAFETY: mapped above.
+            assert!(unsafe { sys::unmap(start, LEAF_LEN) }.is_ok());
+            assert!(MAP.prepare(far << LG_LEAF_SPAN, sys::PAGE) && holds(far));
+        }
     }
 }
