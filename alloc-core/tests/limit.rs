@@ -6,7 +6,7 @@ mod common;
 
 use std::fs;
 
-use alloc_core::Heap;
+use alloc_core::{ArenaSelection, Heap};
 use common::Nobody;
 
 static HEAP: Heap<Nobody> = Heap::new(Nobody);
@@ -66,6 +66,8 @@ fn unused_address_space_is_not_lost() {
         come_and_go(240, MIB);
         come_and_go(1, 260 * MIB);
     }
+    // The first picture needs memory.
+    HEAP.refresh_snapshot();
     // Right at the limit as well.
     come_and_go(1, 220 * MIB);
     use_up();
@@ -75,4 +77,19 @@ fn unused_address_space_is_not_lost() {
     set_limit(0);
     assert!(HEAP.allocate(300 * MIB).is_null());
     come_and_go(90, MIB);
+    // A block that moves has its place torn out of the heap's memory, where the kernel does so: that is not mapped any more.
+    HEAP.arena_purge(ArenaSelection::All);
+    let [block, behind] = [(); 2].map(|()| HEAP.allocate(4 * MIB));
+    // SAFETY: blocks of this test.
+    unsafe {
+        block.write(7);
+        let moved = HEAP.reallocate(block, 7 * MIB);
+        assert!(!moved.is_null() && moved != block && moved.read() == 7);
+        HEAP.deallocate(moved);
+        HEAP.deallocate(behind);
+    }
+    HEAP.arena_purge(ArenaSelection::All);
+    HEAP.refresh_snapshot();
+    let stats = HEAP.snapshot().lock().stats;
+    assert!(stats.mapped < 3 * MIB, "{stats:?}");
 }

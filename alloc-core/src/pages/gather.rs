@@ -110,6 +110,18 @@ impl Shared {
     }
 }
 
+impl Inner {
+    /// Counts an extent in transit that a move of `moved` bytes of it has torn: most of these are not mapped any more.
+    ///
+    /// # Safety
+    /// The extent is the caller's.
+    pub(super) unsafe fn abandon_torn(&mut self, extent: *const Extent, moved: usize) {
+        // SAFETY: the caller's promise.
+        self.abandoned_bytes += unsafe { (*extent).bytes() };
+        self.mapped_bytes -= moved;
+    }
+}
+
 impl Pages {
     /// The grid of this arena's moves; `None`: pages aren't moved here.
     pub(super) fn grid(&self, inner: &Inner) -> Option<usize> {
@@ -189,7 +201,7 @@ impl Pages {
                     Moved::All => State::Retained,
                     Moved::Partly => State::Dirty,
                     Moved::Torn => {
-                        inner.abandoned_bytes += (*extent).bytes();
+                        inner.abandon_torn(extent, (*extent).bytes());
                         continue;
                     }
                 };

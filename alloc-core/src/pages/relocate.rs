@@ -118,16 +118,17 @@ impl Pages {
         // SAFETY: the caller gives up the extent; the parts that it is cut into are nobody else's.
         unsafe {
             let mut inner = self.inner.lock();
-            shared.map.set_class((*extent).address(), 1, 0);
             (*extent).set_zeroed(false);
             (*extent).set_class(LARGE as usize);
             inner.active_pages -= (*extent).pages();
             block.went();
             if moved == Moved::Torn {
-                inner.abandoned_bytes += (*extent).bytes();
+                // The page map stays as it is: another thread may have memory there already.
                 (*extent).set_state(State::Transit);
+                inner.abandon_torn(extent, hollow.bytes());
                 return inner.tell(shared);
             }
+            shared.map.set_class((*extent).address(), 1, 0);
             let mut middle = extent;
             if hollow.start > (*extent).address() {
                 middle = self.split(&mut inner, shared, extent, (hollow.start - (*extent).address()) >> LG_PAGE);
