@@ -30,8 +30,8 @@ const ROOT_LEN: usize = 1 << (ADDRESS_BITS - LG_LEAF_SPAN);
 const LEAF_LEN: usize = 1 << (LG_LEAF_SPAN - LG_PAGE);
 const FLAT_BYTES: usize = 1 << (ADDRESS_BITS - LG_PAGE);
 
-/// Leaves beside one in use that keep their class bytes when the array is narrowed, 16 MiB, and as many as the limit spans.
-const KEPT_BESIDE: usize = 64;
+/// Leaves beside one in use that keep their class bytes when the array is narrowed, 4 MiB, and as many as the limit spans.
+const KEPT_BESIDE: usize = 16;
 
 /// Set in a class byte while a live sample may begin in the page, and in those of large blocks; makes the byte negative.
 pub const FLAG: u8 = 0x80;
@@ -326,8 +326,9 @@ impl PageMap {
     /// For a program that isn't to have more than `limit` bytes of memory: gives up what of the flat array is for addresses far
     /// from the heap's own. `false`: nothing.
     ///
-    /// What is near is kept because new mappings will lie there: among other places where the array was, in which the class
-    /// bytes of their own pages must have their place. To free an address that is far, by mistake, is a fault then.
+    /// What is near is kept because new mappings will lie there: among other places where the array was, be there memory of the
+    /// heap yet or not. What they take of that is not to be where their own class bytes belong, or those of the next ones: they
+    /// could not be the heap's. To free an address that is far, by mistake, is a fault then.
     #[cold]
     pub fn narrow_to(&self, limit: usize) -> bool {
         let Some(root) = self.root().filter(|_| self.has_bytes()) else { return false };
@@ -338,7 +339,8 @@ impl PageMap {
             return false;
         }
         *before = beside;
-        let used = (0..ROOT_LEN).filter(|&i| !root.leaves[i].load(Ordering::Relaxed).is_null());
+        let own = self.bytes_of(0) >> LG_LEAF_SPAN..=self.bytes_of(ROOT_LEN) >> LG_LEAF_SPAN;
+        let used = (0..ROOT_LEN).filter(|i| own.contains(i) || !root.leaves[*i].load(Ordering::Relaxed).is_null());
         let kept = used.map(|i| i.saturating_sub(beside)..i + beside + 1).chain(core::iter::once(ROOT_LEN..ROOT_LEN));
         // The first is asked for null.
         let (mut next, mut any) = (1, false);
@@ -397,7 +399,8 @@ mod tests {
     fn what_was_given_up_is_not_the_maps_any_more() {
         static MAP: PageMap = PageMap::new();
         MAP.boot();
-        let leaf = 100_000;
+        // Far from the array, and from all that is mapped.
+        let leaf = 50_000;
         assert!(MAP.prepare(leaf << LG_LEAF_SPAN, sys::PAGE));
         let holds = |index: usize| MAP.ranges().any(|(start, end)| (start..end).contains(&MAP.bytes_of(index)));
         let far = leaf - KEPT_BESIDE - 2;
@@ -405,6 +408,9 @@ mod tests {
         assert_eq!(MAP.narrow_to(0), MAP.has_bytes());
         if MAP.has_bytes() {
             assert!(holds(0) && holds(leaf) && holds(leaf + KEPT_BESIDE) && !holds(far));
+            // New mappings come to where the array was.
+            let own = MAP.bytes_of(0) >> LG_LEAF_SPAN;
+            assert!((0..KEPT_BESIDE).all(|i| holds(own - i) && holds(own + i)));
             // Where something else has come there, the map has nothing to do with it.
             let start = MAP.bytes_of(far);
             assert!(sys::map_unused(start, LEAF_LEN).is_ok());
