@@ -116,13 +116,14 @@ impl<O: Observer> Heap<O> {
         self.ensure_booted();
         // There is always a first arena to tell of.
         let _ = self.arena(0);
-        let stats = self.stats();
         let background = self.background_stats();
         let (starting, busiest) = self.background_lock_counts();
         let narenas = self.narenas();
         let allocate = |bytes: usize| self.core.shared.allocate_metadata(bytes, 64);
         let mut guard = self.core.snapshot.lock();
         let own = guard.counts();
+        // Of no earlier moment than those of the picture before: counters never fall.
+        let stats = self.stats();
         let snapshot = &mut *guard;
         (snapshot.stats, snapshot.background, snapshot.narenas) = (stats, background, narenas);
         for (counts, name) in snapshot.locks.iter_mut().zip(GLOBAL_LOCKS) {
