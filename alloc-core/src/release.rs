@@ -379,7 +379,11 @@ impl<O: Observer> Heap<O> {
                 (cached >> if is_slab { small } else { large }).max(1)
             };
             self.flush(thread, cache, place, cached - gone);
-            (*cache).note_overflow(place);
+            if (*cache).note_overflow(place) {
+                let extent = self.core.shared.map.extent(block.addr());
+                let (counts, _) = self.arena_of(extent).bin(size::class_at(place)).counts();
+                (*cache).judge_overflows(place, counts.nfills);
+            }
             // The flush may have come to a look at all caches, which takes unused room back.
             self.push(cache, place, block) || ((*cache).grow(place, share) && self.push(cache, place, block))
         }

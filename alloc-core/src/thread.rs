@@ -151,8 +151,10 @@ pub struct Thread {
     marked: [*mut u8; PLACES],
     /// Places of which the thread has freed a block while it had no cache for it.
     freed: [bool; PLACES],
-    /// How often a cache has overflowed since it was last filled, by place.
+    /// How often a cache has overflowed since it was last filled, by place, and how often others had filled theirs when that
+    /// was looked at last.
     overflows: [u8; PLACES],
+    fills: [u8; PLACES],
     /// Blocks by place that fills brought less those that flushes took, less the requests that a bin has been told of:
     /// with `frees`, and less what is cached, these are the requests that no bin has been told of yet.
     pub(crate) inflow: [u64; PLACES],
@@ -240,6 +242,7 @@ const fn shared(kind: Kind) -> SharedThread {
         mark: [0; PLACES],
         freed: [false; PLACES],
         overflows: [0; PLACES],
+        fills: [0; PLACES],
         marked: [null_mut(); PLACES],
         inflow: [0; PLACES],
         shows_frees: false,

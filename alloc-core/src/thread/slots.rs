@@ -39,7 +39,7 @@ const NARROW_SLOTS: usize = 4;
 /// So many overflows of such a cache are of a heap that still shrinks.
 const NARROW_OVERFLOWS: u16 = 256;
 
-/// After so many overflows without a fill, what a slab class has grown by is of no use.
+/// After so many overflows without a fill, be it another thread's, what a slab class has grown by is of no use.
 const VAIN_OVERFLOWS: u8 = 32;
 
 /// Slots that a slab class begins with, which lie side by side for all of them: most threads use most of their classes little,
@@ -324,13 +324,27 @@ impl Thread {
         true
     }
 
-    /// A full cache has given blocks back. Where one of a slab class does so on and on, the thread only frees: each block that
-    /// stays at the end may be the last one of its slab.
-    pub(crate) fn note_overflow(&mut self, place: usize) {
-        self.overflows[place] = self.overflows[place].saturating_add(1);
-        if self.overflows[place] >= VAIN_OVERFLOWS && size::is_slab(place) && self.narrow == 0 {
+    /// A full cache has given blocks back. Returns whether [`Thread::judge_overflows`] is due, as it is after so many of a slab
+    /// class.
+    pub(crate) fn note_overflow(&mut self, place: usize) -> bool {
+        self.overflows[place] += 1;
+        if self.overflows[place] > VAIN_OVERFLOWS && self.narrow == 0 {
             self.shrink(place);
         }
+        let is_due = self.overflows[place].is_multiple_of(VAIN_OVERFLOWS);
+        if is_due && !size::is_slab(place) {
+            self.overflows[place] = 0;
+        }
+        is_due && size::is_slab(place)
+    }
+
+    /// Where a cache overflows on and on, and none was filled from the same bin meanwhile (of `fills` in all), the program only
+    /// frees: each block that stays in the cache at the end may be the last one of its slab. What another thread gets again is
+    /// worth a large cache: each overflow takes a lock.
+    pub(crate) fn judge_overflows(&mut self, place: usize, fills: u64) {
+        let fills = fills as u8;
+        self.overflows[place] = if self.fills[place] == fills { VAIN_OVERFLOWS } else { 0 };
+        self.fills[place] = fills;
     }
 
     /// Takes slots without a block from classes of whole pages until there is room for `bytes` more; looks at a few classes,

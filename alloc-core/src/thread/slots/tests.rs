@@ -124,10 +124,29 @@ fn what_is_only_freed_is_not_kept_for_long() {
         };
         let grown = fill_up(thread);
         assert!(grown > thread.initial(class));
-        for _ in 0..VAIN_OVERFLOWS {
-            assert_eq!(fill_up(thread), grown);
+        let overflow = |thread: &mut Thread, fills| {
             thread.top[class] = thread.bottom[class].wrapping_add(1);
-            thread.note_overflow(class);
+            if thread.note_overflow(class) {
+                thread.judge_overflows(class, fills);
+            }
+        };
+        // Other threads want what this one frees, and then no more.
+        for i in 0..10 * u64::from(VAIN_OVERFLOWS) {
+            assert_eq!(fill_up(thread), grown);
+            overflow(thread, i);
+        }
+        for _ in 0..2 * VAIN_OVERFLOWS {
+            overflow(thread, 1000);
+        }
+        overflow(thread, 1000);
+        assert_eq!((fill_up(thread), thread.grown_room), (thread.initial(class), 0));
+        // They want it again.
+        for i in 0..2 * u64::from(VAIN_OVERFLOWS) {
+            overflow(thread, i);
+        }
+        assert_eq!(fill_up(thread), grown);
+        for _ in 0..3 * VAIN_OVERFLOWS {
+            overflow(thread, 1000);
         }
         assert_eq!((fill_up(thread), thread.grown_room), (thread.initial(class), 0));
         // What is wanted again is kept as before.
