@@ -401,7 +401,7 @@ mod tests {
         MAP.boot();
         // Far from the array, and from all that is mapped.
         let leaf = 50_000;
-        assert!(MAP.prepare(leaf << LG_LEAF_SPAN, sys::PAGE));
+        assert!(MAP.prepare(leaf << LG_LEAF_SPAN, 1 << LG_PAGE));
         let holds = |index: usize| MAP.ranges().any(|(start, end)| (start..end).contains(&MAP.bytes_of(index)));
         let far = leaf - KEPT_BESIDE - 2;
         assert!(!MAP.has_bytes() || holds(far));
@@ -414,10 +414,10 @@ mod tests {
             // Where something else has come there, the map has nothing to do with it.
             let start = MAP.bytes_of(far);
             assert!(sys::map_unused(start, LEAF_LEN).is_ok());
-            assert!(!holds(far) && !MAP.prepare(far << LG_LEAF_SPAN, sys::PAGE));
+            assert!(!holds(far) && !MAP.prepare(far << LG_LEAF_SPAN, 1 << LG_PAGE));
             // SAFETY: mapped above.
             assert!(unsafe { sys::unmap(start, LEAF_LEN) }.is_ok());
-            assert!(MAP.prepare(far << LG_LEAF_SPAN, sys::PAGE) && holds(far));
+            assert!(MAP.prepare(far << LG_LEAF_SPAN, 1 << LG_PAGE) && holds(far));
         }
     }
 }
