@@ -1,8 +1,10 @@
-/* parts.c: memory that is none of the heap's, and a block that is only read. Prints what there is of each. */
+/* parts.c [MIB]: memory that is none of the heap's, and a block that is only read. Prints what there is of each. With MIB, the
+   program sets itself a limit of address space before, so that its memory may come where a part of the page map was. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum { THREADS = 64, STACK_BYTES = 512 << 10, READ_BYTES = 64 << 20, PAGE = 4096 };
 
@@ -19,8 +21,16 @@ static void *work(void *unused)
     return unused;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    struct rlimit limit;
+    if (argc > 1) {
+        if (getrlimit(RLIMIT_AS, &limit) != 0)
+            return 1;
+        limit.rlim_cur = (rlim_t)atol(argv[1]) << 20;
+        if (setrlimit(RLIMIT_AS, &limit) != 0)
+            return 1;
+    }
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);

@@ -79,8 +79,20 @@ fn the_parts_of_a_fragmented_redis_add_up_to_its_resident_memory() {
 
 #[test]
 fn memory_of_the_program_is_not_called_the_allocators() {
+    parts(&[]);
+}
+
+#[test]
+fn nor_is_memory_that_lies_where_the_page_map_was() {
+    parts(&["16000"]);
+}
+
+/// Runs `c/parts.c`, and looks at where its memory is told to be.
+#[track_caller]
+fn parts(args: &[&str]) {
     let scratch = Scratch::new("parts");
-    let ended = tools::dumping_at_exit(Program::new(tools::compile("c/parts.c", &["-pthread"])), "prof.rss_dump")
+    let program = Program::new(tools::compile("c/parts.c", &["-pthread"])).args(args);
+    let ended = tools::dumping_at_exit(program, "prof.rss_dump")
         .under(format!("prof:true,thp:never,prof_prefix:{}/dump", scratch.path().display()))
         .run()
         .expect_success();
