@@ -24,6 +24,9 @@ const LG_PAUSE: u32 = 9;
 /// Where looks find no peak, one after the other, they are further and further apart: by this number of ticks of the processor
 /// (some 40 microseconds) at first, and for each thread in the end. A look takes about a hundredth of that.
 const LG_APART: u32 = 17;
+/// However close together they are, there is one when threads have risen by so much each, on the average: what rose by that
+/// has taken them longer than the look does.
+const LG_RISEN: u32 = 15;
 
 /// What was true at a peak.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +55,8 @@ pub struct Peak {
     looked: AtomicU64,
     /// How many ticks after that the next one may be.
     apart: AtomicU64,
+    /// How many bytes call for it before.
+    pressing: AtomicU64,
     /// The most that the exact sum has been.
     maximum: AtomicU64,
     /// A thread looks for a peak, or a dump of the present one is being written.
@@ -71,6 +76,7 @@ impl Peak {
             room: AtomicU64::new(0),
             looked: AtomicU64::new(0),
             apart: AtomicU64::new(0),
+            pressing: AtomicU64::new(0),
             maximum: AtomicU64::new(0),
             busy: Busy::new(),
             summit: Mutex::new(Rank::Stacks, NONE),
@@ -147,15 +153,17 @@ impl Peak {
         };
         let room = self.room.load(Ordering::Relaxed);
         // A block that is as large as that may be all that the peak consists of.
-        if risen >= room && (rise >= room || self.may_look()) && self.busy.take() {
+        if risen >= room && (rise >= room || self.may_look(risen)) && self.busy.take() {
             self.look();
             self.busy.give();
         }
     }
 
-    fn may_look(&self) -> bool {
+    fn may_look(&self, risen: u64) -> bool {
         let apart = self.apart.load(Ordering::Relaxed);
-        apart == 0 || sys::ticks().wrapping_sub(self.looked.load(Ordering::Relaxed)) >= apart
+        apart == 0
+            || risen >= self.pressing.load(Ordering::Relaxed)
+            || sys::ticks().wrapping_sub(self.looked.load(Ordering::Relaxed)) >= apart
     }
 
     /// Takes the exact sum; begins a new peak if it is one.
@@ -176,6 +184,7 @@ impl Peak {
         };
         self.looked.store(sys::ticks(), Ordering::Relaxed);
         self.apart.store(apart, Ordering::Relaxed);
+        self.pressing.store((threads as u64) << LG_RISEN, Ordering::Relaxed);
         self.room.store((wanted - exact).max(wanted >> LG_PAUSE), Ordering::Relaxed);
         if self.summit.lock().stats.allocated as u64 != last {
             // The profile was reset meanwhile: the room is that of a peak that is forgotten.
