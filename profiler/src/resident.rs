@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use alloc_core::State;
-use alloc_core::sys::{self, PAGE, extra};
+use alloc_core::sys::{self, PAGE, extra, sandbox};
 use pprof_export::writer::SinkError;
 
 use crate::HEAP;
@@ -62,7 +62,7 @@ impl Pages {
         const ENTRY: usize = 8;
         const PRESENT: u64 = 1 << 63;
         let whole = end.saturating_sub(start) as u64;
-        let Some(fd) = self.fd else { return whole };
+        let Some(fd) = self.fd else { return in_memory(start, end).unwrap_or(whole) };
         if let Ok(bytes) = extra::retry(|| extra::backed_bytes(fd, start, end)) {
             return bytes;
         }
@@ -84,6 +84,22 @@ impl Pages {
         }
         found * PAGE as u64
     }
+}
+
+/// Resident bytes of a range of whole pages where the table can't be read, as that of a process which can't be debugged
+/// (`PR_SET_DUMPABLE`, capabilities of its file). `None`: that can't be asked either.
+fn in_memory(start: usize, end: usize) -> Option<u64> {
+    const PAGES: usize = 4096;
+    if sandbox::is_filtered() {
+        return None;
+    }
+    let (mut pages, mut found) = ([0u8; PAGES], 0);
+    for at in (start..end).step_by(PAGES * PAGE) {
+        let there = &mut pages[..((end - at) / PAGE).min(PAGES)];
+        extra::resident_pages(at, there).ok()?;
+        found += there.iter().filter(|page| **page & 1 != 0).count();
+    }
+    Some((found * PAGE) as u64)
 }
 
 impl Drop for Pages {
@@ -208,6 +224,9 @@ mod tests {
         assert_eq!(sum, resident.all.cast_signed());
         let told = crate::memory::resident_bytes().unwrap() as f64;
         assert!((resident.all as f64 / told - 1.0).abs() < 0.2, "{} of {told}", resident.all);
+        let start = block.addr().next_multiple_of(PAGE);
+        let [without, with] = [Pages { fd: None }, Pages::open()].map(|pages| pages.resident(start, start + (7 << 20)));
+        assert_eq!(without, if sandbox::is_filtered() { 7 << 20 } else { with });
         // SAFETY: the block from above.
         unsafe { HEAP.deallocate(block) };
     }
