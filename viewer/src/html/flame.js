@@ -8,9 +8,11 @@ class Tree {
     Object.assign(this, { parents, names, count });
     const zeros = () => new Float64Array(count);
     this.now = zeros(); this.base = zeros(); this.error = zeros(); this.skew = zeros(); this.change = zeros(); this.samples = zeros(); this.width = zeros();
-    for (const [node, now, base, samples, error, change, skew] of own) {
+    this.weight = zeros();
+    for (const [node, now, base, samples, error, change, skew, weight = 0] of own) {
       this.now[node] += now; this.base[node] += base; this.samples[node] += samples;
       this.error[node] += error; this.skew[node] += skew; this.change[node] += change;
+      this.weight[node] = Math.max(this.weight[node], weight);
       this.width[node] += compares ? Math.max(now, base) : now;
     }
     const degree = new Uint32Array(count + 1);
@@ -18,6 +20,7 @@ class Tree {
     for (let node = count - 1; node > 0; node--) {
       const parent = parents[node];
       for (const sums of [this.now, this.base, this.error, this.skew, this.change, this.samples, this.width]) sums[parent] += sums[node];
+      this.weight[parent] = Math.max(this.weight[parent], this.weight[node]);
       degree[parent + 1]++;
     }
     for (let node = 0; node < count; node++) degree[node + 1] += degree[node];

@@ -33,13 +33,14 @@ const chance = p => p === null || p === undefined ? "-" : p <= 1e-15 ? "<1e-15" 
 
 // Quantiles of chi-square by Wilson and Hilferty: good enough for a tooltip; the tables are exact.
 function chi(z, k) { const a = 2 / (9 * k); return k * Math.max(0, 1 - a + z * Math.sqrt(a)) ** 3; }
-function interval(all, variance, skew) {
+function interval(all, variance, skew, largest) {
   if (!data.period) return null;
+  if (all < 0) return interval(-all, variance, skew, largest).reverse().map(end => -end);
   // What is certain of the sum, blocks that are all sampled, moves the interval of the rest.
   const value = skew > 0 ? Math.min(all, variance * variance / skew) : all, certain = all - value;
   if (value > 0 && variance <= 0) return [all, all];
   if (value > 0 && value * value >= 8 * variance) { const half = 1.96 * Math.sqrt(variance); return [Math.max(0, all - half), all + half]; }
-  const weight = data.weight, mean = value + weight, spread = variance + weight * weight;
+  const weight = Math.max(data.weight, largest), mean = value + weight, spread = variance + weight * weight;
   const low = value > 0 ? variance / (2 * value) * chi(-1.96, 2 * value * value / variance) : 0;
   return [certain + low, certain + (spread > 0 ? spread / (2 * mean) * chi(1.96, 2 * mean * mean / spread) : value)];
 }
@@ -71,7 +72,7 @@ const page = {
       const sure = Math.abs(change) > half ? "" : "; within sampling error";
       parts.push(`${size(base)} to ${size(now)}, ${size(change, true)} `, make("span", {}, `95%: ${size(change - half)} to ${size(change + half)}${sure}`));
     } else {
-      parts.push(`${size(now)}${of} `, make("span", {}, `95%: ${range(interval(now, tree.error[node], tree.skew[node]))}, ${Math.round(tree.samples[node])} samples`));
+      parts.push(`${size(now)}${of} `, make("span", {}, `95%: ${range(interval(now, tree.error[node], tree.skew[node], tree.weight[node]))}, ${Math.round(tree.samples[node])} samples`));
     }
     box.replaceChildren(...parts.filter(part => part !== null));
   },

@@ -99,8 +99,8 @@ fn tree(profile: &Profile, columns: &Columns) -> Value {
     let mut numbers: HashMap<(String, bool), u32> = HashMap::new();
     let (mut parents, mut frames) = (vec![0u32], vec![0u32]);
     let mut known: HashMap<(u32, u32), u32> = HashMap::new();
-    // New, base, samples, variance of new, variance of the change, skew of new.
-    let mut own: HashMap<u32, [f64; 6]> = HashMap::new();
+    // New, base, samples, variance of new, variance of the change, skew of new; and the largest weight of a sample.
+    let mut own: HashMap<u32, [f64; 7]> = HashMap::new();
     let mut cache = PartCache::default();
     for row in 0..profile.row_count() {
         let value = profile.values(row)[columns.column];
@@ -137,6 +137,7 @@ fn tree(profile: &Profile, columns: &Columns) -> Value {
             sums[2] += part.samples;
             sums[3] += part.variance;
             sums[5] += part.skew;
+            sums[6] = sums[6].max(part.weight);
         } else {
             sums[1] += value as f64;
         }
@@ -149,9 +150,14 @@ fn tree(profile: &Profile, columns: &Columns) -> Value {
         .map(|(node, sums)| {
             let mut row = vec![Value::from(node)];
             // Whole numbers: variances are of many digits, of which few mean anything.
-            let [sums @ .., skew] = sums;
+            let [sums @ .., skew, weight] = sums;
             row.extend(sums.map(|sum| Value::from(sum.round().clamp(-9e15, 9e18) as i64)));
-            row.push(format!("{skew:.2e}").parse::<f64>().unwrap_or_default().into());
+            let short = |number: f64| Value::from(format!("{number:.2e}").parse::<f64>().unwrap_or_default());
+            row.push(short(skew));
+            // That of nothing is told once, and is the largest of most columns of bytes.
+            if weight > columns.weight_of_nothing() {
+                row.push(short(weight));
+            }
             Value::Array(row)
         })
         .collect();

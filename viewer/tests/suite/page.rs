@@ -7,7 +7,7 @@ use pprof_export::AllocatorStats;
 use serde_json::json;
 
 use crate::browser::{at, drive};
-use crate::support::{Builder, Frame, Random, Scratch, heapsift, output_of, service};
+use crate::support::{Builder, Frame, Random, Scratch, heapsift, json_of, output_of, service};
 
 const DETAIL: &str = "document.getElementById('detail').textContent";
 
@@ -141,6 +141,41 @@ fn a_page_is_searched_zoomed_and_compared() {
     assert_eq!(of("memory"), "[7,\"resident80MB\"]");
     for check in ["about", "dark", "phone", "phone's table"] {
         assert_eq!(of(check), "true", "{check}");
+    }
+}
+
+#[test]
+fn intervals_of_frames_are_those_of_the_tables() {
+    let scratch = Scratch::new();
+    let mut builder = Builder::new();
+    builder.mapping("/opt/app/service", 0x40_0000, "0a0b0c0d");
+    let main = builder.location(0x40_1000, &[Frame("main", "src/main.c", 7)]);
+    let leaf = builder.location(0x40_2000, &[Frame("few", "src/few.c", 7)]);
+    for (size, samples) in [(64, 1), (1024, 3), (8 << 20, 2)] {
+        builder.sampled(&[leaf, main], size, samples);
+    }
+    // The other way round, as one profile less another is.
+    let shrunk = builder.location(0x40_3000, &[Frame("shrunk", "src/few.c", 9)]);
+    builder.sampled(&[shrunk, main], 4096, 2);
+    let last = builder.profile.sample.last_mut().unwrap();
+    last.value.iter_mut().for_each(|value| *value = -*value);
+    let file = scratch.file("few.pb.gz", &builder.gzip());
+    let page = scratch.join("report.html");
+    let of_frame = "(name => { const t = flame.trees[0], n = t.names.findIndex(at => data.names[at] === name); \
+         return interval(t.now[n], t.error[n], t.skew[n], t.weight[n]); })";
+    for kind in ["inuse_space", "inuse_objects"] {
+        output_of(&["report", "--sample-index", kind, "-o", &page, &file]);
+        let table = json_of(&["top", "--json", "--sample-index", kind, &file]);
+        let steps = ["few", "shrunk"].map(|name| json!({"run": format!("{of_frame}('{name}')")}));
+        let Some(got) = drive(&page, None, &json!(steps)) else { return };
+        for (name, ends) in ["few", "shrunk"].iter().zip(&got) {
+            let row = table["rows"].as_array().unwrap().iter().find(|row| row["name"] == *name).unwrap();
+            let (low, high) = (row["flat"]["low"].as_f64().unwrap(), row["flat"]["high"].as_f64().unwrap());
+            for (end, told) in [low, high].into_iter().zip(ends.as_array().unwrap()) {
+                let told = told.as_f64().unwrap();
+                assert!((told - end).abs() < 0.02 * (high - low), "{kind} {name}: {ends}, {low}..{high}");
+            }
+        }
     }
 }
 
