@@ -76,7 +76,11 @@ impl Estimate {
         let divide = |exact: usize, estimate: f64| match exact as f64 {
             _ if estimate <= 0.0 => (0.0, exact),
             exact if is_of_all || exact <= estimate => (exact / estimate, 0),
-            exact => (1.0, (exact - estimate) as usize),
+            exact => {
+                // Whole bytes, so that all comes to the exact total.
+                let left = (exact - estimate) as usize;
+                ((exact - left as f64) / estimate, left)
+            }
         };
         let (bytes, unseen_bytes) = divide(total.bytes, self.bytes);
         let (slack, unseen_slack) = divide(total.slack(), self.slack);
