@@ -87,11 +87,10 @@ fn our_dump() {
     if !has_go() {
         return;
     }
-    let path = std::env::temp_dir().join(format!("pprof-export-{}.pb.gz", std::process::id()));
-    fs::write(&path, common::dump()).unwrap();
-    let theirs = summary_of_go(&path).expect("pprof reads our dump");
-    let top = Command::new("go").args(["tool", "pprof", "-symbolize=none", "-top"]).arg(&path).output().unwrap();
-    fs::remove_file(&path).unwrap();
+    let file = tempfile::NamedTempFile::with_prefix("heapsift-export-").unwrap();
+    fs::write(&file, common::dump()).unwrap();
+    let theirs = summary_of_go(file.path()).expect("pprof reads our dump");
+    let top = Command::new("go").args(["tool", "pprof", "-symbolize=none", "-top"]).arg(file.path()).output().unwrap();
     let ours = decode(&common::dump(), &Limits::DEFAULT).unwrap();
     assert_eq!(theirs, summary_of_ours(&ours));
     let top = String::from_utf8_lossy(&top.stdout).into_owned();

@@ -326,19 +326,21 @@ mod tests {
     use super::*;
     use std::path::PathBuf;
     use std::string::ToString;
+    use tempfile::TempDir;
 
-    struct Directory(PathBuf);
+    struct Directory(TempDir);
 
     impl Directory {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(std::format!("heapsift-file-{name}-{}", std::process::id()));
-            let _ = std::fs::remove_dir_all(&path);
-            std::fs::create_dir(&path).unwrap();
-            Directory(path)
+            Directory(TempDir::with_prefix(std::format!("heapsift-file-{name}-")).unwrap())
+        }
+
+        fn file(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
         }
 
         fn path(&self, name: &str) -> Path {
-            Path::new(self.0.join(name).to_str().unwrap().as_bytes()).unwrap()
+            Path::new(self.file(name).to_str().unwrap().as_bytes()).unwrap()
         }
 
         fn names(&self) -> std::vec::Vec<std::string::String> {
@@ -351,19 +353,13 @@ mod tests {
         }
     }
 
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn complete_or_not_at_all() {
         let directory = Directory::new("whole");
         let path = directory.path("a.pb.gz");
         let mut file = PartFile::create(&path).unwrap();
         file.write(b"half").unwrap();
-        assert!(!directory.0.join("a.pb.gz").exists() && directory.names().len() == 1);
+        assert!(!directory.file("a.pb.gz").exists() && directory.names().len() == 1);
         drop(file);
         assert!(directory.names().is_empty());
 
@@ -373,9 +369,9 @@ mod tests {
         file.commit(&path, false).unwrap();
         drop(file);
         assert_eq!(directory.names(), ["a.pb.gz"]);
-        assert_eq!(std::fs::read(directory.0.join("a.pb.gz")).unwrap(), b"whole");
+        assert_eq!(std::fs::read(directory.file("a.pb.gz")).unwrap(), b"whole");
         use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(directory.0.join("a.pb.gz")).unwrap().permissions().mode();
+        let mode = std::fs::metadata(directory.file("a.pb.gz")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -383,25 +379,25 @@ mod tests {
     fn what_is_there_stays_unless_it_may_go() {
         let directory = Directory::new("replace");
         let path = directory.path("a");
-        std::fs::write(directory.0.join("a"), "old").unwrap();
+        std::fs::write(directory.file("a"), "old").unwrap();
         let mut file = PartFile::create(&path).unwrap();
         file.write(b"new").unwrap();
         assert_eq!(file.commit(&path, false), Err(EEXIST));
-        assert_eq!(std::fs::read(directory.0.join("a")).unwrap(), b"old");
+        assert_eq!(std::fs::read(directory.file("a")).unwrap(), b"old");
         file.commit(&path, true).unwrap();
         drop(file);
-        assert_eq!(std::fs::read(directory.0.join("a")).unwrap(), b"new");
+        assert_eq!(std::fs::read(directory.file("a")).unwrap(), b"new");
         assert_eq!(directory.names(), ["a"]);
     }
 
     #[test]
     fn special_files_are_refused() {
         let directory = Directory::new("special");
-        std::fs::write(directory.0.join("victim"), "precious").unwrap();
-        std::os::unix::fs::symlink("victim", directory.0.join("link")).unwrap();
-        std::os::unix::fs::symlink("nowhere", directory.0.join("dangling")).unwrap();
-        std::fs::hard_link(directory.0.join("victim"), directory.0.join("twin")).unwrap();
-        std::fs::create_dir(directory.0.join("dir")).unwrap();
+        std::fs::write(directory.file("victim"), "precious").unwrap();
+        std::os::unix::fs::symlink("victim", directory.file("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", directory.file("dangling")).unwrap();
+        std::fs::hard_link(directory.file("victim"), directory.file("twin")).unwrap();
+        std::fs::create_dir(directory.file("dir")).unwrap();
         let fifo = directory.path("fifo");
         // SAFETY: a live C string.
         assert_eq!(unsafe { libc::mkfifo(fifo.as_c_str().as_ptr(), 0o600) }, 0);
@@ -417,7 +413,7 @@ mod tests {
         assert_eq!(check_target(&Path::new(b"/dev/full").unwrap()), Err(EINVAL));
         assert_eq!(check_target(&Path::new(b"/tmp/").unwrap()), Err(EISDIR));
         assert_eq!(directory.names(), before);
-        assert_eq!(std::fs::read(directory.0.join("victim")).unwrap(), b"precious");
+        assert_eq!(std::fs::read(directory.file("victim")).unwrap(), b"precious");
     }
 
     #[test]

@@ -244,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_gone_says_so_where_no_build_id_tells() {
-        let path = std::env::temp_dir().join(std::format!("gone-{}", std::process::id()));
+        let scratch = tempfile::TempDir::with_prefix("heapsift-maps-").unwrap();
+        let path = scratch.path().join("gone");
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         for (content, listed) in [(&own[..], ""), (&[0; 4096], " (deleted)")] {
             std::fs::write(&path, content).unwrap();

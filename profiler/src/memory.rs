@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn unified_groups() {
-        let mount = std::env::temp_dir().join(std::format!("heapsift-groups-{}", std::process::id()));
+        let scratch = tempfile::TempDir::with_prefix("heapsift-groups-").unwrap();
+        let mount = scratch.path();
         let inner = mount.join("outer/inner");
         fs::create_dir_all(&inner).unwrap();
         let groups = Groups::new(b"1:name=systemd:/x\n0::/outer/inner\n", mount.to_str().unwrap().as_bytes()).unwrap();
@@ -216,12 +217,12 @@ mod tests {
             "some avg10=40.00 avg60=1.00 avg300=0.50 total=5\nfull avg10=12.34 avg60=0.10 avg300=0.00 total=3\n",
         );
         assert_eq!(groups.stalled(), Some(1234));
-        fs::remove_dir_all(&mount).unwrap();
     }
 
     #[test]
     fn legacy_groups() {
-        let mount = std::env::temp_dir().join(std::format!("heapsift-legacy-{}", std::process::id()));
+        let scratch = tempfile::TempDir::with_prefix("heapsift-legacy-").unwrap();
+        let mount = scratch.path();
         fs::create_dir_all(mount.join("memory/box")).unwrap();
         let text = b"9:name=systemd:/\n4:cpu,memory:/box\n0::/\n";
         let groups = Groups::new(text, mount.to_str().unwrap().as_bytes()).unwrap();
@@ -232,7 +233,6 @@ mod tests {
         write("memory.limit_in_bytes", "100\n");
         write("memory.stat", "inactive_file 1\ntotal_inactive_file 20\n");
         assert_eq!(groups.usage(0), Some(Usage { used: 30, limit: 100 }));
-        fs::remove_dir_all(&mount).unwrap();
     }
 
     #[test]

@@ -70,8 +70,8 @@ mod tests {
 
     #[test]
     fn newest_and_largest() {
-        let directory = std::env::temp_dir().join(std::format!("heapsift-retention-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
+        let scratch = tempfile::TempDir::with_prefix("heapsift-retention-").unwrap();
+        let directory = scratch.path();
         let mut retention = Retention::NONE;
         let mut write = |number: usize, allocated, keep| {
             use std::os::unix::fs::MetadataExt;
@@ -81,7 +81,7 @@ mod tests {
             retention.wrote(path.to_str().unwrap().as_bytes(), (found.dev(), found.ino()), allocated, keep);
         };
         let names = || {
-            let mut names: std::vec::Vec<usize> = std::fs::read_dir(&directory)
+            let mut names: std::vec::Vec<usize> = std::fs::read_dir(directory)
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
                 .collect();
@@ -102,6 +102,5 @@ mod tests {
         // Fewer are wanted now.
         write(8, 1, Keep { newest: 1, largest: 1 });
         assert_eq!(names(), [1, 4, 8]);
-        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

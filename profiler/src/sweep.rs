@@ -73,11 +73,10 @@ mod tests {
 
     #[test]
     fn only_what_nobody_writes() {
-        let directory = std::env::temp_dir().join(std::format!("heapsift-sweep-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir(&directory).unwrap();
+        let scratch = tempfile::TempDir::with_prefix("heapsift-sweep-").unwrap();
+        let directory = scratch.path();
         let names = || {
-            let mut names: Vec<String> = fs::read_dir(&directory)
+            let mut names: Vec<String> = fs::read_dir(directory)
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
                 .collect();
@@ -100,6 +99,5 @@ mod tests {
         assert_eq!(names().len(), 6, "{:?}", names());
         drop((first, second));
         assert_eq!(names(), [".a.1.2.tmp", ".h.heapsift.tmp", ".l.heapsift.tmp", "victim"]);
-        fs::remove_dir_all(&directory).unwrap();
     }
 }

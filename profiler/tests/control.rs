@@ -121,8 +121,8 @@ fn names_answer_as_in_jemalloc() {
     assert_eq!(control("thread.prof.name", Some(&mut room), Some(long.as_ptr())), EPERM);
 
     // Dumps.
-    let directory = std::env::temp_dir().join(format!("heapsift-control-{}", std::process::id()));
-    std::fs::create_dir(&directory).unwrap();
+    let scratch = tempfile::TempDir::with_prefix("heapsift-control-").unwrap();
+    let directory = scratch.path();
     let in_directory = |name: &str| CString::new(directory.join(name).to_str().unwrap()).unwrap();
     assert_eq!(write("prof.prefix", null::<c_char>()), EFAULT);
     assert_eq!(write("prof.prefix", in_directory("p").as_ptr()), 0);
@@ -143,8 +143,7 @@ fn names_answer_as_in_jemalloc() {
     assert_eq!(write("prof.dump", in_directory("link").as_ptr()), EFAULT);
     assert_eq!(write("prof.prefix", c"".as_ptr()), 0);
     assert_eq!(call("prof.dump"), EFAULT);
-    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 6);
-    std::fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(std::fs::read_dir(directory).unwrap().count(), 6);
 
     // Locks: the tables of stacks and samples, and the turn to dump.
     assert_eq!(write("epoch", 1u64), 0);

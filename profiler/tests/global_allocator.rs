@@ -181,8 +181,8 @@ fn estimates_are_right() {
     assert_eq!(Dump::now().sum(site_of::<8>(), 320, 2), 0);
 
     // Files.
-    let directory = std::env::temp_dir().join(format!("heapsift-global-{}", std::process::id()));
-    std::fs::create_dir(&directory).unwrap();
+    let scratch = tempfile::TempDir::with_prefix("heapsift-global-").unwrap();
+    let directory = scratch.path();
     let path = directory.join("a.pb.gz");
     profile::dump_to_file(path.to_str().unwrap()).unwrap();
     assert!(decode(&std::fs::read(&path).unwrap(), &Limits::DEFAULT).is_ok());
@@ -192,7 +192,6 @@ fn estimates_are_right() {
     assert!(numbered.exists());
     let missing = profile::dump_to_file(directory.join("none/a").to_str().unwrap()).unwrap_err();
     assert_eq!((missing.errno(), missing.to_string().as_str()), (2, "No such file or directory (errno 2)"));
-    std::fs::remove_dir_all(&directory).unwrap();
 
     profile::reset();
     let dump = Dump::now();

@@ -97,8 +97,8 @@ fn free(blocks: Vec<usize>) {
 /// One test, since the settings are the whole process's.
 #[test]
 fn samples_are_told_one_by_one() {
-    let directory = std::env::temp_dir().join(format!("heapsift-watching-{}", std::process::id()));
-    std::fs::create_dir(&directory).unwrap();
+    let scratch = tempfile::TempDir::with_prefix("heapsift-watching-").unwrap();
+    let directory = scratch.path();
     let path = |name: &str| CString::new(directory.join(name).to_str().unwrap()).unwrap();
     assert_eq!((write("prof.sample", 1usize), write("prof.enable", true)), (0, 0));
 
@@ -165,5 +165,4 @@ fn samples_are_told_one_by_one() {
     // A dump of lifetimes has them as well.
     assert_eq!(write("prof.lifetime_dump", path("lives.lifetime.pb.gz").as_ptr()), 0);
     assert!(heapsift::profile::dump_kind_to_vec(Kind::Lifetime).unwrap().len() > 100);
-    std::fs::remove_dir_all(&directory).unwrap();
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use tempfile::TempDir;
+
 /// The target directory that this test itself was built into.
 pub fn target_directory() -> PathBuf {
     let this = std::env::current_exe().expect("a process knows its file");
@@ -97,37 +99,29 @@ pub fn fixture(name: &str) -> PathBuf {
 ///
 /// Below the temporary directory, not the target directory: socket paths are short there, and other users may enter.
 #[derive(Debug)]
-pub struct Scratch(PathBuf);
+pub struct Scratch(TempDir);
 
 impl Scratch {
     /// Makes one; `name` is for people.
     pub fn new(name: &str) -> Self {
-        use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("heapsift-{name}-{}-{number}", std::process::id()));
-        fs::DirBuilder::new().mode(0o755).create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        // The mode above was subject to the umask.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the directory is ours");
-        Scratch(path)
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("heapsift-{name}-"))
+            .disable_cleanup(std::env::var_os("HEAPSIFT_KEEP").is_some())
+            .tempdir()
+            .expect("a scratch directory");
+        // Whatever the umask says.
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("the directory is ours");
+        Scratch(directory)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 
     /// A path in it.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if std::env::var_os("HEAPSIFT_KEEP").is_none() {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+        self.path().join(name)
     }
 }

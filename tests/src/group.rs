@@ -1,8 +1,10 @@
 //! Groups of processes with a limit on their memory.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
+
+use tempfile::TempDir;
 
 /// A memory cgroup below the one of this process.
 #[derive(Debug)]
@@ -20,9 +22,8 @@ impl Group {
                 (format!("/sys/fs/cgroup{path}"), "memory.max")
             }
         };
-        let path = Path::new(&parent).join(format!("heapsift-{}", std::process::id()));
-        fs::create_dir(&path).ok()?;
-        let group = Group(path);
+        // Kept, since it can't be removed as other directories are, file by file.
+        let group = Group(TempDir::with_prefix_in("heapsift-", parent).ok()?.keep());
         fs::write(group.0.join(file), limit.to_string()).ok()?;
         Some(group)
     }

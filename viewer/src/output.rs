@@ -175,26 +175,26 @@ mod tests {
     use super::*;
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use tempfile::TempDir;
 
     #[test]
     fn a_file_is_replaced_whole_or_not_at_all() {
-        let directory = std::env::temp_dir().join(format!("heapsift-output-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
+        let scratch = TempDir::with_prefix("heapsift-output-").unwrap();
+        let directory = scratch.path();
         let path = directory.join("out");
         to_path(&path, b"one").unwrap();
         to_path(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory).unwrap().count(), 1);
 
         let error = to_path(&directory.join("absent/out"), b"x").unwrap_err().to_string();
         assert!(error.contains("absent/out: cannot write:"), "{error}");
-        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
     fn profiles_are_their_owners() {
-        let directory = std::env::temp_dir().join(format!("heapsift-output-modes-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
+        let scratch = TempDir::with_prefix("heapsift-output-modes-").unwrap();
+        let directory = scratch.path();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let (page, profile) = (directory.join("page.html"), directory.join("a.pb.gz"));
         fs::write(directory.join("any"), b"").unwrap();
@@ -208,20 +208,17 @@ mod tests {
             profile_to_path(path, b"z").unwrap();
             assert_eq!(mode(path), wanted);
         }
-        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
     fn what_is_open_is_written_to() {
-        let path = std::env::temp_dir().join(format!("heapsift-output-open-{}", std::process::id()));
-        fs::write(&path, "before ").unwrap();
-        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        let mut file = tempfile::Builder::new().prefix("heapsift-output-open-").append(true).tempfile().unwrap();
+        file.write_all(b"before ").unwrap();
         for directory in ["/dev/fd", "/proc/self/fd"] {
             to_path(&Path::new(directory).join(file.as_raw_fd().to_string()), b"within ").unwrap();
         }
         file.write_all(b"after").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"before within within after");
-        fs::remove_file(&path).unwrap();
+        assert_eq!(fs::read(file.path()).unwrap(), b"before within within after");
         let error = to_path(Path::new("/dev/fd/987654"), b"x").unwrap_err().to_string();
         assert!(error.contains("/dev/fd/987654: cannot write: Bad file descriptor"), "{error}");
         assert!(matches!(Target::of(Path::new("/dev/stderr")).unwrap(), Target::Descriptor(2)));
@@ -229,8 +226,9 @@ mod tests {
 
     #[test]
     fn links_stay() {
-        let directory = std::env::temp_dir().join(format!("heapsift-output-links-{}", std::process::id()));
-        fs::create_dir_all(directory.join("below")).unwrap();
+        let scratch = TempDir::with_prefix("heapsift-output-links-").unwrap();
+        let directory = scratch.path();
+        fs::create_dir(directory.join("below")).unwrap();
         let link = directory.join("link");
         symlink("other", &link).unwrap();
         symlink("below/file", directory.join("other")).unwrap();
@@ -243,6 +241,5 @@ mod tests {
         symlink("round", &round).unwrap();
         let error = to_path(&round, b"x").unwrap_err().to_string();
         assert!(error.contains("cannot write: Too many levels"), "{error}");
-        fs::remove_dir_all(&directory).unwrap();
     }
 }

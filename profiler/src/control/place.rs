@@ -222,20 +222,19 @@ mod tests {
 
     #[test]
     fn places_are_made_replaced_and_refused() {
-        let base = std::env::temp_dir().join(std::format!("heapsift-place-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&base);
-        fs::create_dir(&base).unwrap();
+        let scratch = tempfile::TempDir::with_prefix("heapsift-place-").unwrap();
+        let base = scratch.path();
         let file = base.join("heapsift").join(std::format!("{}.sock", std::process::id()));
-        let (fd, place) = in_usual_directory(&path(&base)).unwrap();
+        let (fd, place) = in_usual_directory(&path(base)).unwrap();
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(base.join("heapsift")).unwrap().permissions().mode() & 0o777, 0o700);
         // Somebody listens.
-        assert_eq!(in_usual_directory(&path(&base)).unwrap_err().errno, EADDRINUSE);
+        assert_eq!(in_usual_directory(&path(base)).unwrap_err().errno, EADDRINUSE);
         // Nobody does any more; neither at that of a process that can't be.
         sys::close(fd);
         let gone = base.join("heapsift/2147483600.sock");
         drop(std::os::unix::net::UnixListener::bind(&gone).unwrap());
-        let (fd, second) = in_usual_directory(&path(&base)).unwrap();
+        let (fd, second) = in_usual_directory(&path(base)).unwrap();
         assert!(!gone.exists() && file.exists());
         assert_eq!(place.path.as_bytes(), second.path.as_bytes());
         second.remove();
@@ -243,33 +242,30 @@ mod tests {
         sys::close(fd);
         // Something else is in the way.
         fs::write(&file, "precious").unwrap();
-        assert_eq!(in_usual_directory(&path(&base)).unwrap_err().errno, EEXIST);
+        assert_eq!(in_usual_directory(&path(base)).unwrap_err().errno, EEXIST);
         // A directory that others may use, and one that is a link.
         fs::set_permissions(base.join("heapsift"), fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(in_usual_directory(&path(&base)).unwrap_err().errno, EACCES);
+        assert_eq!(in_usual_directory(&path(base)).unwrap_err().errno, EACCES);
         fs::rename(base.join("heapsift"), base.join("elsewhere")).unwrap();
         symlink("elsewhere", base.join("heapsift")).unwrap();
-        assert!(matches!(in_usual_directory(&path(&base)).unwrap_err().errno, ELOOP | ENOTDIR));
-        fs::remove_dir_all(&base).unwrap();
+        assert!(matches!(in_usual_directory(&path(base)).unwrap_err().errno, ELOOP | ENOTDIR));
     }
 
     #[test]
     fn paths_of_choice() {
-        let base = std::env::temp_dir().join(std::format!("heapsift-path-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&base);
-        fs::create_dir(&base).unwrap();
+        let scratch = tempfile::TempDir::with_prefix("heapsift-path-").unwrap();
+        let base = scratch.path();
         let (fd, place) = at_path(&path(&base.join("c-%p"))).unwrap();
         assert!(base.join(std::format!("c-{}", std::process::id())).exists());
         place.remove();
         sys::close(fd);
-        let (fd, place) = at_path(&path(&base)).unwrap();
+        let (fd, place) = at_path(&path(base)).unwrap();
         assert!(base.join(std::format!("{}.sock", std::process::id())).exists());
         place.remove();
         sys::close(fd);
         assert_eq!(at_path(&path(&base.join("x".repeat(120)))).unwrap_err().errno, ENAMETOOLONG);
         assert_eq!(at_path(&path(&base.join("absent/x"))).unwrap_err().errno, ENOENT);
-        fs::set_permissions(&base, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(base, fs::Permissions::from_mode(0o777)).unwrap();
         assert_eq!(at_path(&path(&base.join("x"))).unwrap_err().errno, EACCES);
-        fs::remove_dir_all(&base).unwrap();
     }
 }

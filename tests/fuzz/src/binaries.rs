@@ -32,12 +32,7 @@ pub fn notes(bytes: &[u8]) {
 /// A file without a name, for the bytes to be in.
 fn file() -> &'static Mutex<File> {
     static FILE: OnceLock<Mutex<File>> = OnceLock::new();
-    FILE.get_or_init(|| {
-        let path = std::env::temp_dir().join(format!("heapsift-fuzz-{}", std::process::id()));
-        let file = File::options().read(true).write(true).create_new(true).open(&path).expect("a scratch file");
-        std::fs::remove_file(&path).expect("the file is ours");
-        Mutex::new(file)
-    })
+    FILE.get_or_init(|| Mutex::new(tempfile::tempfile().expect("a scratch file")))
 }
 
 /// A binary that a profile says was mapped as it is: names for some addresses in it.

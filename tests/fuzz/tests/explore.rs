@@ -83,16 +83,17 @@ fn with_socket(name: &str) {
     if std::env::var_os("MALLOC_CONF").is_some() {
         return explore(name);
     }
-    let directory = std::env::temp_dir().join(format!("heapsift-explore-{name}-{}", std::process::id()));
-    std::fs::create_dir(&directory).expect("a fresh directory");
-    std::fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("it is ours");
+    let directory = tempfile::Builder::new()
+        .prefix(&format!("heapsift-explore-{name}-"))
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .tempdir()
+        .expect("a fresh directory");
     let output = std::process::Command::new(std::env::current_exe().expect("a process knows its file"))
         .args(["--exact", name])
         .env("MALLOC_CONF", "prof:true,prof_control:true")
-        .env("XDG_RUNTIME_DIR", &directory)
+        .env("XDG_RUNTIME_DIR", directory.path())
         .output()
         .expect("the test can be started");
-    let _ = std::fs::remove_dir_all(&directory);
     assert!(
         output.status.success(),
         "{}{}",

@@ -359,7 +359,8 @@ mod tests {
 
     #[test]
     fn dumps_that_were_removed_meanwhile_are_left_out() {
-        let there = std::env::temp_dir().join(format!("heapsift-gone-{}.folded", std::process::id()));
+        let scratch = tempfile::TempDir::with_prefix("heapsift-gone-").unwrap();
+        let there = scratch.path().join("a.folded");
         std::fs::write(&there, "main;f 7\n").unwrap();
         let missing = PathBuf::from("/nowhere/heapsift.1.2.i2.heap.pb.gz");
         let all = [missing.clone(), there.clone(), missing.clone()];
@@ -382,6 +383,5 @@ mod tests {
         // What was asked for by its name must be there, and something must.
         assert_eq!(read(&all, &[missing]), (None, None));
         assert_eq!(read(&all[..1], &[]), (None, None));
-        std::fs::remove_file(&there).unwrap();
     }
 }

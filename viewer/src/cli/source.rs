@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn the_confined_read_nothing_from_elsewhere() {
-        let root = std::env::temp_dir().join(format!("heapsift-sources-{}", std::process::id()));
+        let scratch = tempfile::TempDir::with_prefix("heapsift-sources-").unwrap();
+        let root = scratch.path();
         let inside = root.join("app/src");
         fs::create_dir_all(&inside).unwrap();
         fs::write(root.join("secret"), "secret\n").unwrap();
@@ -105,6 +106,5 @@ mod tests {
         }
         // `list` reads what the user's own profile names.
         assert!(Sources::new(app.to_str().unwrap()).read(secret.to_str().unwrap()).is_ok());
-        fs::remove_dir_all(&root).unwrap();
     }
 }

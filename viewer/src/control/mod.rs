@@ -152,30 +152,31 @@ mod tests {
 
     #[test]
     fn a_process_that_hangs_is_not_waited_for() {
-        let path = std::env::temp_dir().join(format!("heapsift-hangs-{}.sock", std::process::id()));
-        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-        listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
-        listener.listen(1).unwrap();
-        let client = Client { path: path.clone(), pid: None };
+        let listen = |path: &Path| {
+            let listener = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            listener.bind(&SockAddr::unix(path)?)?;
+            listener.listen(1).map(|()| listener)
+        };
+        let listener = tempfile::Builder::new().prefix("heapsift-hangs-").make(listen).unwrap();
+        let client = Client { path: listener.path().to_owned(), pid: None };
         let started = Instant::now();
         // The first are taken by the kernel, for later; then there is no room.
         let mut taken = Vec::new();
         for _ in 0..4 {
             let error = client.ask_within("metrics", Duration::from_millis(200)).unwrap_err().to_string();
             assert!(error.ends_with("it gives no answer in time"), "{error}");
-            taken.push(connect(&path, Duration::from_millis(50)));
+            taken.push(connect(listener.path(), Duration::from_millis(50)));
         }
         assert!(taken.last().unwrap().is_err() && started.elapsed() < PATIENCE / 2, "{:?}", started.elapsed());
-        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
     fn only_the_process_that_is_meant_is_asked() {
-        let path = std::env::temp_dir().join(format!("heapsift-peer-{}.sock", std::process::id()));
-        let listener = UnixListener::bind(&path).unwrap();
+        let listener = tempfile::Builder::new().prefix("heapsift-peer-").make(|path| UnixListener::bind(path)).unwrap();
+        let (listener, path) = (listener.as_file(), listener.path());
         let own = std::process::id();
-        assert!(is_of(&path, own) && !is_of(&path, 1));
-        let error = Client { path: path.clone(), pid: Some(1) }.ask("reset").unwrap_err().to_string();
+        assert!(is_of(path, own) && !is_of(path, 1));
+        let error = Client { path: path.to_owned(), pid: Some(1) }.ask("reset").unwrap_err().to_string();
         assert!(error.ends_with("it is not process 1 that listens there"), "{error}");
         // Nothing was said to it.
         for _ in 0..3 {
@@ -183,7 +184,7 @@ mod tests {
         }
         // By its path, whoever it is, and by its number.
         for pid in [None, Some(own)] {
-            let client = Client { path: path.clone(), pid };
+            let client = Client { path: path.to_owned(), pid };
             let asked = std::thread::spawn(move || client.ask("reset"));
             let mut stream = listener.accept().unwrap().0;
             assert_eq!(stream.read(&mut [0; 8]).unwrap(), 6);
@@ -191,6 +192,5 @@ mod tests {
             drop(stream);
             assert_eq!(asked.join().unwrap().unwrap(), b"");
         }
-        std::fs::remove_file(&path).unwrap();
     }
 }

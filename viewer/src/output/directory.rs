@@ -113,11 +113,11 @@ mod tests {
 
     #[test]
     fn a_directory_appears_whole_or_not_at_all() {
-        let parent = std::env::temp_dir().join(format!("heapsift-directory-{}", std::process::id()));
-        fs::create_dir_all(&parent).unwrap();
+        let scratch = tempfile::TempDir::with_prefix("heapsift-directory-").unwrap();
+        let parent = scratch.path();
         let target = parent.join("out");
         let names = || {
-            let mut names: Vec<_> = fs::read_dir(&parent).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            let mut names: Vec<_> = fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             names.sort();
             names
         };
@@ -142,6 +142,5 @@ mod tests {
         fs::remove_file(target.join("a")).unwrap();
         NewDirectory::create(&target).unwrap().finish([]).unwrap();
         assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
-        fs::remove_dir_all(&parent).unwrap();
     }
 }

@@ -185,13 +185,10 @@ mod tests {
 
     #[test]
     fn a_hole_is_no_file() {
-        let path = std::env::temp_dir().join(format!("hole-{}", std::process::id()));
-        let file = File::create(&path).unwrap();
-        file.set_len(32 << 20).unwrap();
-        assert!(open(&path).is_ok());
-        file.set_len(3 << 30).unwrap();
-        let refused = open(&path);
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(refused.unwrap_err().to_string(), "nothing but holes");
+        let file = tempfile::NamedTempFile::with_prefix("heapsift-hole-").unwrap();
+        file.as_file().set_len(32 << 20).unwrap();
+        assert!(open(file.path()).is_ok());
+        file.as_file().set_len(3 << 30).unwrap();
+        assert_eq!(open(file.path()).unwrap_err().to_string(), "nothing but holes");
     }
 }

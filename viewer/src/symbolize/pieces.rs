@@ -181,18 +181,16 @@ mod tests {
     use super::*;
 
     /// A file of these bytes without a name.
-    fn pieces(name: &str, bytes: &[u8]) -> Pieces {
-        let path = std::env::temp_dir().join(format!("pieces-{name}-{}", std::process::id()));
-        std::fs::write(&path, bytes).unwrap();
-        let pieces = Pieces::new(File::open(&path).unwrap());
-        std::fs::remove_file(&path).unwrap();
-        pieces
+    fn pieces(bytes: &[u8]) -> Pieces {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(bytes, 0).unwrap();
+        Pieces::new(file)
     }
 
     #[test]
     fn pieces_are_what_the_file_has() {
         let bytes: Vec<u8> = (0..9u32 << 20).map(|at| (at % 251) as u8 + 1).chain([0]).collect();
-        let pieces = pieces("have", &bytes);
+        let pieces = pieces(&bytes);
         let length = bytes.len() as u64;
         assert_eq!((&pieces).len(), Ok(length));
         for (offset, size) in [(0, 16), (0, 16), (0, length), (77, 5 << 20), (length - 1, 1), (3000, 0)] {
@@ -211,7 +209,7 @@ mod tests {
 
     #[test]
     fn pieces_end() {
-        let pieces = pieces("end", &vec![7; 1 << 20]);
+        let pieces = pieces(&vec![7; 1 << 20]);
         let read = (0..1000).take_while(|&at| (&pieces).read_bytes_at(at, (1 << 20) - 1000).is_ok()).count();
         assert_eq!(read, 68);
         assert!((&pieces).read_bytes_at(5, 2000).is_err());

@@ -13,6 +13,7 @@ use std::process::Command;
 
 use lzma_rust2::{XzOptions, XzWriter};
 use pprof_export::schema::{Location, Mapping, Profile};
+use tempfile::TempDir;
 
 use super::find::Wanted;
 use super::module::{self, Frame, Query};
@@ -34,28 +35,6 @@ struct Owner {
 int main(int argc, char **) { deep::Owner owner; return owner.outer(argc) == nullptr; }
 "#;
 
-struct Scratch(PathBuf);
-
-impl Scratch {
-    /// An empty one.
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("symbolize-{name}-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        Scratch(dir)
-    }
-
-    /// Where something of that name is in it.
-    fn at(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 fn tool(name: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(name).args(arguments).output().ok()?;
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
@@ -63,9 +42,9 @@ fn tool(name: &str, arguments: &[&str]) -> Option<String> {
 }
 
 /// A directory with the compiled program; `None` where there is no compiler.
-fn compiled(name: &str) -> Option<(Scratch, PathBuf)> {
-    let scratch = Scratch::new(name);
-    let (source, program) = (scratch.0.join("a.cc"), scratch.0.join("program"));
+fn compiled(name: &str) -> Option<(TempDir, PathBuf)> {
+    let scratch = TempDir::with_prefix(format!("heapsift-{name}-")).unwrap();
+    let (source, program) = (scratch.path().join("a.cc"), scratch.path().join("program"));
     fs::write(&source, SOURCE).unwrap();
     let (from, to) = (source.to_str().unwrap(), program.to_str().unwrap());
     let built = tool("g++", &["-g", "-O2", "-Wl,--build-id=sha1", "-o", to, from]);
@@ -178,7 +157,7 @@ fn debug_files_apart() {
     let Some((scratch, program)) = compiled("apart") else { return };
     let (before, _) = profile(&program);
     let (_, whole) = names(&program, &Options::default(), &before);
-    let dir = &scratch.0;
+    let dir = scratch.path();
     let id = before.string_table[2].clone();
     let by_id = dir.join("search/.build-id").join(&id[..2]);
     fs::create_dir_all(&by_id).unwrap();
@@ -235,7 +214,7 @@ fn what_has_come_in_a_files_place_is_not_believed() {
     assert!(found.iter().all(Vec::is_empty), "{found:?}");
     assert!(report.to_string().contains("; program: the file was removed or replaced while it was in use"), "{report}");
     // Where somebody says where it is, or a build id tells which one it is, it is.
-    let search = Options { search: vec![scratch.0.clone()], ..Options::default() };
+    let search = Options { search: vec![scratch.path().to_owned()], ..Options::default() };
     for (options, before) in [(&search, &without), (&Options::default(), &with_id)] {
         let (report, found) = names(Path::new(&replaced), options, before);
         assert_eq!((found, report.complete()), (wanted.clone(), 1), "{report}");
@@ -247,7 +226,7 @@ fn a_library_in_memory_is_looked_for_by_build_id() {
     let Some((scratch, program)) = compiled("memory") else { return };
     let (before, _) = profile(&program);
     let (_, wanted) = names(&program, &Options::default(), &before);
-    let options = Options { search: vec![scratch.0.join("search")], ..Options::default() };
+    let options = Options { search: vec![scratch.path().join("search")], ..Options::default() };
     let place = options.search[0].join(&before.string_table[2]);
     fs::create_dir_all(&options.search[0]).unwrap();
     fs::copy(&program, place).unwrap();
@@ -299,7 +278,7 @@ fn addresses(program: &Path, step: usize) -> Vec<u64> {
 #[test]
 fn all_at_once_is_one_by_one() {
     let Some((scratch, program)) = compiled("both") else { return };
-    let (source, other) = (scratch.0.join("a.cc"), scratch.0.join("other"));
+    let (source, other) = (scratch.path().join("a.cc"), scratch.path().join("other"));
     let mut programs = 0;
     for compiler in ["g++", "clang++"] {
         for options in [&["-gdwarf-2"][..], &["-gdwarf-4"], &["-gdwarf-5"], &["-gdwarf-5", "-gdwarf64"], &["-g1"]] {
@@ -346,7 +325,7 @@ fn compressed_and_shared_sections() {
     let (before, _) = profile(&program);
     let (_, wanted) = names(&program, &Options::default(), &before);
     let from = program.to_str().unwrap();
-    let packed = scratch.0.join("packed");
+    let packed = scratch.path().join("packed");
     for how in ["zlib", "zlib-gnu", "zstd"] {
         let option = format!("--compress-debug-sections={how}");
         let output = Command::new("objcopy").args([&option, from, packed.to_str().unwrap()]).output();
@@ -360,7 +339,7 @@ fn compressed_and_shared_sections() {
         assert_eq!(report.complete(), 1, "{how}: {report}");
     }
     // What two files have in common, moved to a third.
-    let (one, two, shared) = (scratch.0.join("one"), scratch.0.join("two"), scratch.0.join("shared"));
+    let (one, two, shared) = (scratch.path().join("one"), scratch.path().join("two"), scratch.path().join("shared"));
     fs::copy(&program, &one).unwrap();
     fs::copy(&program, &two).unwrap();
     let words = ["-m", shared.to_str().unwrap(), one.to_str().unwrap(), two.to_str().unwrap()];
@@ -377,7 +356,7 @@ fn compressed_and_shared_sections() {
 fn a_stripped_file_has_its_functions_inside() {
     let Some((scratch, program)) = compiled("inside") else { return };
     let (before, _) = profile(&program);
-    let place = |name: &str| scratch.0.join(name).to_str().unwrap().to_owned();
+    let place = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
     let (plain, stripped) = (place("plain"), place("stripped"));
     tool("strip", &["--strip-debug", "-o", &plain, program.to_str().unwrap()]).unwrap();
     tool("strip", &["-o", &stripped, program.to_str().unwrap()]).unwrap();
@@ -407,7 +386,7 @@ fn broken_files_cost_names_only() {
     let Some((scratch, program)) = compiled("broken") else { return };
     let (before, _) = profile(&program);
     let image = fs::read(&program).unwrap();
-    let broken = scratch.0.join("broken");
+    let broken = scratch.path().join("broken");
     for step in 0..64 {
         let mut image = image.clone();
         if step % 2 == 0 {

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use pprof_export::AllocatorStats;
 use pprof_export::encode_gzip;
 use pprof_export::schema::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
+use tempfile::TempDir;
 
 /// Mean bytes between samples of every made profile.
 pub const PERIOD: i64 = 524_288;
@@ -22,36 +22,26 @@ pub fn holds(row: &str, part: &str, measured: &str) {
 }
 
 /// A directory that goes away with the test.
-pub struct Scratch(PathBuf);
+pub struct Scratch(TempDir);
 
 impl Scratch {
     pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("heapsift-test-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(TempDir::with_prefix("heapsift-test-").unwrap())
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 
     /// Writes a file and returns its path as text.
     pub fn file(&self, name: &str, bytes: &[u8]) -> String {
-        let path = self.0.join(name);
+        let path = self.join(name);
         fs::write(&path, bytes).unwrap();
-        path.to_str().unwrap().to_owned()
+        path
     }
 
     pub fn join(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.path().join(name).to_str().unwrap().to_owned()
     }
 }
 

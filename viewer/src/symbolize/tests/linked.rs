@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use super::{Scratch, both_ways, tool};
+use super::{TempDir, both_ways, tool};
 
 /// Longer than what lies before the code of a program.
 const UNUSED: &str = "int unused(int n) { __asm__ volatile(\".skip 65536, 0x90\"); return n; }\n";
@@ -20,8 +20,8 @@ fn addresses_of(program: &str, function: &str) -> Vec<u64> {
 
 #[test]
 fn what_was_thrown_away_names_nothing() {
-    let scratch = Scratch::new("linked");
-    let at = |name: &str| scratch.at(name);
+    let scratch = TempDir::with_prefix("heapsift-linked-").unwrap();
+    let at = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
     let (first, second, both) = (at("first.c"), at("second.c"), at("both.c"));
     fs::write(&first, UNUSED).unwrap();
     fs::write(&second, USED).unwrap();
@@ -68,8 +68,8 @@ fn functions_in_assembly_need_no_type() {
         .data
         datum: .quad 0
     ";
-    let scratch = Scratch::new("assembly");
-    let at = |name: &str| scratch.at(name);
+    let scratch = TempDir::with_prefix("heapsift-assembly-").unwrap();
+    let at = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
     let (source, library, stripped) = (at("a.s"), at("a.so"), at("stripped.so"));
     fs::write(&source, assembly).unwrap();
     let words = ["-shared", "-nostdlib", "-Wa,-L", "-o", &library, &source];

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Scratch, addresses, both_ways, compiled, names, profile, tool};
+use super::{TempDir, addresses, both_ways, compiled, names, profile, tool};
 use crate::symbolize::Options;
 
 /// Compiles the scratch directory's source where it stays, so that what skeletons say of their files is true.
-fn build(scratch: &Scratch, compiler: &str, program: &str, options: &[&str]) -> bool {
-    let at = |name: &str| scratch.0.join(name).to_str().unwrap().to_owned();
+fn build(scratch: &TempDir, compiler: &str, program: &str, options: &[&str]) -> bool {
+    let at = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
     let (object, source) = (at(&format!("{program}.o")), at("a.cc"));
     let words = [options, &["-O2", "-c", "-o", &object, &source]].concat();
     let output = Command::new(compiler).args(words).output();
@@ -32,7 +32,7 @@ fn pack(packer: &str, program: &Path) -> bool {
 }
 
 /// Checks all that can be where, for one compiler and version of DWARF.
-fn check(scratch: &Scratch, compiler: &str, version: &str) {
+fn check(scratch: &TempDir, compiler: &str, version: &str) {
     let shown = format!("{compiler} {version}");
     if !build(scratch, compiler, "plain", &["-g", version])
         || !build(scratch, compiler, "halved", &["-g", version, "-gsplit-dwarf"])
@@ -40,7 +40,7 @@ fn check(scratch: &Scratch, compiler: &str, version: &str) {
         println!("left out: no {shown}");
         return;
     }
-    let (plain, halved) = (scratch.0.join("plain"), scratch.0.join("halved"));
+    let (plain, halved) = (scratch.path().join("plain"), scratch.path().join("halved"));
     let (_, wanted) = names(&plain, &Options::default(), &profile(&plain).0);
     let (before, _) = profile(&halved);
     assert!(wanted.iter().any(|frames| frames.len() >= 3), "{wanted:?}");
@@ -52,8 +52,8 @@ fn check(scratch: &Scratch, compiler: &str, version: &str) {
     }
 
     // Packed, with the single file gone.
-    let (dwo, kept) = (scratch.0.join("halved.dwo"), scratch.0.join("search/halved.dwo"));
-    fs::create_dir_all(scratch.0.join("search")).unwrap();
+    let (dwo, kept) = (scratch.path().join("halved.dwo"), scratch.path().join("search/halved.dwo"));
+    fs::create_dir_all(scratch.path().join("search")).unwrap();
     // Each with what it was made for: that of binutils 2.40 crashes over DWARF 5, and llvm-dwp 14 never ends over that of gcc.
     let packers = [("g++ -gdwarf-4", "dwp"), ("clang++ -gdwarf-4", "llvm-dwp"), ("clang++ -gdwarf-5", "llvm-dwp")];
     for (_, packer) in packers.into_iter().filter(|(what, _)| *what == shown) {
@@ -68,7 +68,7 @@ fn check(scratch: &Scratch, compiler: &str, version: &str) {
             assert_eq!(at_once, one_by_one, "{shown}, packed by {packer}: {address:#x}");
         }
         fs::rename(&kept, &dwo).unwrap();
-        fs::remove_file(scratch.0.join("halved.dwp")).unwrap();
+        fs::remove_file(scratch.path().join("halved.dwp")).unwrap();
     }
     fs::rename(&dwo, &kept).unwrap();
     // Nowhere: said plainly, with symbols for names, or with what the skeleton knows.
@@ -76,7 +76,7 @@ fn check(scratch: &Scratch, compiler: &str, version: &str) {
     assert!(report.to_string().contains("is split, and there is no "), "{report}");
     assert!(found.iter().all(|frames| !frames.is_empty()), "{found:?}");
     // Where the user says.
-    let search = Options { search: vec![scratch.0.join("search")], ..Options::default() };
+    let search = Options { search: vec![scratch.path().join("search")], ..Options::default() };
     let (report, found) = names(&halved, &search, &before);
     assert_eq!(found, wanted, "{shown}, searched: {report}");
     // Another file of that name is not believed, and a broken one costs names only.
