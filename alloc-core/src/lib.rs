@@ -32,6 +32,7 @@ pub mod events;
 pub mod extent;
 #[cfg(test)]
 mod faults;
+pub mod first_thread;
 pub mod guarded;
 pub mod heap;
 mod introspect;

@@ -4,6 +4,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::arena::Arena;
+use crate::first_thread;
 use crate::heap::Heap;
 use crate::limits::Limits;
 use crate::observer::Observer;
@@ -80,6 +81,7 @@ static FORKS: AtomicU64 = AtomicU64::new(0);
 extern "C" fn on_thread_exit<O: Observer>(thread: *mut libc::c_void) {
     // SAFETY: only `start` stores there, a heap of this very type, before it makes the key.
     let heap: &'static Heap<O> = unsafe { &*HEAP.load(Ordering::Acquire).cast::<Heap<O>>() };
+    first_thread::note_end();
     // SAFETY: the key's value is the state of the thread that ends, set by itself.
     unsafe { heap.end_thread(thread.cast()) };
 }
@@ -264,6 +266,7 @@ impl<O: Observer> Heap<O> {
     fn after_fork(&'static self) {
         FORKS.fetch_add(1, Ordering::Relaxed);
         crate::lock::after_fork();
+        first_thread::after_fork();
         let core = &self.core;
         core.shared.base.after_fork();
         core.shared.map.after_fork();

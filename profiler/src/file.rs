@@ -5,6 +5,7 @@
 
 use core::ffi::CStr;
 
+use alloc_core::first_thread::own_file;
 use alloc_core::message::Decimal;
 use alloc_core::sys::extra::{self, Stat, kind, open, retry};
 use alloc_core::sys::{self, Errno};
@@ -85,7 +86,7 @@ impl PartFile {
 
     /// `path`, whose directory is the one given to [`PartFile::create`], from the root. `None`: there is no saying.
     pub fn absolute(&self, path: &Path) -> Option<Path> {
-        let mut link = Path::from_const(b"/proc/self/fd/");
+        let mut link = Path::new(own_file(c"/proc/self/fd/", c"/proc/thread-self/fd/").to_bytes())?;
         link.push(Decimal::new(self.directory as u64).as_bytes()).then_some(())?;
         let mut buffer = [0; crate::settings::PATH_BYTES];
         let mut whole = Path::new(extra::read_link(link.as_c_str(), &mut buffer).ok()?)?;

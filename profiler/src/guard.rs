@@ -11,6 +11,7 @@ use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use alloc_core::first_thread::own_file;
 use alloc_core::guarded::{FRAMES, Known};
 use alloc_core::message::{self, Decimal};
 use alloc_core::sys::{self, Entry};
@@ -90,7 +91,7 @@ fn tell_frame(address: usize, say: Say) {
     };
     let name = if name.is_empty() {
         // The program itself.
-        sys::extra::read_link(c"/proc/self/exe", &mut buffer).unwrap_or(b"program")
+        sys::extra::read_link(own_file(c"/proc/self/exe", c"/proc/thread-self/exe"), &mut buffer).unwrap_or(b"program")
     } else {
         &name[..name.len().min(PATH_BYTES)]
     };

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use alloc_core::first_thread::own_file;
 use alloc_core::message::Decimal;
 use alloc_core::sys::{self, extra};
 use pprof_export::writer::{Mapping, SinkError};
@@ -35,7 +36,7 @@ pub fn read_file(path: &core::ffi::CStr) -> Result<Vec<u8>, SinkError> {
 
 /// The list of all mappings as the kernel writes it. `None`, without /proc: addresses without files are better than no dump.
 fn list() -> Result<Option<Vec<u8>>, SinkError> {
-    match read_file(c"/proc/self/maps") {
+    match read_file(own_file(c"/proc/self/maps", c"/proc/thread-self/maps")) {
         Ok(text) => Ok(Some(text)),
         Err(SinkError::OUT_OF_MEMORY) => Err(SinkError::OUT_OF_MEMORY),
         Err(_) => Ok(None),
@@ -57,7 +58,7 @@ pub fn executable(mut take: impl FnMut(&Mapping<'_>) -> Result<(), SinkError>) -
     let Some(text) = list()? else { return Ok(Unknown::All) };
     let lines = lines_of(&text)?;
     let mut buffer = [0u8; 4096];
-    let program = extra::read_link(c"/proc/self/exe", &mut buffer).unwrap_or(b"");
+    let program = extra::read_link(own_file(c"/proc/self/exe", c"/proc/thread-self/exe"), &mut buffer).unwrap_or(b"");
     let program = program.strip_suffix(DELETED).unwrap_or(program);
     for own in [true, false] {
         for (at, line) in lines.iter().enumerate() {
@@ -150,7 +151,7 @@ fn absolute<'a>(path: &'a [u8], buffer: &'a mut [u8]) -> &'a [u8] {
     if path.starts_with(b"/") {
         return path;
     }
-    let length = extra::read_link(c"/proc/self/cwd", buffer).map_or(0, <[u8]>::len);
+    let length = extra::read_link(own_file(c"/proc/self/cwd", c"/proc/thread-self/cwd"), buffer).map_or(0, <[u8]>::len);
     let path_in_it = path.strip_prefix(b"./").unwrap_or(path);
     let end = length + 1 + path_in_it.len();
     if length == 0 || end > buffer.len() {

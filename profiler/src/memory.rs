@@ -1,5 +1,6 @@
 //! What the kernel says of this process's memory, and of the limits that hold for it.
 
+use alloc_core::first_thread::own_file;
 use alloc_core::sys::{self, extra};
 
 use crate::maps::{self, decimal as number};
@@ -8,14 +9,14 @@ use crate::settings::Path;
 /// Resident bytes of the process.
 pub fn resident_bytes() -> Option<u64> {
     let mut buffer = [0; 128];
-    let text = read(c"/proc/self/statm", &mut buffer)?;
+    let text = read(own_file(c"/proc/self/statm", c"/proc/thread-self/statm"), &mut buffer)?;
     let pages = number(text.split(|&b| b == b' ').nth(1)?)?;
     Some(pages * sys::PAGE as u64)
 }
 
 /// Resident bytes, those shared with other processes divided among them.
 pub fn shared_bytes() -> Option<u64> {
-    let text = maps::read_file(c"/proc/self/smaps_rollup").ok()?;
+    let text = maps::read_file(own_file(c"/proc/self/smaps_rollup", c"/proc/thread-self/smaps_rollup")).ok()?;
     let line = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"Pss:"))?;
     Some(number(line.trim_ascii_start())? * 1024)
 }
@@ -80,7 +81,7 @@ impl Groups {
     /// The groups of this process; `None`: none limits memory, or there is no saying.
     pub fn of_this_process() -> Option<Self> {
         let mut buffer = [0; 4096];
-        let text = read(c"/proc/self/cgroup", &mut buffer)?;
+        let text = read(own_file(c"/proc/self/cgroup", c"/proc/thread-self/cgroup"), &mut buffer)?;
         Self::new(text, b"/sys/fs/cgroup")
     }
 

@@ -1,6 +1,7 @@
 //! Names of numbered dumps: `<prefix>[.<namespace>].<pid>.<number>.<kind>[<number>]` and an ending, `.heap.pb.gz` for
 //! most.
 
+use alloc_core::first_thread::own_file;
 use alloc_core::message::Decimal;
 use alloc_core::sys::{self, extra};
 
@@ -135,7 +136,7 @@ fn put_component(path: &mut Path, name: &[u8]) -> Option<()> {
 
 /// The name of the program's file, without its directory.
 fn program_name(buffer: &mut [u8]) -> &[u8] {
-    let path = extra::read_link(c"/proc/self/exe", buffer).unwrap_or(b"");
+    let path = extra::read_link(own_file(c"/proc/self/exe", c"/proc/thread-self/exe"), buffer).unwrap_or(b"");
     let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
     path.rsplit(|&b| b == b'/').next().unwrap_or(b"")
 }
@@ -143,7 +144,8 @@ fn program_name(buffer: &mut [u8]) -> &[u8] {
 /// The number of the pid namespace, as `/proc` tells it; 0 if it doesn't.
 fn pid_namespace() -> u64 {
     let mut buffer = [0; 64];
-    let link = extra::read_link(c"/proc/self/ns/pid", &mut buffer).unwrap_or(b"");
+    let link =
+        extra::read_link(own_file(c"/proc/self/ns/pid", c"/proc/thread-self/ns/pid"), &mut buffer).unwrap_or(b"");
     link.iter().filter(|b| b.is_ascii_digit()).fold(0, |n: u64, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')))
 }
 

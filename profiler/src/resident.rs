@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use alloc_core::State;
+use alloc_core::first_thread::own_file;
 use alloc_core::sys::{self, PAGE, extra, sandbox};
 use pprof_export::writer::SinkError;
 
@@ -53,7 +54,9 @@ struct Pages {
 
 impl Pages {
     fn open() -> Self {
-        Pages { fd: extra::retry(|| sys::open_read(c"/proc/self/pagemap")).ok() }
+        Pages {
+            fd: extra::retry(|| sys::open_read(own_file(c"/proc/self/pagemap", c"/proc/thread-self/pagemap"))).ok(),
+        }
     }
 
     /// Resident bytes of a range of whole pages; all of them where the kernel doesn't tell. Before Linux 6.7 those are
@@ -115,7 +118,7 @@ impl Drop for Pages {
 /// # Errors
 /// There is no `/proc`, or no memory.
 pub fn look() -> Result<Resident, SinkError> {
-    let text = maps::read_file(c"/proc/self/smaps")?;
+    let text = maps::read_file(own_file(c"/proc/self/smaps", c"/proc/thread-self/smaps"))?;
     let pages = Pages::open();
     let mut resident = Resident::default();
     let mut metadata = Vec::new();

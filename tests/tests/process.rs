@@ -41,6 +41,21 @@ fn children_work_without_profiling() {
         .expect_success();
 }
 
+/// The rest of the process has what `/proc/self` tells of the first thread alone by another name.
+#[test]
+fn dumps_are_whole_without_the_first_thread() {
+    let program = tools::compile("c/first_ends.c", &[]);
+    let scratch = Scratch::new("first-ends");
+    let path = scratch.path().join("dump");
+    Program::new(&program).arg(&path).under("prof:true,lg_prof_sample:14").run().expect_success();
+    let dump = Dump::symbolized(&path, &scratch.path().join("named"));
+    let kept = dump.of_function(Column::InuseSpace, "work");
+    assert!(kept > 3 << 20, "{kept} bytes");
+    let own = dump.profile.mapping.first().expect("the program's own");
+    assert!(dump.text(own.filename).ends_with("first_ends"), "{}", dump.text(own.filename));
+    assert!(!dump.text(own.build_id).is_empty());
+}
+
 #[test]
 fn threads_leave_nothing_behind() {
     let program = tools::compile("c/threads.c", &[]);

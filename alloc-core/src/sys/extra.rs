@@ -183,11 +183,12 @@ pub fn read_memory(address: usize, buffer: &mut [u8]) -> usize {
     const SYS_PROCESS_VM_READV: usize = 310;
     let local = [buffer.as_mut_ptr().addr(), buffer.len()];
     let remote = [address, buffer.len()];
-    // SAFETY: the kernel copies at most the buffer's length into it.
+    // SAFETY: the kernel copies at most the buffer's length into it. By the thread: the first one, whose number the process
+    // has, may have ended, and has no memory then.
     let n = unsafe {
         syscall(
             SYS_PROCESS_VM_READV,
-            [super::getpid() as usize, local.as_ptr().addr(), 1, remote.as_ptr().addr(), 1, 0],
+            [super::gettid() as usize, local.as_ptr().addr(), 1, remote.as_ptr().addr(), 1, 0],
         )
     };
     n.max(0) as usize

@@ -1,5 +1,6 @@
 //! Where a stack ends, and whether an address can be read.
 
+use alloc_core::first_thread::own_file;
 use alloc_core::sys::{self, sandbox};
 
 /// The stack of a thread, in one word.
@@ -43,7 +44,7 @@ pub fn stack() -> Stack {
     if sandbox::in_sandbox() {
         return Stack::UNKNOWN;
     }
-    let Ok(fd) = sys::open_read(c"/proc/self/maps") else { return Stack::UNKNOWN };
+    let Ok(fd) = sys::open_read(own_file(c"/proc/self/maps", c"/proc/thread-self/maps")) else { return Stack::UNKNOWN };
     let mut lines = Lines::default();
     let mut buffer = [0u8; 4096];
     let stack = loop {
