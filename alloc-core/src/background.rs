@@ -3,7 +3,8 @@
 //! There are none until `background_thread:true` or the control name of the same name asks for them. The first one is
 //! started then; it starts others, up to `max_background_threads`, when there are more arenas than threads. Each looks
 //! after every so many arenas, and sleeps for a part of the decay time; when there is nothing unused, until a free says
-//! that there is. Where memory is short, what is unused goes at once. A child of a fork has none until it asks.
+//! that there is. Where memory is short, what is unused goes at once. A child of a fork has none until it asks. Where no other
+//! thread is left they end, and the process with them.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -11,6 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering
 
 use crate::arena::Arena;
 use crate::decay::Tier;
+use crate::first_thread::{self, OwnThread};
 use crate::heap::Heap;
 use crate::introspect::ArenaSelection;
 use crate::lock::{Counts, Mutex, Rank};
@@ -97,7 +99,8 @@ impl Alarm {
         arena % (self.running.load(Ordering::Acquire) as usize).max(1)
     }
 
-    fn ring_for(&self, bits: u32) {
+    /// Wakes threads by their bits; all ones: all.
+    pub(crate) fn ring_for(&self, bits: u32) {
         self.word.fetch_add(RING, Ordering::Release);
         extra::futex_wake_bits(&self.word, bits);
     }
@@ -193,6 +196,7 @@ impl Background {
 /// What a new thread is told: its number.
 extern "C" fn run<O: Observer>(number: *mut c_void) -> *mut c_void {
     if let Some(heap) = crate::registry::the_heap::<O>() {
+        let _own = OwnThread::begin();
         extra::set_thread_name(c"heapsift_bg");
         heap.work(number.addr());
     }
@@ -327,7 +331,7 @@ impl<O: Observer> Heap<O> {
         // Whether there was nothing unused the last time that this thread slept to the end.
         let mut is_quiet = false;
         let mut ask_ns = 0;
-        while let Some(heard) = alarm.hear() {
+        while let Some(heard) = alarm.hear().filter(|_| !first_thread::only_own_are_left()) {
             let mut next_ns = self.look_after_arenas(number);
             if next_ns != u64::MAX && sys::clock_monotonic_ns() >= ask_ns {
                 if self.observer.is_memory_short() {
@@ -349,7 +353,8 @@ impl<O: Observer> Heap<O> {
                 u64::MAX => now_ns + SLEEP_NS_CALM,
                 _ => next_ns.min(ask_ns).max(now_ns + SLEEP_NS_MIN),
             };
-            alarm.sleep(heard, number, until_ns);
+            let longest_ns = if first_thread::has_ended() { now_ns + first_thread::ASK_NS } else { u64::MAX };
+            alarm.sleep(heard, number, until_ns.min(longest_ns));
             let woke_ns = sys::clock_monotonic_ns();
             is_quiet = next_ns == u64::MAX && woke_ns >= until_ns;
             worker.done.lock().slept_ns += woke_ns - now_ns;

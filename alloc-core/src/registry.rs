@@ -81,7 +81,9 @@ static FORKS: AtomicU64 = AtomicU64::new(0);
 extern "C" fn on_thread_exit<O: Observer>(thread: *mut libc::c_void) {
     // SAFETY: only `start` stores there, a heap of this very type, before it makes the key.
     let heap: &'static Heap<O> = unsafe { &*HEAP.load(Ordering::Acquire).cast::<Heap<O>>() };
-    first_thread::note_end();
+    if first_thread::note_end() {
+        heap.core.shared.alarm.ring_for(u32::MAX);
+    }
     // SAFETY: the key's value is the state of the thread that ends, set by itself.
     unsafe { heap.end_thread(thread.cast()) };
 }

@@ -8,6 +8,7 @@
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
+use alloc_core::first_thread;
 use alloc_core::message::{Decimal, warn};
 use alloc_core::sys::Errno;
 
@@ -120,6 +121,11 @@ extern "C" fn constructed() {
 /// Whether the process is ending: nothing new is begun.
 pub fn ending() -> bool {
     ENDING.load(Ordering::Relaxed)
+}
+
+/// Whether a helper is to end.
+pub fn done() -> bool {
+    ending() || first_thread::only_own_are_left()
 }
 
 /// The heap has registered with the C library. In a C library the constructor calls [`start`] next; a Rust program has

@@ -5,6 +5,7 @@ use core::mem::MaybeUninit;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use alloc_core::first_thread::OwnThread;
 use alloc_core::message::{Decimal, warn};
 use alloc_core::sys::{self, extra};
 
@@ -198,6 +199,7 @@ impl Pause {
 
 /// The thread.
 pub extern "C" fn run(_: *mut c_void) -> *mut c_void {
+    let _own = OwnThread::begin();
     extra::set_thread_name(c"heapsift-watch");
     let triggers = &HEAP.observer().settings.triggers;
     let mut seen = SIGNALS.load(Ordering::Relaxed);
@@ -211,7 +213,7 @@ pub extern "C" fn run(_: *mut c_void) -> *mut c_void {
     let (mut growth_look, mut limit_look) = (Clock { next: start }, Clock { next: start });
     let (mut growth, mut near) = (Growth { lowest: 0 }, Nearness { told: false });
     let mut pause = Pause { until: 0, length: 0 };
-    while !helpers::ending() {
+    while !helpers::done() {
         if core::mem::take(&mut pending) {
             // Somebody waits for it, and is told when it fails.
             let _ = dump::automatic(Trigger::Signal);

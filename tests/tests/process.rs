@@ -56,6 +56,28 @@ fn dumps_are_whole_without_the_first_thread() {
     assert!(!dump.text(own.build_id).is_empty());
 }
 
+/// The C library ends a process with its last thread, and waits for those of the allocator's own as for others.
+#[test]
+fn the_process_ends_with_the_last_thread_of_the_program() {
+    let program = tools::compile("c/first_ends.c", &[]);
+    for more in [
+        "prof_interval_ms:60000",
+        "background_thread:true",
+        "prof_control:true",
+        "prof_signal:SIGUSR2,prof_control:true,background_thread:true",
+    ] {
+        let scratch = Scratch::new("last-thread");
+        Program::new(&program)
+            .arg("")
+            .env("XDG_RUNTIME_DIR", scratch.path())
+            .under(final_dump(scratch.path(), more))
+            .within(Duration::from_secs(30))
+            .run()
+            .expect_success();
+        only(scratch.path(), 'f');
+    }
+}
+
 #[test]
 fn threads_leave_nothing_behind() {
     let program = tools::compile("c/threads.c", &[]);

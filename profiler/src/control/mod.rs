@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize
 
 use alloc::vec::Vec;
 
+use alloc_core::first_thread::OwnThread;
 use alloc_core::lock::{Mutex, Rank};
 use alloc_core::message::{Decimal, warn};
 use alloc_core::sys::extra::{self, retry};
@@ -27,6 +28,8 @@ const MS: u64 = 1_000_000;
 const REQUEST_NS: u64 = 1_000 * MS;
 /// A reply has been taken within that time.
 const REPLY_NS: u64 = 30_000 * MS;
+/// The thread looks around at least that often, whether the process is to end.
+const LOOK_AROUND_NS: u64 = 2_000 * MS;
 /// Most bytes of a request, line feed included.
 const REQUEST_BYTES: usize = 4096;
 /// Connections that wait while one is served.
@@ -206,11 +209,12 @@ pub fn stop() {
 
 /// The thread.
 pub extern "C" fn run(_: *mut c_void) -> *mut c_void {
+    let _own = OwnThread::begin();
     extra::set_thread_name(c"heapsift-ctl");
     let _suppressed = HEAP.suppress();
     let Some(listener) = LISTENER.load(Ordering::Acquire).checked_sub(1) else { return null_mut() };
-    while !helpers::ending() {
-        let ready = socket::wait(listener, Ready::Read, 60_000 * MS);
+    while !helpers::done() {
+        let ready = socket::wait(listener, Ready::Read, LOOK_AROUND_NS);
         if !is_listener(listener) {
             // The program closed it, and may have another file of that number by now.
             if let Some(place) = PLACE.lock().take() {
