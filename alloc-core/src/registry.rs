@@ -78,14 +78,20 @@ static EXIT_KEY: AtomicU32 = AtomicU32::new(0);
 static HAVE_EXIT_KEY: AtomicU32 = AtomicU32::new(0);
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
-extern "C" fn on_thread_exit<O: Observer>(thread: *mut libc::c_void) {
+extern "C" fn on_thread_exit<O: Observer>(_: *mut libc::c_void) {
     // SAFETY: only `start` stores there, a heap of this very type, before it makes the key.
     let heap: &'static Heap<O> = unsafe { &*HEAP.load(Ordering::Acquire).cast::<Heap<O>>() };
     if first_thread::note_end() {
         heap.core.shared.alarm.ring_for(u32::MAX);
     }
-    // SAFETY: the key's value is the state of the thread that ends, set by itself.
-    unsafe { heap.end_thread(thread.cast()) };
+    // Not what the key has: the first key is 0, and programs set the value of a key that they have yet to make.
+    let thread = tls::thread();
+    // SAFETY: the calling thread's state, which is live or the dead one.
+    unsafe {
+        if (*thread).kind == Kind::Live {
+            heap.end_thread(thread);
+        }
+    }
 }
 
 unsafe extern "C" fn on_fork_child<O: Observer>() {
@@ -359,6 +365,26 @@ mod tests {
             OURS.deallocate(block);
         }
         assert_eq!(status, 0);
+    }
+
+    /// As a program does that uses a key before it has made it, which is 0 until then.
+    #[test]
+    fn a_thread_ends_whatever_the_program_has_set_its_key_to() {
+        let live = || OURS.core.threads.lock().live;
+        // SAFETY: fresh blocks, given back once; the key exists once there is a thread.
+        unsafe {
+            OURS.deallocate(OURS.allocate(100));
+            let before = live();
+            let thread = std::thread::spawn(move || {
+                OURS.deallocate(OURS.allocate(100));
+                assert_eq!(live(), before + 1);
+                let set =
+                    libc::pthread_setspecific(EXIT_KEY.load(Ordering::Relaxed), core::ptr::without_provenance(0xff));
+                assert_eq!(set, 0);
+            });
+            thread.join().unwrap();
+            assert_eq!(live(), before);
+        }
     }
 
     /// As if another thread had been looking after an arena while that was destroyed.
