@@ -74,6 +74,11 @@ impl<O: Observer> Heap<O> {
         self.core.zero_reallocs.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many there were.
+    pub fn zero_reallocs(&'static self) -> usize {
+        self.core.zero_reallocs.load(Ordering::Relaxed)
+    }
+
     /// Whether the arena exists.
     pub fn arena_initialized(&'static self, index: u32) -> bool {
         self.core.arenas.get(index as usize).is_some()

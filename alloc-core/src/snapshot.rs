@@ -266,7 +266,7 @@ impl<O: Observer> Heap<O> {
         stats.metadata += self.core.shared.base.allocated().saturating_sub(released) + stats.metadata_rtree;
         stats.metadata_thp = self.core.shared.base.huge();
         stats.resident = (stats.active + stats.dirty + stats.pinned + stats.metadata).saturating_sub(absent);
-        stats.zero_reallocs = self.core.zero_reallocs.load(Ordering::Relaxed);
+        stats.zero_reallocs = self.zero_reallocs();
         stats
     }
 

@@ -345,6 +345,12 @@ static void threads_and_caches(void)
     free(calloc(3, 100000));
     answer(label("bytes that a thread's counter grew by"), "%" PRIu64 " %" PRIu64, *allocated - before,
            *deallocated - freed_before);
+    size_t zeros = 0, zeros_before = 0;
+    length = sizeof zeros;
+    CHECK(mallctl("stats.zero_reallocs", &zeros_before, &length, NULL, 0) == 0);
+    other = realloc(mallocx(100, 0), 0);
+    CHECK(mallctl("stats.zero_reallocs", &zeros, &length, NULL, 0) == 0);
+    answer(label("stats.zero_reallocs grew by"), "%zu", zeros - zeros_before);
     length = sizeof count;
     CHECK(mallctl("thread.allocated", &count, &length, NULL, 0) == 0);
     answer(label("a thread's counter by value and by address"), "%d", count == *allocated);

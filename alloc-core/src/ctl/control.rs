@@ -65,6 +65,7 @@ control! {
         fn refresh_snapshot() -> u64;
         fn reset_lock_counts();
         fn active_now() -> usize;
+        fn zero_reallocs() -> usize;
         fn allocate_metadata(bytes: usize) -> Option<*mut u8>;
         fn internal_allocate(layout: core::alloc::Layout) -> *mut u8;
         fn narenas() -> u32;

@@ -185,7 +185,14 @@ pub(super) static NODES: &[Node] = &[
     total!("mapped", |s| s.stats.mapped + s.stats.metadata),
     total!("retained", |s| s.stats.retained),
     total!("pinned", |s| s.stats.pinned),
-    total!("zero_reallocs", |s| s.stats.zero_reallocs),
+    // A count that is kept anyway: jemalloc tells it as it is, too, without a write to `epoch`.
+    Node {
+        name: "stats.zero_reallocs",
+        handler: |c| {
+            c.read_only()?;
+            c.read(c.heap.zero_reallocs())
+        },
+    },
     total!("background_thread.num_threads", |s| s.background.num_threads),
     total!("background_thread.num_runs", |s| s.background.num_runs),
     total!("background_thread.run_interval", |s| s.background.run_interval_ns),
