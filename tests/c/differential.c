@@ -345,6 +345,10 @@ static void threads_and_caches(void)
     free(calloc(3, 100000));
     answer(label("bytes that a thread's counter grew by"), "%" PRIu64 " %" PRIu64, *allocated - before,
            *deallocated - freed_before);
+    before = *allocated, freed_before = *deallocated;
+    dallocx(rallocx(mallocx(100, 0), 105, 0), 0);
+    answer(label("bytes counted where a size stays within its class"), "%" PRIu64 " %" PRIu64, *allocated - before,
+           *deallocated - freed_before);
     size_t zeros = 0, zeros_before = 0;
     length = sizeof zeros;
     CHECK(mallctl("stats.zero_reallocs", &zeros_before, &length, NULL, 0) == 0);
@@ -436,11 +440,13 @@ static void profile(void)
     write_text("prof.prefix", "part");
     write_text("prof.dump", "dumped");
     write_text("prof.dump", "no such directory/dumped");
+    write_text("prof.dump", "/dev/null");
     write_text("thread.prof.name", "ascii name");
     write_text("thread.prof.name", "a name that is too long for it");
     write_text("thread.prof.name", "tab\there");
     write_text("thread.prof.name", "line\nend");
     write_text("thread.prof.name", "caf\xc3\xa9");
+    write_text("thread.prof.name", NULL);
     write_text("thread.prof.name", "");
     static const char *const flags[] = { "prof.active", "prof.gdump", "prof.thread_active_init", "thread.prof.active" };
     for (unsigned i = 0; i < 4; i++)
@@ -467,8 +473,16 @@ static void profile(void)
     write_size("experimental.prof_recent.alloc_max", 0);
 }
 
+static void *no_memory(extent_hooks_t *hooks, void *new_addr, size_t size, size_t alignment, bool *zero, bool *commit,
+                       unsigned arena)
+{
+    (void)hooks, (void)new_addr, (void)size, (void)alignment, (void)zero, (void)commit, (void)arena;
+    return NULL;
+}
+
 static void experiments(void)
 {
+    unsigned index = 0;
     void *block = malloc(100), *large = malloc(100000);
     size_t answers[6], length = sizeof answers;
     int code = mallctl("experimental.utilization.query", answers, &length, &block, sizeof block);
@@ -520,6 +534,14 @@ static void experiments(void)
     packet.size = SIZE_MAX;
     code = mallctl("experimental.batch_alloc", &filled, &length, &packet, sizeof packet);
     answer(label("batch_alloc of too much"), "%d %zu", code, filled);
+    static extent_hooks_t none = { .alloc = no_memory };
+    struct { extent_hooks_t *hooks; bool metadata; } config = { &none, false };
+    for (int metadata = 0; metadata < 2; metadata++) {
+        config.metadata = metadata;
+        length = sizeof index;
+        code = mallctl("experimental.arenas_create_ext", &index, &length, &config, sizeof config);
+        answer(label("arenas_create_ext without memory, metadata %s", metadata ? "from hooks" : "not"), "%d", code);
+    }
     length = 8;
     size_t *pages = NULL;
     code = mallctl("experimental.arenas.0.pactivep", &pages, &length, NULL, 0);
