@@ -403,7 +403,8 @@ impl Observer for Profiler {
             // A failure has been told; nobody is there to hear more.
             let _ = dump::automatic(Trigger::Interval);
         }
-        if take(&self.maximum_due) {
+        // `prof.gdump` may have been switched off since the maximum was noted.
+        if take(&self.maximum_due) && self.wants_maxima() {
             let _ = dump::automatic(Trigger::Maximum);
         }
     }

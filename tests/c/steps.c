@@ -15,6 +15,7 @@
  *   fds          prints how many descriptors are open
  *   dumps N      calls prof.dump so many times, to numbered files; prints how many failed
  *   dump PATH    calls prof.dump with a name; prints the answer
+ *   on NAME      sets a control name to true; off NAME: to false
  *   limit BYTES  sets RLIMIT_FSIZE
  *   mark         calls getppid, for whoever traces system calls
  *   stay         waits for signals for ever
@@ -23,6 +24,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,12 +118,15 @@ static int entries(const char *path)
     return count - 2;
 }
 
+static int control(const char *name, void *value, size_t length)
+{
+    mallctl_fn *mallctl = (mallctl_fn *)dlsym(RTLD_DEFAULT, "mallctl");
+    return mallctl ? mallctl(name, NULL, NULL, value, length) : -1;
+}
+
 static int dump(const char *path)
 {
-    mallctl_fn *control = (mallctl_fn *)dlsym(RTLD_DEFAULT, "mallctl");
-    if (!control)
-        return -1;
-    return path ? control("prof.dump", NULL, NULL, &path, sizeof path) : control("prof.dump", NULL, NULL, NULL, 0);
+    return path ? control("prof.dump", &path, sizeof path) : control("prof.dump", NULL, 0);
 }
 
 int main(int argc, char **argv)
@@ -200,6 +205,11 @@ int main(int argc, char **argv)
             printf("answer %d\n", dump(word));
             i++;
             continue;
+        } else if (!strcmp(step, "on") || !strcmp(step, "off")) {
+            bool on = !strcmp(step, "on");
+            if (control(word, &on, sizeof on))
+                return 3;
+            i++;
         } else if (!strcmp(step, "limit")) {
             struct rlimit limit = {(rlim_t)value, (rlim_t)value};
             setrlimit(RLIMIT_FSIZE, &limit);

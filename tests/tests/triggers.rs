@@ -142,6 +142,18 @@ fn a_handler_of_the_program_takes_the_signal() {
 }
 
 #[test]
+fn a_new_maximum_is_dumped_at_the_next_sample_if_that_is_still_wanted() {
+    // It is noted while nothing is sampled.
+    for wanted in [true, false] {
+        let scratch = Scratch::new("maximum");
+        let word = if wanted { "on" } else { "off" };
+        let words = format!("alloc 8 {word} prof.gdump on prof.active small 1000");
+        steps(&conf(&scratch, "prof_active:false,prof_gdump:true"), &words).run().expect_success();
+        assert_eq!(!dumps(scratch.path(), 'u').is_empty(), wanted);
+    }
+}
+
+#[test]
 fn growth_of_resident_memory() {
     let scratch = Scratch::new("growth");
     let server = staying(&conf(&scratch, "prof_rss_growth_pct:100"), "sleep 700 alloc 64 stay");
