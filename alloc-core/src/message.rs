@@ -171,25 +171,18 @@ pub unsafe fn set_safety_hook(hook: usize) {
     SAFETY_HOOK.store(hook, core::sync::atomic::Ordering::Relaxed);
 }
 
-/// A check of a block failed: calls the program's hook, or says why, has `more` say more, and ends the process by
-/// `SIGABRT`. Where a hook returns, the caller leaves the block alone.
+/// A check of a block failed: hands the line that says why to the program's hook, or writes it, has `more` say more, and
+/// ends the process by `SIGABRT`. Where a hook returns, the caller leaves the block alone.
 #[cold]
 pub fn safety_check_failed(parts: &[&[u8]], more: &dyn Fn()) {
+    let mut line = [0u8; LINE_BYTES];
+    let line = compose(&mut line, parts);
     let hook = SAFETY_HOOK.load(core::sync::atomic::Ordering::Relaxed);
     if hook == 0 {
-        let mut line = [0u8; LINE_BYTES];
-        let line = compose(&mut line, parts);
         held::end_process_while_booting(line);
         raw(line);
         more();
         sys::abort();
-    }
-    let mut line = [0u8; LINE_BYTES];
-    let mut used = 0;
-    for part in parts {
-        let n = part.len().min(LINE_BYTES - 1 - used);
-        line[used..used + n].copy_from_slice(&part[..n]);
-        used += n;
     }
     // SAFETY: `set_safety_hook` takes such a function only; the line ends in zero.
     unsafe {

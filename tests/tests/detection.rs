@@ -61,6 +61,14 @@ fn what_was_freed_last_is_not_taken_again() {
 }
 
 #[test]
+fn a_programs_own_way_out_gets_the_line_that_would_be_written() {
+    let text = wrong("twice-with-a-hook", SMALL, "tcache:false").expect_success().text();
+    let lines: Vec<&str> = text.lines().collect();
+    let [line, "went on"] = lines[..] else { panic!("{text}") };
+    assert!(line.starts_with("<heapsift>: double free of 0x") && line.ends_with("that is free already"), "{text}");
+}
+
+#[test]
 fn a_large_block_is_freed_once() {
     let kinds = ["twice", "twice-with-another-between", "twice-elsewhere", "elsewhere-twice", "twice-after-flush"];
     for kind in kinds {
