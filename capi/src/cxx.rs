@@ -37,7 +37,7 @@ core::arch::global_asm!(
     "mov rdi, [rsp + 16]",
     "mov rsi, [rsp + 8]",
     "call {attempt}",
-    "test rax, rax",
+    "test rdx, rdx",
     "jne 3f",
     // The handler, if there is a C++ library that has one and the program has set it.
     "mov rax, [rip + _ZSt15get_new_handlerv@GOTPCREL]",
@@ -140,19 +140,30 @@ unsafe extern "C" {
     fn heapsift_new_nothrow(bytes: usize, align: usize) -> *mut c_void;
 }
 
+/// What came of one try of a `new`, in two registers.
+#[repr(C)]
+struct Tried {
+    block: *mut u8,
+    /// Not 0: it is what `new` returns. Else the handler is called, or something thrown.
+    is_answer: usize,
+}
+
 /// One try of a `new`; `align` 0 means the default.
-extern "C" fn attempt(bytes: usize, align: usize) -> *mut u8 {
+extern "C" fn attempt(bytes: usize, align: usize) -> Tried {
     let block = if align == 0 { HEAP.allocate_slow(bytes) } else { HEAP.allocate_aligned(bytes, align, false) };
+    let mut is_answer = !block.is_null();
     if block.is_null() {
         if HEAP.options().infallible_new {
             let number = message::Decimal::new(bytes as u64);
             let end = b" failed. opt.experimental_infallible_new is true. Aborting.";
             message::safety_check_failed(&[b"Allocation of size ", number.as_bytes(), end], &|| {});
+            // The program's hook came back. Nothing is thrown even so: the program says that it can't stand that.
+            is_answer = true;
         }
         // As from `malloc`, by which other libraries' operators come to their memory.
         set_errno(ENOMEM);
     }
-    block
+    Tried { block, is_answer: is_answer.into() }
 }
 
 /// No memory and no C++ library to throw.

@@ -40,6 +40,11 @@ fn operators_throw_and_call_handlers() {
 }
 
 #[test]
+fn a_new_that_may_not_fail_ends_the_process_or_returns_null() {
+    holds("c/infallible.cpp", &Linkage::LINKED);
+}
+
+#[test]
 fn a_new_that_fails_throws_in_the_barest_program() {
     holds("c/bare.cpp", &Linkage::ALL);
 }
