@@ -440,16 +440,14 @@ impl<O: Observer> Heap<O> {
     }
 }
 
-/// Starts a thread with all signals but SIGSYS blocked; an error number, 0: it runs.
+/// Starts a thread with all signals blocked that can wait; an error number, 0: it runs.
 ///
 /// # Safety
 /// `thread` is writable.
 unsafe fn spawn(thread: *mut libc::pthread_t, entry: extern "C" fn(*mut c_void) -> *mut c_void, number: usize) -> i32 {
     const EINVAL: i32 = 22;
-    // By which a sandbox may answer in the kernel's place: the process ends where it is blocked.
-    const SIGSYS: u32 = 31;
     // Inherited by the thread.
-    let before = extra::block_signals(!(1 << (SIGSYS - 1)));
+    let before = extra::block_signals(extra::DEFERRABLE);
     let mut attributes = core::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
     let attributes = attributes.as_mut_ptr();
     // SAFETY: `attributes` is live memory for them, initialised by the first call and given back by the last; the entry

@@ -290,17 +290,9 @@ const fn bit(signal: u32) -> extra::SignalSet {
 }
 
 impl SignalsBlocked {
-    /// Blocks all signals but those that say that this thread's own code is wrong, that by which a sandbox answers in the
-    /// kernel's place, and those of the C library.
+    /// Blocks all signals that can wait.
     pub fn new() -> Self {
-        const LEFT: [u32; 9] = [4, 5, 6, 7, 8, 11, 31, 32, 33];
-        let mut set = !0;
-        let mut i = 0;
-        while i < LEFT.len() {
-            set &= !bit(LEFT[i]);
-            i += 1;
-        }
-        SignalsBlocked { before: extra::block_signals(set) }
+        SignalsBlocked { before: extra::block_signals(extra::DEFERRABLE) }
     }
 }
 

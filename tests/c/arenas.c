@@ -425,6 +425,8 @@ static void background(void)
 {
     CHECK(READ(bool, "background_thread") && READ(bool, "opt.background_thread"));
     CHECK(background_threads() >= 1 && kernel_threads() >= 2);
+    /* As a service does that gives up its rights: the C library has every thread do it, and waits for each. */
+    CHECK(setgid(getgid()) == 0 && setuid(getuid()) == 0);
     pages_go_back();
     CHECK(READ(uint64_t, "stats.background_thread.num_runs") > 0);
     /* So do those of an arena that comes in the place of a destroyed one, while the thread sleeps. */

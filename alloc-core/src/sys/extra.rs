@@ -197,6 +197,20 @@ pub fn read_memory(address: usize, buffer: &mut [u8]) -> usize {
 /// A set of signals: bit n − 1 for signal n.
 pub type SignalSet = u64;
 
+/// All signals but those that say that a thread's own code is wrong, that by which a sandbox answers in the kernel's place
+/// (a process ends where one of these comes and is blocked), and those of the C library: who changes the process's user or
+/// group there waits for every thread to answer its signal.
+pub const DEFERRABLE: SignalSet = {
+    const LEFT: [u32; 9] = [4, 5, 6, 7, 8, 11, 31, 32, 33];
+    let mut set = !0;
+    let mut i = 0;
+    while i < LEFT.len() {
+        set &= !(1 << (LEFT[i] - 1));
+        i += 1;
+    }
+    set
+};
+
 /// Blocks signals in the calling thread; returns what was blocked before.
 pub fn block_signals(set: SignalSet) -> SignalSet {
     signal_mask(0, set)
