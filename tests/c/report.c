@@ -110,6 +110,12 @@ static void look(void)
         CHECK_EQUAL(told(NAMED(line, "heapsift_%s_bytes", names[i])), READ(size_t, "stats.%s", names[i]));
     CHECK(told("heapsift_resident_bytes") <= told("heapsift_mapped_bytes"));
     CHECK_EQUAL(READ(size_t, "stats.retained"), READ(size_t, "stats.arenas.4096.retained"));
+    for (unsigned i = 0, classes = READ(unsigned, "arenas.nlextents"); i < classes; i++) {
+        size_t blocks = READ(size_t, "stats.arenas.4096.lextents.%u.curlextents", i);
+        size_t bytes = READ(size_t, "arenas.lextent.%u.size", i);
+        if (blocks)
+            CHECK_EQUAL(told(NAMED(line, "heapsift_class_blocks{class=\"%zu\"}", bytes)), blocks);
+    }
 }
 
 static void metrics(void)
@@ -129,7 +135,10 @@ static void metrics(void)
         dallocx(blocks[i], MALLOCX_TCACHE_NONE);
     CHECK(DO("arena.%u.purge", arena) == 0);
     free(realloc(malloc(10), 0));
+    void *large[] = { malloc(41000), malloc(100000), malloc(64 << 20) };
     look();
+    for (unsigned i = 0; i < sizeof large / sizeof *large; i++)
+        free(large[i]);
     CHECK(told("heapsift_requests_total") >= BLOCKS && told("heapsift_zero_reallocs_total") == 1);
     for (int i = 0; i < 3; i++)
         CHECK((before[i] = told(NAMED(line, "heapsift_%s", counters[i]))) > 0);

@@ -154,11 +154,11 @@ pub(super) fn write(heap: &'static dyn HeapControl, arena: &mut ArenaStats, out:
     }
     let name = "heapsift_class_blocks";
     family(out, name, Gauge, "", "Blocks out of arenas, those in thread caches included, by size class in bytes.")?;
-    let bins = arena.bins.iter().map(|bin| bin.counts.curregs).enumerate();
-    let large = arena.large.iter().map(|class| class.curlextents);
-    for (class, blocks) in bins.chain(large.enumerate().map(|(i, blocks)| (size::NBINS + i, blocks))) {
+    let bins = arena.bins.iter().enumerate().map(|(i, bin)| (size::class_size(i), bin.counts.curregs));
+    let large = arena.large.iter().enumerate().map(|(i, class)| (size::large_class_size(i), class.curlextents));
+    for (bytes, blocks) in bins.chain(large) {
         if blocks > 0 {
-            writeln!(out, "{name}{{class=\"{}\"}} {blocks}", size::class_size(class))?;
+            writeln!(out, "{name}{{class=\"{bytes}\"}} {blocks}")?;
         }
     }
     Ok(())
