@@ -247,6 +247,10 @@ pub fn to_vec(kind: Kind) -> Result<Vec<u8>, Errno> {
 
 /// The process ends by `exit` or by returning from `main`.
 pub extern "C" fn at_exit() {
+    if sys::sandbox::in_sandbox() {
+        // The good end of a program is not to become a bad one, or none: where the kernel ends this thread, others live on.
+        return;
+    }
     let profiler = HEAP.observer();
     let settings = &profiler.settings;
     helpers::stop();

@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use alloc_core::first_thread;
 use alloc_core::message::{Decimal, warn};
 use alloc_core::sys::Errno;
+use alloc_core::sys::sandbox::in_sandbox;
 
 use crate::file::{self, SignalsBlocked};
 use crate::{HEAP, control, watch};
@@ -156,12 +157,13 @@ fn any_missing() -> bool {
     HELPERS.iter().any(Helper::missing)
 }
 
-/// Starts all helpers that are wanted and don't run. The program's own code is running.
+/// Starts all helpers that are wanted and don't run. The program's own code is running. A sandbox may not know the calls that
+/// their files and sockets take.
 #[cold]
 #[unsafe(link_section = "heapsift_text")]
 pub fn start() {
     HEAP.observer().helpers_due.set(NOT_DUE);
-    if alloc_core::conf::is_privileged() || ending() {
+    if alloc_core::conf::is_privileged() || ending() || in_sandbox() {
         return;
     }
     HELPERS.iter().for_each(Helper::start);

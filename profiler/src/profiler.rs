@@ -399,12 +399,13 @@ impl Observer for Profiler {
 
     fn deferred(&'static self, _slot: &mut ThreadSlot) {
         self.helpers_due.start();
-        if take(&self.interval_due) {
+        let is_due = |due| take(due) && !sys::sandbox::in_sandbox();
+        if is_due(&self.interval_due) {
             // A failure has been told; nobody is there to hear more.
             let _ = dump::automatic(Trigger::Interval);
         }
         // `prof.gdump` may have been switched off since the maximum was noted.
-        if take(&self.maximum_due) && self.wants_maxima() {
+        if is_due(&self.maximum_due) && self.wants_maxima() {
             let _ = dump::automatic(Trigger::Maximum);
         }
     }

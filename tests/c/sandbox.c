@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -39,7 +40,7 @@ static void *work(void *argument)
 
 int main(int argc, char **argv)
 {
-    (void)argv;
+    int forked = argc > 1 && !strcmp(argv[1], "forked");
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         ALLOW(write), ALLOW(exit), ALLOW(exit_group), ALLOW(futex), ALLOW(mmap), ALLOW(munmap), ALLOW(mremap),
@@ -52,6 +53,14 @@ int main(int argc, char **argv)
     /* With an argument, it has worked before. */
     if (argc > 1)
         work((void *)1);
+    /* As servers have a child speak to strangers; the child ends by exit. */
+    pid_t child = forked ? fork() : 0;
+    if (child) {
+        int status;
+        CHECK(waitpid(child, &status, 0) == child);
+        CHECK(status == 0);
+        return 0;
+    }
     CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
     work((void *)2);
@@ -62,5 +71,7 @@ int main(int argc, char **argv)
         CHECK(pthread_join(threads[i], NULL) == 0);
     puts("done");
     fflush(stdout);
+    if (forked)
+        exit(0);
     _exit(0);
 }

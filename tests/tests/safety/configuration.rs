@@ -281,10 +281,16 @@ fn c4_a_program_in_a_sandbox() {
             "a sample each 4 KiB",
             format!("prof:true,prof_sample:4KiB,prof_peak:true,prof_final:true,prof_prefix:{prefix}/d"),
         ),
+        (
+            "dumps and a socket",
+            format!(
+                "prof:true,prof_final:true,prof_interval:4GiB,prof_control:{prefix}/%p.sock,prof_prefix:{prefix}/i"
+            ),
+        ),
     ] {
         for who in Who::looked_at().filter(|who| *who == Who::Heapsift || part == "profiling off") {
             let conf = if who == Who::Heapsift { conf.as_str() } else { "" };
-            for arguments in [&[][..], &["warm"]] {
+            for arguments in [&[][..], &["warm"], &["forked"]] {
                 let program = Program::new(&program).args(arguments).within(Duration::from_secs(120));
                 let ended = who.dress(program, conf).run();
                 let text =
