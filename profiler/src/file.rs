@@ -66,7 +66,8 @@ impl PartFile {
         let flags = open::PATH | open::DIRECTORY | open::CLOEXEC;
         let directory = retry(|| extra::open_at(extra::AT_FDCWD, directory.as_c_str(), flags, 0))?;
         sweep::left_behind(directory);
-        match make_temporary(directory, name) {
+        // Nobody can write to a directory.
+        match extra::with_standard_taken(directory, || make_temporary(directory, name)) {
             Ok((fd, temporary)) => {
                 OPEN[0].store(directory + 1, Ordering::Relaxed);
                 OPEN[1].store(fd + 1, Ordering::Relaxed);

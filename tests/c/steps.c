@@ -13,6 +13,7 @@
  *   fork         goes on in a child; the parent waits for it and exits with its status
  *   threads      prints how many threads the process has
  *   fds          prints how many descriptors are open
+ *   talk         writes to the standard streams from now on, in another thread
  *   dumps N      calls prof.dump so many times, to numbered files; prints how many failed
  *   dump PATH    calls prof.dump with a name; prints the answer
  *   on NAME      sets a control name to true; off NAME: to false
@@ -23,6 +24,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -129,6 +131,14 @@ static int dump(const char *path)
     return path ? control("prof.dump", &path, sizeof path) : control("prof.dump", NULL, 0);
 }
 
+static _Noreturn void *talk(void *argument)
+{
+    (void)argument;
+    for (;;)
+        for (int stream = 0; stream < 3; stream++)
+            (void)!write(stream, "talk\n", 5);
+}
+
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOLBF, 256);
@@ -194,6 +204,10 @@ int main(int argc, char **argv)
             /* One of them is the listing's own. */
             printf("fds %d\n", entries("/proc/self/fd") - 1);
             continue;
+        } else if (!strcmp(step, "talk")) {
+            pthread_t thread;
+            if (pthread_create(&thread, NULL, talk, NULL))
+                return 3;
         } else if (!strcmp(step, "dumps")) {
             int failed = 0;
             for (long n = 0; n < value; n++)

@@ -26,11 +26,47 @@ pub mod open {
     pub const PATH: usize = 0o10000000;
 }
 
-/// `openat(2)`.
+/// `openat(2)`, [`beyond_standard`].
 pub fn open_at(directory: usize, path: &CStr, flags: usize, mode: usize) -> Result<usize, Errno> {
     const SYS_OPENAT: usize = 257;
     // SAFETY: the path is a live C string.
     check(unsafe { syscall(SYS_OPENAT, [directory, path.as_ptr().addr(), flags, mode, 0, 0]) })
+        .and_then(beyond_standard)
+}
+
+/// The first number that isn't that of a standard stream.
+const BEYOND_STANDARD: usize = 3;
+
+/// The same file under the lowest number that is free from `least` on.
+fn duplicate(fd: usize, least: usize) -> Result<usize, Errno> {
+    const SYS_FCNTL: usize = 72;
+    const F_DUPFD_CLOEXEC: usize = 1030;
+    // SAFETY: touches no memory of ours.
+    check(unsafe { syscall(SYS_FCNTL, [fd, F_DUPFD_CLOEXEC, least, 0, 0, 0]) })
+}
+
+/// Moves a fresh descriptor beyond the standard streams' numbers. A program that has closed those writes to them all the same,
+/// or opens them anew and counts on their numbers.
+pub fn beyond_standard(fd: usize) -> Result<usize, Errno> {
+    if fd >= BEYOND_STANDARD {
+        return Ok(fd);
+    }
+    let moved = duplicate(fd, BEYOND_STANDARD);
+    super::close(fd);
+    moved
+}
+
+/// Has `open` find all numbers of standard streams taken, by `fd` where they are free: what the program writes to them must
+/// not get into a new file even before that is moved.
+pub fn with_standard_taken<T>(fd: usize, open: impl FnOnce() -> T) -> T {
+    let Ok(lowest) = duplicate(fd, 0) else { return open() };
+    if lowest >= BEYOND_STANDARD {
+        super::close(lowest);
+        return open();
+    }
+    let opened = with_standard_taken(fd, open);
+    super::close(lowest);
+    opened
 }
 
 /// `fsync(2)`.

@@ -3,6 +3,7 @@
 use core::ffi::CStr;
 use core::mem::size_of;
 
+use super::extra::beyond_standard;
 use super::{Errno, check, syscall};
 
 /// Bytes of a socket's path at most, the zero byte included.
@@ -32,6 +33,7 @@ pub fn stream() -> Result<usize, Errno> {
     const STREAM_NONBLOCK_CLOEXEC: usize = 1 | 0o4000 | 0o2000000;
     // SAFETY: touches no memory of ours.
     check(unsafe { syscall(SYS_SOCKET, [AF_UNIX.into(), STREAM_NONBLOCK_CLOEXEC, 0, 0, 0, 0]) })
+        .and_then(beyond_standard)
 }
 
 /// Gives a socket its name. The file has the socket's own mode ([`super::extra::set_mode`] before this), cut by the umask.
@@ -61,7 +63,7 @@ pub fn accept(fd: usize) -> Result<usize, Errno> {
     const SYS_ACCEPT4: usize = 288;
     const NONBLOCK_CLOEXEC: usize = 0o4000 | 0o2000000;
     // SAFETY: no address is asked for.
-    check(unsafe { syscall(SYS_ACCEPT4, [fd, 0, 0, NONBLOCK_CLOEXEC, 0, 0]) })
+    check(unsafe { syscall(SYS_ACCEPT4, [fd, 0, 0, NONBLOCK_CLOEXEC, 0, 0]) }).and_then(beyond_standard)
 }
 
 /// The user at the other end, as of when the connection was made.
@@ -158,7 +160,7 @@ pub fn receive(fd: usize, buffer: &mut [u8]) -> Result<(usize, [Option<usize>; P
     if has_rights {
         let count = control.length.saturating_sub(HEADER) / size_of::<i32>();
         for (place, descriptor) in passed.iter_mut().zip(control.descriptors).take(count) {
-            *place = usize::try_from(descriptor).ok();
+            *place = usize::try_from(descriptor).ok().and_then(|fd| beyond_standard(fd).ok());
         }
     }
     Ok((length, passed))

@@ -336,6 +336,17 @@ fn d7_descriptors() {
     let ended = run.under(&conf).run().expect_success();
     assert!(ended.text().contains("failed 2\nfree\n"), "{}", ended.text());
     assert!(ended.complaints().contains("Too many open files (errno 24)"), "{}", ended.complaints());
+    // A program without standard streams writes to their numbers all the same.
+    let talk = Scratch::new("d7-talk");
+    let conf = format!("{CONF},prof_prefix:{}/d", talk.path().display());
+    let sh = ["-c", "exec \"$@\" <&- >&- 2>&-", "sh"];
+    let run = Program::new("/bin/sh").args(sh).arg(steps()).args(["stacks", "2000", "talk", "dumps", "20"]);
+    run.under(&conf).run().expect_success();
+    let whole = dumps(talk.path(), 'm');
+    assert_eq!(whole.len(), 20);
+    for path in whole {
+        assert!(Dump::read(&path).total(Column::InuseObjects) >= 2000, "{}", path.display());
+    }
     // Each is closed in a program that takes this one's place.
     if let Some(strace) = strace::found() {
         let log = scratch.join("log");
