@@ -11,6 +11,7 @@
  *   handle NUMBER  installs a handler that counts
  *   counted      prints how often the handler ran
  *   fork         goes on in a child; the parent waits for it and exits with its status
+ *   bare         as fork, by a bare system call, and the child exits at once
  *   threads      prints how many threads the process has
  *   fds          prints how many descriptors are open
  *   talk         writes to the standard streams from now on, in another thread
@@ -31,6 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -197,6 +199,12 @@ int main(int argc, char **argv)
                     ;
                 return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
             }
+        } else if (!strcmp(step, "bare")) {
+            pid_t child = (pid_t)syscall(SYS_fork);
+            if (child == 0)
+                exit(0);
+            if (child < 0 || waitpid(child, NULL, 0) < 0)
+                return 3;
         } else if (!strcmp(step, "threads")) {
             printf("threads %d\n", entries("/proc/self/task"));
             continue;

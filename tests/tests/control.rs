@@ -248,6 +248,13 @@ fn a_child_has_a_socket_of_its_own_once_it_works() {
 }
 
 #[test]
+fn a_child_of_a_bare_system_call_leaves_the_socket_alone() {
+    let scratch = Scratch::new("bare");
+    let server = staying(scratch.path(), "prof_control:true", "alloc 1 bare stay");
+    assert!(socket(scratch.path(), server.pid()).exists());
+}
+
+#[test]
 fn a_child_has_nothing_of_a_request_that_its_parent_serves() {
     let Some(python) = tools::need("python3") else { return };
     let scratch = Scratch::new("inherited");

@@ -32,11 +32,16 @@ pub struct Place {
     path: Path,
     /// Device and inode.
     identity: (u64, u64),
+    /// The process that listens there.
+    pid: i32,
 }
 
 impl Place {
-    /// Removes the file, if it is still this one.
+    /// Removes the file, if it is still this one. A child that a bare system call has forked ends without a hand in it.
     pub fn remove(&self) {
+        if self.pid != sys::getpid() {
+            return;
+        }
         let found = extra::stat_at(AT_FDCWD, self.path.as_c_str());
         if found.is_ok_and(|stat| stat.identity == self.identity) {
             let _ = extra::unlink(AT_FDCWD, self.path.as_c_str());
@@ -168,7 +173,7 @@ fn listen(path: &Path) -> Made {
         extra::set_mode(fd, 0o600)?;
         socket::bind(fd, name)?;
         let stat = extra::stat_at(AT_FDCWD, name)?;
-        let place = Place { path: *path, identity: stat.identity };
+        let place = Place { path: *path, identity: stat.identity, pid: sys::getpid() };
         if stat.kind() != kind::SOCKET || stat.uid != extra::effective_user() || stat.mode & 0o177 != 0 {
             place.remove();
             return Err(EACCES);
