@@ -5,10 +5,11 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::{TRIES, extra, moment, ticks};
+use super::{TRIES, extra, moment};
 
 static IS_ENTERED: AtomicBool = AtomicBool::new(false);
 static IN_SANDBOX: AtomicBool = AtomicBool::new(false);
+static ARE_TICKS_FORBIDDEN: AtomicBool = AtomicBool::new(false);
 static TICKS: AtomicU64 = AtomicU64::new(0);
 static MONOTONIC_NS: AtomicU64 = AtomicU64::new(0);
 static REALTIME_NS: AtomicU64 = AtomicU64::new(0);
@@ -44,6 +45,23 @@ pub fn in_sandbox() -> bool {
     IN_SANDBOX.load(Ordering::Acquire)
 }
 
+/// The program is about to have the processor fault where its ticks are read, as the strictest of sandboxes does.
+pub fn forbid_ticks() {
+    ARE_TICKS_FORBIDDEN.store(true, Ordering::Relaxed);
+}
+
+/// Whether it has.
+#[inline]
+pub(super) fn are_ticks_forbidden() -> bool {
+    ARE_TICKS_FORBIDDEN.load(Ordering::Relaxed)
+}
+
+/// What stands for the processor's ticks then: nanoseconds. In a sandbox, where there are no clocks either, time stands still.
+#[cold]
+pub(super) fn ticks() -> u64 {
+    if in_sandbox() { TICKS.load(Ordering::Relaxed) } else { super::clock_monotonic_ns() }
+}
+
 /// Whether system calls are filtered, be it by whoever has started the program (systemd's `SystemCallFilter=`, a container): a
 /// filter may end the process for a call that hardly any program makes.
 pub fn is_filtered() -> bool {
@@ -56,7 +74,7 @@ pub fn is_filtered() -> bool {
 #[cold]
 pub(super) fn clock_ns(is_realtime: bool) -> u64 {
     let base_ns = if is_realtime { &REALTIME_NS } else { &MONOTONIC_NS };
-    let passed = u128::from(ticks().wrapping_sub(TICKS.load(Ordering::Relaxed)));
+    let passed = u128::from(super::ticks().wrapping_sub(TICKS.load(Ordering::Relaxed)));
     let passed_ns = (passed * u128::from(NS_PER_TICK.load(Ordering::Relaxed))) >> 32;
     base_ns.load(Ordering::Relaxed).wrapping_add(passed_ns as u64)
 }

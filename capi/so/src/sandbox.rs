@@ -11,11 +11,18 @@ use profiler::HEAP;
 
 use crate::errno::set_errno;
 
+const PR_SET_TSC: c_int = 26;
+const PR_TSC_SIGSEGV: c_ulong = 2;
+const SECCOMP_MODE_STRICT: c_ulong = 1;
+
 export! {
     "prctl" fn prctl(operation: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int {
         if [libc::PR_SET_NO_NEW_PRIVS, libc::PR_SET_SECCOMP].contains(&operation) {
             HEAP.look_before_sandbox();
             sandbox::enter_sandbox();
+        }
+        if [(PR_SET_TSC, PR_TSC_SIGSEGV), (libc::PR_SET_SECCOMP, SECCOMP_MODE_STRICT)].contains(&(operation, a)) {
+            sandbox::forbid_ticks();
         }
         let arguments = [a, b, c, d].map(|value| value as usize);
         // SAFETY: what the C library's function does.

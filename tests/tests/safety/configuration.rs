@@ -299,6 +299,15 @@ fn c4_a_program_in_a_sandbox() {
             }
         }
     }
+    let program = tools::compile("c/no_ticks.c", &[]);
+    for (part, conf, arguments) in [
+        ("the processor's ticks forbidden", "prof:true,prof_sample:4KiB", &[][..]),
+        ("strict mode", "prof:false", &["strict"]),
+    ] {
+        let ended = Who::Heapsift.dress(Program::new(&program).args(arguments), conf).run();
+        let text = if ended.status == 0 { "it works on".to_owned() } else { format!("status {}", ended.status) };
+        told("C4", part, Who::Heapsift, &text, ended.status == 0);
+    }
     let program = tools::compile("c/sandbox_trap.c", &[]);
     let conf = format!(
         "prof:true,prof_sample:4KiB,prof_final:true,prof_interval_ms:100,background_thread:true,prof_prefix:{prefix}/t"
