@@ -159,6 +159,17 @@ pub fn set_own_tables(range: core::ops::Range<usize>) {
     unwind::set_own_tables(range);
 }
 
+/// Makes unwind tables for a static program that has none, if it takes stacks. To be called when the C library can tell where
+/// code is, which is after the heap has started.
+#[cfg(feature = "profiling")]
+pub fn make_tables() {
+    use core::sync::atomic::Ordering::Relaxed;
+    let settings = &HEAP.observer().settings;
+    if settings.enabled.load(Relaxed) || settings.guard.load(Relaxed) != 0 {
+        unwind::make_tables();
+    }
+}
+
 /// Starts the threads that options ask for. To be called where the program's own code runs and the heap has started: at
 /// the end of a library's constructor.
 #[cfg(feature = "profiling")]

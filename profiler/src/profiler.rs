@@ -153,6 +153,7 @@ impl Profiler {
         self.seed.set(self.settings.seed());
         self.clock.start();
         self.lifetimes.prepare();
+        unwind::make_tables();
     }
 
     /// Has the end of the process told, once.

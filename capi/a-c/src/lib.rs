@@ -64,4 +64,5 @@ pub(crate) fn is_malloc_ours() -> bool {
 /// The constructor runs: the C library is set up.
 pub(crate) fn loader_is_ready() {
     heapsift_loader_ready.store(true, Ordering::Release);
+    profiler::make_tables();
 }

@@ -8,6 +8,7 @@
 mod bounds;
 mod chain;
 mod content;
+mod made;
 mod met;
 mod recall;
 mod resolve;
@@ -101,6 +102,13 @@ pub fn prepare() {
     let entry = alloc_core::sys::entry();
     if resolve::ready() && !(resolve::available() && resolve::has_tables(entry.pc)) {
         walker::libgcc(&Cut { entry, own: 0..0 }, &mut [MaybeUninit::uninit(); 4]);
+    }
+}
+
+/// Makes tables for a static program that has none, which takes a millisecond.
+pub fn make_tables() {
+    if resolve::ready() && resolve::available() {
+        resolve::make_tables(alloc_core::sys::entry().pc);
     }
 }
 

@@ -12,7 +12,7 @@ use gimli::{
 };
 
 use super::rules::{self, Rule};
-use super::{content, met};
+use super::{content, made, met};
 
 /// `struct dl_find_object` of glibc on x86-64.
 #[repr(C)]
@@ -69,6 +69,7 @@ pub(super) fn module(address: usize) -> Option<Module> {
     // The lowest bit is set, so that neither is ever 0.
     let places = parts.iter().fold(0, |state, &part| mix(state, part)) | 1;
     let identity = mix(places, content::word(places, start..end, eh_frame_hdr) as usize) | 1;
+    let eh_frame_hdr = if eh_frame_hdr == 0 { made::table(start) } else { eh_frame_hdr };
     Some(Module { start, end, eh_frame_hdr, identity })
 }
 
@@ -103,21 +104,30 @@ fn object(address: usize) -> Option<DlFound> {
     if unsafe { find(core::ptr::without_provenance_mut(address), &raw mut found) } != 0 { None } else { Some(found) }
 }
 
-/// Whether the module of `address` has tables to search. One of a static executable that isn't position independent has
-/// none: the compiler's start-up code registers its frames with the compiler's unwinder instead.
+/// Whether the allocator's own module has tables to search, which is always the same.
+static HAS_TABLES: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const NO: u8 = 1;
+const YES: u8 = 2;
+
+/// Whether the module of `address`, the allocator's own, has tables to search. One of a static executable that isn't position
+/// independent has those that were made for it, or none: the compiler's start-up code registers its frames with the
+/// compiler's unwinder instead.
 pub(super) fn has_tables(address: usize) -> bool {
-    const UNKNOWN: u8 = 0;
-    const NO: u8 = 1;
-    const YES: u8 = 2;
-    // The allocator's own module is always the same.
-    static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
-    match ANSWER.load(Ordering::Relaxed) {
+    match HAS_TABLES.load(Ordering::Relaxed) {
         UNKNOWN => {
             let found = module(address).is_some_and(|module| module.eh_frame_hdr != 0);
-            ANSWER.store(if found { YES } else { NO }, Ordering::Relaxed);
+            HAS_TABLES.store(if found { YES } else { NO }, Ordering::Relaxed);
             found
         }
         answer => answer == YES,
+    }
+}
+
+/// Makes tables for the module of `address`, the allocator's own, if it has none and is a program that they can be made for.
+pub(super) fn make_tables(address: usize) {
+    if !has_tables(address) && module(address).is_some_and(|module| made::make(module.start)) {
+        HAS_TABLES.store(YES, Ordering::Relaxed);
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use heapsift_tests::artifacts::Scratch;
 use heapsift_tests::dump::{dumps, final_dump};
 use heapsift_tests::safety::{Who, holds, told};
+use heapsift_tests::tools::Linkage;
 use heapsift_tests::{Ended, Program, by_length, tools};
 
 /// How a run ended, in a few words, and whether it ended well.
@@ -51,6 +52,10 @@ fn f1_forks_under_load() {
     for (part, conf) in [("profiling off", "prof:false"), ("profiling on", OFTEN)] {
         all_end("F1", part, "c/forks.c", &[count, "4", "exec"], conf, 1);
     }
+    // Frames of such a program are registered with the compiler's unwinder, which takes a lock for each.
+    let run = Linkage::Static.program("c/forks.c", OFTEN).args([count, "4", "exec"]).within(Duration::from_secs(300));
+    let (words, ended_well) = ending(&run.run_or_give_up());
+    told("F1", "a static program, profiling on", Who::Heapsift, &words, ended_well);
 }
 
 #[test]
