@@ -19,6 +19,7 @@
  *   dump PATH    calls prof.dump with a name; prints the answer
  *   on NAME      sets a control name to true; off NAME: to false
  *   limit BYTES  sets RLIMIT_FSIZE
+ *   ask          asks the kernel whether it takes filters of system calls, and sets none
  *   mark         calls getppid, for whoever traces system calls
  *   stay         waits for signals for ever
  */
@@ -31,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -236,6 +238,10 @@ int main(int argc, char **argv)
             struct rlimit limit = {(rlim_t)value, (rlim_t)value};
             setrlimit(RLIMIT_FSIZE, &limit);
             i++;
+        } else if (!strcmp(step, "ask")) {
+            /* 2: SECCOMP_MODE_FILTER. */
+            if (prctl(PR_SET_SECCOMP, 2, NULL) != -1)
+                return 3;
         } else if (!strcmp(step, "mark")) {
             getppid();
         } else if (!strcmp(step, "stay")) {

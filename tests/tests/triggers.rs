@@ -153,6 +153,14 @@ fn a_new_maximum_is_dumped_at_the_next_sample_if_that_is_still_wanted() {
     }
 }
 
+/// As browsers do in processes that go on without one.
+#[test]
+fn to_ask_for_a_sandbox_is_not_to_enter_one() {
+    let scratch = Scratch::new("ask");
+    steps(&conf(&scratch, "prof_final:true"), "small 1000 ask").run().expect_success();
+    assert_eq!(dumps(scratch.path(), 'f').len(), 1);
+}
+
 #[test]
 fn growth_of_resident_memory() {
     let scratch = Scratch::new("growth");

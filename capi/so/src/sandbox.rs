@@ -14,10 +14,20 @@ use crate::errno::set_errno;
 const PR_SET_TSC: c_int = 26;
 const PR_TSC_SIGSEGV: c_ulong = 2;
 const SECCOMP_MODE_STRICT: c_ulong = 1;
+const SECCOMP_MODE_FILTER: c_ulong = 2;
+
+/// Whether a call does more than ask: one without a filter tells programs, by its error, whether the kernel takes filters.
+fn begins_sandbox(operation: c_int, a: c_ulong, b: c_ulong) -> bool {
+    match operation {
+        libc::PR_SET_NO_NEW_PRIVS => a == 1,
+        libc::PR_SET_SECCOMP => a == SECCOMP_MODE_STRICT || a == SECCOMP_MODE_FILTER && b != 0,
+        _ => false,
+    }
+}
 
 export! {
     "prctl" fn prctl(operation: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int {
-        if [libc::PR_SET_NO_NEW_PRIVS, libc::PR_SET_SECCOMP].contains(&operation) {
+        if begins_sandbox(operation, a, b) {
             HEAP.look_before_sandbox();
             sandbox::enter_sandbox();
         }
