@@ -1,8 +1,8 @@
 //! The process's first thread, which a program may end before the others (`pthread_exit` in `main`).
 //!
 //! The process goes on, but `/proc/self` stands for the thread that is gone: most files there are empty, or can't be opened.
-//! And once the program's other threads have ended too, the C library would wait for the allocator's own, which block all
-//! signals: nothing but SIGKILL would end the process.
+//! And once the program's other threads have ended too, the C library would wait for the allocator's own, which block
+//! all signals that can wait: next to nothing but SIGKILL would end the process.
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -63,7 +63,9 @@ impl Drop for OwnThread {
 /// Whether all threads of the program's own have ended. Those of the allocator's own are to end then: with the last one the
 /// C library ends the process, as it would have done without them.
 pub fn only_own_are_left() -> bool {
-    has_ended() && other_threads().is_some_and(|others| others <= OWN.load(Ordering::Relaxed))
+    // One may begin or end between the two counts: the program's must not be taken for it.
+    let own = OWN.load(Ordering::Relaxed);
+    has_ended() && other_threads().is_some_and(|others| others <= own.min(OWN.load(Ordering::Relaxed)))
 }
 
 /// How many threads the process has besides the first one; `None` while that is there, or the kernel doesn't tell.
