@@ -108,8 +108,8 @@ fn section(fd: usize) -> Option<(usize, usize, usize)> {
     let segment = |index: u64| -> Option<Segment> {
         let told: Segment = read(fd, head.segments_at.checked_add(index * size_of::<Segment>() as u64)?)?;
         let at = core::ptr::with_exposed_provenance::<Segment>(in_memory as usize);
-        // SAFETY: the kernel says that there are so many in memory.
-        (unsafe { at.add(index as usize).read() } == told).then_some(told)
+        // SAFETY: the kernel says that there are so many in memory, wherever the file has them.
+        (unsafe { at.add(index as usize).read_unaligned() } == told).then_some(told)
     };
     let header = |index: u64| read::<Section>(fd, head.sections_at.checked_add(index * size_of::<Section>() as u64)?);
     let names = header(head.names.into())?.offset;
