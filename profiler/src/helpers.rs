@@ -1,9 +1,9 @@
 //! Threads of the library's own. There are none unless an option asks for one.
 //!
-//! A helper thread has all signals blocked and a small stack. It starts from a place where the program's own code runs:
-//! the constructor of the library, a call that switches profiling on, or (in a Rust program, and in the child of a fork)
-//! the slow path of an allocation. A child of a fork gets its helpers back when it has allocated [`BYTES_BEFORE`]: one
-//! that only goes on to another program, as most do, never has them. So does a program that has a `malloc` of its own.
+//! A helper thread has all signals blocked that can wait, and a small stack. It starts from a place where the program's own
+//! code runs: the constructor of the library, a call that switches profiling on, or (in a Rust program, and in the child of
+//! a fork) the slow path of an allocation. A child of a fork gets its helpers back when it has allocated [`BYTES_BEFORE`]:
+//! one that only goes on to another program, as most do, never has them. So does a program that has a `malloc` of its own.
 
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -209,7 +209,7 @@ impl Helper {
     }
 }
 
-/// Starts a thread that nobody waits for, with all signals blocked. What it allocates on the way isn't sampled.
+/// Starts a thread that nobody waits for, with all signals blocked that can wait. What it allocates on the way isn't sampled.
 fn spawn(entry: extern "C" fn(*mut c_void) -> *mut c_void) -> Result<(), Errno> {
     const EINVAL: i32 = 22;
     let _suppressed = HEAP.suppress();
