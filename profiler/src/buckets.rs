@@ -10,8 +10,9 @@ use alloc_core::lock::{Counts, Mutex, Rank};
 
 use pprof_export::writer::SinkError;
 
+use crate::numbered::{Entry, Key, Numbered};
 use crate::stacks::StackId;
-use crate::table::{Array, Index, Zeroed, hash, prefetch};
+use crate::table::{Zeroed, hash, prefetch};
 
 /// The number of a bucket, from 1. It keeps its stack, size and interval for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +45,24 @@ struct Bucket {
 }
 // SAFETY: integers.
 unsafe impl Zeroed for Bucket {}
+
+impl Key for Origin {
+    fn hash(&self) -> u64 {
+        hash(hash(u64::from(self.stack.0) << 32 ^ self.usable) ^ self.period)
+    }
+}
+
+impl Entry for Bucket {
+    type Key = Origin;
+
+    fn new(key: &Origin) -> Self {
+        Bucket { origin: *key, ..Bucket::default() }
+    }
+
+    fn key(&self) -> &Origin {
+        &self.origin
+    }
+}
 
 impl Bucket {
     /// Samples until peak number `peak`. The lock is held.
@@ -78,19 +97,10 @@ const BUCKETS_BACK: usize = 1 << 12;
 /// Buckets that are found without the lock.
 const RECENT: usize = 128;
 
-#[derive(Debug)]
-struct Inner {
-    /// Bucket 0 is not used.
-    slots: Array<Bucket>,
-    index: Index,
-    /// The next bucket; 0: no memory yet.
-    next: usize,
-}
-
 /// The table.
 #[derive(Debug)]
 pub struct Buckets {
-    inner: Mutex<Inner>,
+    inner: Mutex<Numbered<Bucket>>,
     /// Where the buckets are, once there is one.
     start: AtomicPtr<Bucket>,
     /// Numbers of buckets that were found lately, by the upper bits of their hash; 0: none.
@@ -98,10 +108,6 @@ pub struct Buckets {
     /// Samples that were forgotten.
     forgotten: AtomicU64,
     dropped: AtomicU64,
-}
-
-fn hash_of(origin: &Origin) -> u64 {
-    hash(hash(u64::from(origin.stack.0) << 32 ^ origin.usable) ^ origin.period)
 }
 
 /// The origins of all buckets there are at one moment, read without the lock.
@@ -143,7 +149,7 @@ impl Buckets {
     /// None.
     pub const fn new() -> Self {
         Buckets {
-            inner: Mutex::new(Rank::Stacks, Inner { slots: Array::new(), index: Index::new(), next: 0 }),
+            inner: Mutex::new(Rank::Stacks, Numbered::new()),
             start: AtomicPtr::new(null_mut()),
             recent: [const { AtomicU32::new(0) }; RECENT],
             forgotten: AtomicU64::new(0),
@@ -155,7 +161,7 @@ impl Buckets {
     /// stack 0 when the table is full; `None` when not even that has room.
     #[inline]
     pub fn add(&self, origin: Origin, peak: u32) -> Option<BucketId> {
-        let recent = &self.recent[(hash_of(&origin) >> (u64::BITS - RECENT.ilog2())) as usize];
+        let recent = &self.recent[(origin.hash() >> (u64::BITS - RECENT.ilog2())) as usize];
         // Acquire: pairs with the Release below.
         let id = recent.load(Ordering::Acquire);
         if id != 0 {
@@ -173,14 +179,14 @@ impl Buckets {
     #[inline(never)]
     fn add_locked(&self, origin: &Origin, peak: u32, recent: &AtomicU32) -> Option<BucketId> {
         let mut inner = self.inner.lock();
-        if let Some(id) = inner.add(origin, peak, BUCKETS_MAX - BUCKETS_BACK) {
-            self.start.store(inner.slots.as_mut_ptr(), Ordering::Relaxed);
+        if let Some(id) = add(&mut inner, origin, peak, BUCKETS_MAX - BUCKETS_BACK) {
+            self.start.store(inner.as_mut_ptr(), Ordering::Relaxed);
             drop(inner);
             // Release: whoever finds the number finds the bucket.
             recent.store(id.0, Ordering::Release);
             return Some(id);
         }
-        let id = inner.add(&Origin { stack: StackId(0), ..*origin }, peak, BUCKETS_MAX);
+        let id = add(&mut inner, &Origin { stack: StackId(0), ..*origin }, peak, BUCKETS_MAX);
         drop(inner);
         self.dropped.fetch_add(1, Ordering::Relaxed);
         id
@@ -204,19 +210,19 @@ impl Buckets {
     /// The origins of all buckets so far.
     pub fn origins(&'static self) -> Origins {
         let mut inner = self.inner.lock();
-        let length = inner.next;
-        let start = NonNull::new(inner.slots.as_mut_ptr()).unwrap_or(NonNull::dangling());
+        let length = inner.count();
+        let start = NonNull::new(inner.as_mut_ptr()).unwrap_or(NonNull::dangling());
         Origins { start, length }
     }
 
     /// The first number that no bucket has yet.
     pub fn count(&self) -> u32 {
-        self.inner.lock().next as u32
+        self.inner.lock().count() as u32
     }
 
     /// The origin of one bucket's samples.
     pub fn origin(&self, id: BucketId) -> Origin {
-        self.inner.lock().slots.as_slice().get(id.0 as usize).map_or(Origin::default(), |bucket| bucket.origin)
+        self.inner.lock().get(id.0).map_or(Origin::default(), |bucket| bucket.origin)
     }
 
     /// Hands out the buckets with samples, copied in pieces, so that a sampling thread never waits long: their numbers,
@@ -233,13 +239,11 @@ impl Buckets {
         loop {
             let n = {
                 let inner = self.inner.lock();
-                let n = inner.next.saturating_sub(at).min(PIECE);
-                if n > 0 {
-                    for (count, bucket) in piece.iter_mut().zip(&inner.slots.as_slice()[at..at + n]) {
-                        *count = peak.map_or_else(|| bucket.count.load(Ordering::Relaxed), |peak| bucket.until(peak));
-                    }
+                let buckets = inner.piece(at, PIECE);
+                for (count, bucket) in piece.iter_mut().zip(buckets) {
+                    *count = peak.map_or_else(|| bucket.count.load(Ordering::Relaxed), |peak| bucket.until(peak));
                 }
-                n
+                buckets.len()
             };
             if n == 0 {
                 return Ok(());
@@ -259,16 +263,16 @@ impl Buckets {
         let mut at = 1;
         loop {
             let inner = self.inner.lock();
-            let end = inner.next.min(at + PIECE);
-            if at >= end {
+            let buckets = inner.piece(at, PIECE);
+            if buckets.is_empty() {
                 return;
             }
-            for bucket in &inner.slots.as_slice()[at..end] {
+            for bucket in buckets {
                 self.forgotten.fetch_add(bucket.count.swap(0, Ordering::Relaxed), Ordering::Relaxed);
                 bucket.at_peak.store(0, Ordering::Relaxed);
                 bucket.peak.store(0, Ordering::Relaxed);
             }
-            at = end;
+            at += buckets.len();
         }
     }
 
@@ -285,42 +289,15 @@ impl Buckets {
     /// In the child of a fork: counts are single words; a bucket that was being made is dropped. Counts that were being
     /// forgotten are left to [`crate::profiler::Profiler`], which starts over with that.
     pub fn after_fork(&self) {
-        self.inner.after_fork(|inner| {
-            let Inner { slots, index, next } = inner;
-            index.rebuild(*next as u32, |id| hash_of(&slots.as_slice()[id as usize].origin));
-        });
+        self.inner.after_fork(Numbered::after_fork);
     }
 }
 
-impl Inner {
-    fn add(&mut self, origin: &Origin, peak: u32, limit: usize) -> Option<BucketId> {
-        if self.next == 0 {
-            if !self.slots.reserve(BUCKETS_MAX) {
-                return None;
-            }
-            self.next = 1;
-        }
-        let slots = self.slots.as_slice();
-        let known = self.index.find(hash_of(origin), |id| slots[id as usize].origin == *origin);
-        let id = match known {
-            Some(id) => id,
-            None if self.next >= limit => return None,
-            None => {
-                // SAFETY: `limit` is at most the length. Nobody looks at a bucket without a number.
-                unsafe {
-                    self.slots.as_mut_ptr().add(self.next).write(Bucket { origin: *origin, ..Bucket::default() })
-                };
-                let slots = self.slots.as_slice();
-                if !self.index.insert(self.next as u32, |id| hash_of(&slots[id as usize].origin)) {
-                    return None;
-                }
-                self.next += 1;
-                (self.next - 1) as u32
-            }
-        };
-        self.slots.as_slice()[id as usize].add(peak);
-        Some(BucketId(id))
-    }
+/// Counts a sample in the bucket of its origin, which is made if there is room below `limit`.
+fn add(buckets: &mut Numbered<Bucket>, origin: &Origin, peak: u32, limit: usize) -> Option<BucketId> {
+    let id = buckets.number(origin, limit, BUCKETS_MAX)?;
+    buckets.get(id)?.add(peak);
+    Some(BucketId(id))
 }
 
 impl Default for Buckets {

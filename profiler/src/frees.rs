@@ -7,8 +7,9 @@ use alloc_core::lock::{Mutex, Rank};
 use pprof_export::writer::SinkError;
 
 use crate::buckets::BucketId;
+use crate::numbered::{self, Key, Numbered};
 use crate::stacks::StackId;
-use crate::table::{Array, Index, Zeroed, hash};
+use crate::table::{Zeroed, hash};
 
 /// What frees of one kind have in common.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,53 +25,65 @@ pub struct Free {
     pub name: u16,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 #[repr(C)]
 struct Entry {
     free: Free,
-    count: u64,
+    /// Written under the lock.
+    count: AtomicU64,
 }
 // SAFETY: integers.
 unsafe impl Zeroed for Entry {}
 
+impl Key for Free {
+    fn hash(&self) -> u64 {
+        let by = u64::from(self.class) << 16 | u64::from(self.name);
+        hash(hash(u64::from(self.bucket.0) << 32 | u64::from(self.stack.0)) ^ by)
+    }
+}
+
+impl numbered::Entry for Entry {
+    type Key = Free;
+
+    fn new(key: &Free) -> Self {
+        Entry { free: *key, count: AtomicU64::new(0) }
+    }
+
+    fn key(&self) -> &Free {
+        &self.free
+    }
+}
+
 /// Most kinds of frees: 3 MiB, and a MiB for their index.
 const FREES_MAX: usize = 1 << 17;
-
-#[derive(Debug)]
-struct Inner {
-    /// Entry 0 is not used.
-    entries: Array<Entry>,
-    index: Index,
-    /// The next entry; 0: no memory yet.
-    next: usize,
-}
 
 /// The counts.
 #[derive(Debug)]
 pub struct Frees {
-    inner: Mutex<Inner>,
+    inner: Mutex<Numbered<Entry>>,
     dropped: AtomicU64,
-}
-
-fn hash_of(free: &Free) -> u64 {
-    let by = u64::from(free.class) << 16 | u64::from(free.name);
-    hash(hash(u64::from(free.bucket.0) << 32 | u64::from(free.stack.0)) ^ by)
 }
 
 impl Frees {
     /// None.
     pub const fn new() -> Self {
-        let inner = Inner { entries: Array::new(), index: Index::new(), next: 0 };
-        Frees { inner: Mutex::new(Rank::Stacks, inner), dropped: AtomicU64::new(0) }
+        Frees { inner: Mutex::new(Rank::Stacks, Numbered::new()), dropped: AtomicU64::new(0) }
     }
 
     /// Counts one. `false`: its stack isn't known, or there is no room.
     pub fn add(&self, free: &Free) -> bool {
-        let is_counted = free.stack != StackId(0) && self.inner.lock().add(free);
+        let is_counted = free.stack != StackId(0) && self.count(free).is_some();
         if !is_counted {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         is_counted
+    }
+
+    fn count(&self, free: &Free) -> Option<()> {
+        let mut inner = self.inner.lock();
+        let id = inner.number(free, FREES_MAX, FREES_MAX)?;
+        inner.get(id)?.count.fetch_add(1, Ordering::Relaxed);
+        Some(())
     }
 
     /// Those that were not counted.
@@ -81,64 +94,34 @@ impl Frees {
     /// Hands out all counts, copied in pieces, so that a thread that frees never waits long. The first error ends it.
     pub fn snapshot(&self, mut take: impl FnMut(&Free, u64) -> Result<(), SinkError>) -> Result<(), SinkError> {
         const PIECE: usize = 64;
-        let mut piece = [Entry::default(); PIECE];
+        let mut piece = [(Free::default(), 0); PIECE];
         let mut at = 1;
         loop {
             let n = {
                 let inner = self.inner.lock();
-                let n = inner.next.saturating_sub(at).min(PIECE);
-                if n > 0 {
-                    piece[..n].copy_from_slice(&inner.entries.as_slice()[at..at + n]);
+                let entries = inner.piece(at, PIECE);
+                for (told, entry) in piece.iter_mut().zip(entries) {
+                    *told = (entry.free, entry.count.load(Ordering::Relaxed));
                 }
-                n
+                entries.len()
             };
             if n == 0 {
                 return Ok(());
             }
-            piece[..n].iter().try_for_each(|entry| take(&entry.free, entry.count))?;
+            piece[..n].iter().try_for_each(|(free, count)| take(free, *count))?;
             at += n;
         }
     }
 
     /// Forgets all. No dump is being written.
     pub fn clear(&self) {
-        let mut inner = self.inner.lock();
-        inner.next = inner.next.min(1);
-        inner.index.clear();
-        drop(inner);
+        self.inner.lock().clear();
         self.dropped.store(0, Ordering::Relaxed);
     }
 
     /// In the child of a fork: counts are single words; one that was being added is dropped.
     pub fn after_fork(&self) {
-        self.inner.after_fork(|inner| {
-            let Inner { entries, index, next } = inner;
-            index.rebuild(*next as u32, |id| hash_of(&entries.as_slice()[id as usize].free));
-        });
-    }
-}
-
-impl Inner {
-    fn add(&mut self, free: &Free) -> bool {
-        if self.next == 0 {
-            if !self.entries.reserve(FREES_MAX) {
-                return false;
-            }
-            self.next = 1;
-        }
-        let Inner { entries, index, next } = self;
-        let known = index.find(hash_of(free), |id| entries.as_slice()[id as usize].free == *free);
-        if let Some(id) = known {
-            entries.as_mut_slice()[id as usize].count += 1;
-            return true;
-        }
-        if *next == FREES_MAX {
-            return false;
-        }
-        entries.place(*next, &[Entry { free: *free, count: 1 }]);
-        let is_added = index.insert(*next as u32, |id| hash_of(&entries.as_slice()[id as usize].free));
-        *next += usize::from(is_added);
-        is_added
+        self.inner.after_fork(Numbered::after_fork);
     }
 }
 

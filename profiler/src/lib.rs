@@ -74,6 +74,8 @@ mod naming;
 #[cfg(feature = "profiling")]
 mod nodes;
 #[cfg(feature = "profiling")]
+mod numbered;
+#[cfg(feature = "profiling")]
 mod ordered;
 #[cfg(feature = "profiling")]
 mod own_stack;
