@@ -9,7 +9,7 @@ mod counts;
 use core::ptr::null_mut;
 use core::sync::atomic::Ordering;
 
-use crate::extent::Extent;
+use crate::extent::{Extent, Identity, State};
 use crate::lock::{Mutex, Rank};
 use crate::pagemap::FLAG;
 use crate::pages::{Pages, Shared};
@@ -131,8 +131,8 @@ impl Inner {
             let class = (*slab).class();
             sparse::forget(class, slab);
             (*slab).free_regions = (*slab).count_free() as u16;
-            (*slab).generation = self.generation;
-            (*slab).in_bin_heap.store(false, Ordering::Relaxed);
+            (*slab).set_generation(self.generation);
+            (*slab).set_in_bin_heap(false);
             if (*slab).free_regions > 0 {
                 self.make_available(slab);
             }
@@ -151,7 +151,7 @@ impl Inner {
             // SAFETY: the caller's promise. The link is read before the heap's are written.
             unsafe {
                 let next = (*slab).links.child;
-                (*slab).generation = self.generation;
+                (*slab).set_generation(self.generation);
                 if slab != first {
                     self.make_available(slab);
                 }
@@ -167,7 +167,7 @@ impl Inner {
         // SAFETY: the caller says so.
         unsafe {
             self.nonfull.insert(slab);
-            (*slab).in_bin_heap.store(true, Ordering::Relaxed);
+            (*slab).set_in_bin_heap(true);
         }
         self.counts.nonfull_slabs += 1;
     }
@@ -183,9 +183,9 @@ impl Inner {
             if usize::from((*slab).free_regions) < shape.regions {
                 return self.make_available(slab);
             }
-            if (*slab).in_bin_heap.load(Ordering::Relaxed) {
+            if (*slab).in_bin_heap() {
                 self.nonfull.remove(slab);
-                (*slab).in_bin_heap.store(false, Ordering::Relaxed);
+                (*slab).set_in_bin_heap(false);
                 self.counts.nonfull_slabs -= 1;
                 self.counts.absent_pages -= sparse::forget(shape.class, slab);
             }
@@ -237,7 +237,7 @@ impl Bin {
             if !next.is_null() {
                 // SAFETY: the heap holds live slabs of this bin.
                 let absent = unsafe {
-                    (*next).in_bin_heap.store(false, Ordering::Relaxed);
+                    (*next).set_in_bin_heap(false);
                     sparse::forget(class, next)
                 };
                 inner.counts.absent_pages -= absent;
@@ -282,7 +282,7 @@ impl Bin {
             // SAFETY: fresh active extents that nobody else knows.
             unsafe {
                 (*slab).free_regions = regions as u16;
-                (*slab).in_bin_heap.store(false, Ordering::Relaxed);
+                (*slab).set_in_bin_heap(false);
                 for (i, word) in (*slab).body.free.iter_mut().enumerate() {
                     let rest = regions.saturating_sub(i * 64);
                     *word = if rest >= 64 { u64::MAX } else { (1u64 << rest) - 1 };
@@ -315,10 +315,11 @@ impl Bin {
     ) -> usize {
         // SAFETY: the caller passes `count` blocks.
         let blocks = unsafe { core::slice::from_raw_parts_mut(blocks, count) };
-        let mut batch = Batch { extents: shared.map.extents(), shape: Shape::of(class), arena, generation: 0 };
+        let shape = Shape::of(class);
+        let mut batch = Batch { extents: shared.map.extents(), shape, slabs: Identity::of_slabs(class, arena, 0) };
         blocks.iter().take(AHEAD).for_each(|&block| batch.ask(block));
         let mut inner = self.inner.lock();
-        batch.generation = inner.generation;
+        batch.slabs = Identity::of_slabs(class, arena, inner.generation);
         let (mut next, mut left, mut dropped, mut wrong) = (0, 0, 0, None);
         loop {
             // SAFETY: the lock is held, and the blocks are the caller's to give up. Descriptors are never unmapped; what is no
@@ -332,7 +333,7 @@ impl Bin {
                         }
                         continue;
                     }
-                    Stop::Strange(slab) if !slab.is_null() && (*slab).is_active_of(class, (*slab).arena()) => {
+                    Stop::Strange(slab) if is_slab_of(slab, class) => {
                         if (*slab).arena() == arena {
                             inner.adopt(slab);
                         } else {
@@ -462,4 +463,10 @@ impl Bin {
             (inner.counts.nonfull_slabs, inner.counts.absent_pages) = (0, 0);
         });
     }
+}
+
+/// Whether an extent, if there is one, is a slab of class `class` of any bin.
+fn is_slab_of(extent: *const Extent, class: usize) -> bool {
+    // SAFETY: descriptors are never unmapped, and these fields are atomic.
+    unsafe { extent.as_ref() }.is_some_and(|extent| extent.state() == State::Active && extent.class() == class)
 }

@@ -4,7 +4,7 @@
 //! for ever: reading the atomic fields of a stale pointer is harmless. Everything but those is protected by the lock of
 //! whoever holds the extent: the arena's page lock while it is free, the bin's lock while it is a slab.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::size::{self, MAX_REGIONS, NBINS};
 use crate::sparse::Watched;
@@ -76,6 +76,50 @@ pub union Body {
     pub(crate) list: ListLinks,
 }
 
+/// Some bits of [`Extent::identity`].
+struct Field {
+    shift: u32,
+    mask: u64,
+}
+
+impl Field {
+    const STATE: Field = Field::new(0, 8);
+    const CLASS: Field = Field::new(8, 8);
+    const FLAGS: Field = Field::new(16, 8);
+    const IN_BIN_HEAP: Field = Field::new(24, 1);
+    const ARENA: Field = Field::new(32, 16);
+    const GENERATION: Field = Field::new(48, 16);
+
+    const fn new(shift: u32, bits: u32) -> Self {
+        Field { shift, mask: (1 << bits) - 1 }
+    }
+
+    /// Those bits of a word.
+    #[inline(always)]
+    const fn of(&self, word: u64) -> u64 {
+        word >> self.shift & self.mask
+    }
+
+    /// A word with those bits alone.
+    #[inline(always)]
+    const fn with(&self, value: u64) -> u64 {
+        (value & self.mask) << self.shift
+    }
+}
+
+/// What all slabs of a bin have in common while it isn't started afresh, and nothing else: state, class, arena, generation.
+#[derive(Clone, Copy)]
+pub(crate) struct Identity(u64);
+
+impl Identity {
+    const MASK: u64 = !(Field::FLAGS.mask << Field::FLAGS.shift | Field::IN_BIN_HEAP.mask << Field::IN_BIN_HEAP.shift);
+
+    pub(crate) const fn of_slabs(class: usize, arena: usize, generation: u16) -> Self {
+        let place = Field::CLASS.with(class as u64) | Field::ARENA.with(arena as u64);
+        Identity(Field::STATE.with(State::Active as u64) | place | Field::GENERATION.with(generation as u64))
+    }
+}
+
 /// A run of pages.
 #[repr(C, align(128))]
 pub struct Extent {
@@ -84,14 +128,8 @@ pub struct Extent {
     /// When the address space was mapped: the age of the extent, for reuse oldest first.
     pub(crate) serial: u64,
     pub(crate) links: Links,
-    state: AtomicU8,
-    class: AtomicU8,
-    flags: AtomicU8,
-    /// Whether the extent is in its bin's heap of slabs with free regions. Written under the bin's lock.
-    pub(crate) in_bin_heap: AtomicBool,
-    arena: AtomicU16,
-    /// The structure (bin or page cache) generation that the links and counts belong to; see `fork.rs`.
-    pub(crate) generation: u16,
+    /// What is small, in one word: a [`Field`] each.
+    identity: AtomicU64,
     /// Free regions of a slab. Bin lock.
     pub(crate) free_regions: u16,
     /// Live samples inside of the extent; the map bytes of their pages are flagged. Bin lock for slabs.
@@ -137,7 +175,7 @@ impl Extent {
     /// What the pages are.
     #[inline]
     pub fn state(&self) -> State {
-        match self.state.load(Ordering::Relaxed) {
+        match self.get(Field::STATE) {
             1 => State::Active,
             2 => State::Dirty,
             3 => State::Muzzy,
@@ -151,7 +189,7 @@ impl Extent {
     /// The size class of the slab or of the cached large block; [`LARGE`] for others.
     #[inline]
     pub fn class(&self) -> usize {
-        self.class.load(Ordering::Relaxed) as usize
+        self.get(Field::CLASS) as usize
     }
 
     /// Whether the class is one of slabs. Of an extent in use: whether it is a slab.
@@ -163,14 +201,37 @@ impl Extent {
     /// Index of the arena that the descriptor belongs to.
     #[inline]
     pub fn arena(&self) -> usize {
-        self.arena.load(Ordering::Relaxed) as usize
+        self.get(Field::ARENA) as usize
     }
 
-    /// Whether it is in use, of that class and arena.
+    /// Whether it is one of those slabs.
+    #[inline(always)]
+    pub(crate) fn is_one_of(&self, slabs: Identity) -> bool {
+        self.identity.load(Ordering::Relaxed) & Identity::MASK == slabs.0
+    }
+
+    /// Whether the extent is in its bin's heap of slabs with free regions.
     #[inline]
-    pub(crate) fn is_active_of(&self, class: usize, arena: usize) -> bool {
-        let state = self.state.load(Ordering::Relaxed) ^ State::Active as u8;
-        usize::from(state) | (self.class() ^ class) | (self.arena() ^ arena) == 0
+    pub(crate) fn in_bin_heap(&self) -> bool {
+        self.get(Field::IN_BIN_HEAP) != 0
+    }
+
+    /// The generation of the structure (bin or page cache) that the links and counts belong to; see `fork.rs`.
+    #[inline]
+    pub(crate) fn generation(&self) -> u16 {
+        self.get(Field::GENERATION) as u16
+    }
+
+    #[inline(always)]
+    fn get(&self, field: Field) -> u64 {
+        field.of(self.identity.load(Ordering::Relaxed))
+    }
+
+    /// Only the extent's owner changes anything: no other change is lost.
+    #[inline(always)]
+    fn put(&self, field: Field, value: u64) {
+        let others = self.identity.load(Ordering::Relaxed) & !(field.mask << field.shift);
+        self.identity.store(others | field.with(value), Ordering::Relaxed);
     }
 
     /// Whether the pages read as zero.
@@ -205,16 +266,16 @@ impl Extent {
 
     #[inline]
     fn has(&self, flag: u8) -> bool {
-        self.flags.load(Ordering::Relaxed) & flag != 0
+        self.flags() & flag != 0
     }
 
     /// All flags, for an extent that is cut in two.
     pub(crate) fn flags(&self) -> u8 {
-        self.flags.load(Ordering::Relaxed)
+        self.get(Field::FLAGS) as u8
     }
 
     pub(crate) fn set_flags(&self, flags: u8) {
-        self.flags.store(flags, Ordering::Relaxed);
+        self.put(Field::FLAGS, flags.into());
     }
 
     /// Sets or clears a flag; only the extent's owner does.
@@ -274,11 +335,11 @@ impl Extent {
     }
 
     pub(crate) fn set_state(&self, state: State) {
-        self.state.store(state as u8, Ordering::Relaxed);
+        self.put(Field::STATE, state as u64);
     }
 
     pub(crate) fn set_class(&self, class: usize) {
-        self.class.store(class as u8, Ordering::Relaxed);
+        self.put(Field::CLASS, class as u64);
     }
 
     pub(crate) fn set_zeroed(&self, zeroed: bool) {
@@ -286,7 +347,18 @@ impl Extent {
     }
 
     pub(crate) fn set_arena(&self, arena: usize) {
-        self.arena.store(arena as u16, Ordering::Relaxed);
+        self.put(Field::ARENA, arena as u64);
+    }
+
+    /// Written under the bin's lock.
+    #[inline]
+    pub(crate) fn set_in_bin_heap(&self, is_in: bool) {
+        self.put(Field::IN_BIN_HEAP, is_in.into());
+    }
+
+    #[inline]
+    pub(crate) fn set_generation(&self, generation: u16) {
+        self.put(Field::GENERATION, generation.into());
     }
 
     /// Order of reuse: age, then address.

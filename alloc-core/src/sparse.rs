@@ -128,7 +128,7 @@ impl Bin {
                     (*slab).state() == State::Active
                         && (*slab).class() == class
                         && (*slab).arena() == arena
-                        && (*slab).in_bin_heap.load(Ordering::Relaxed)
+                        && (*slab).in_bin_heap()
                 };
                 if !stayed {
                     slab = inner.nonfull.first();

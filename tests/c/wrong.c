@@ -86,6 +86,14 @@ int main(int argc, char **argv)
         free(block);
         flush();
         free(hidden(block));
+    } else if (!strcmp(kind, "twice-in-a-row")) {
+        /* Among many that come back in the order of their addresses. */
+        void *row[100];
+        for (int i = 0; i < 100; i++)
+            row[i] = take(size);
+        free(row[50]);
+        for (int i = 0; i < 100; i++)
+            free(hidden(row[i]));
     } else if (!strcmp(kind, "twice-elsewhere")) {
         free(block);
         elsewhere(free_it, block);

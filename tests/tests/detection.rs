@@ -90,7 +90,7 @@ fn a_large_block_is_freed_once() {
 
 #[test]
 fn a_small_block_that_is_freed_twice_is_noticed_at_the_latest_when_the_cache_is_emptied() {
-    for kind in ["twice-with-another-between", "twice-after-flush", "elsewhere-twice"] {
+    for kind in ["twice-with-another-between", "twice-after-flush", "elsewhere-twice", "twice-in-a-row"] {
         expect(kind, SMALL, "", Later, "double free of 0x");
     }
     expect("twice-with-another-between", SMALL, "tcache:false", AtOnce, A_SMALL);

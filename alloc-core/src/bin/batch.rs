@@ -1,7 +1,7 @@
 //! Blocks that go back to their slabs, one after the other.
 
 use super::AHEAD;
-use crate::extent::Extent;
+use crate::extent::{Extent, Identity};
 use crate::pagemap::Extents;
 use crate::size;
 use crate::sys;
@@ -79,9 +79,8 @@ pub(super) enum Stop {
 pub(super) struct Batch<'a> {
     pub(super) extents: Extents<'a>,
     pub(super) shape: Shape,
-    pub(super) arena: usize,
-    /// The bin's, once its lock is held.
-    pub(super) generation: u16,
+    /// Those of the bin; of its generation, once its lock is held.
+    pub(super) slabs: Identity,
 }
 
 impl Batch<'_> {
@@ -111,35 +110,38 @@ impl Batch<'_> {
             // SAFETY: descriptors are never unmapped, and these fields are atomic; what is none of the bin's slabs isn't
             // written. The bitmap has a bit for each region of a shape.
             unsafe {
-                if slab.is_null()
-                    || !(*slab).is_active_of(self.shape.class, self.arena)
-                    || (*slab).generation != self.generation
-                {
+                if slab.is_null() || !(*slab).is_one_of(self.slabs) {
                     break Stop::Strange(slab);
                 }
                 let start = (*slab).address();
                 let Some(mut region) = self.shape.region(block.addr().wrapping_sub(start)) else {
                     break Stop::Wrong(slab);
                 };
-                // Blocks that were allocated together often come back so. What is written by each of them is kept here
-                // until the last: a processor would wait for its own last store each time.
-                let (first, free) = (i, (&raw mut (*slab).body.free).cast::<u64>());
-                let mut word = region / 64;
-                let mut bits = *free.add(word);
-                while bits >> (region % 64) & 1 == 0 {
-                    bits |= 1 << (region % 64);
-                    i += 1;
-                    let neighbour =
-                        blocks.get(i).and_then(|&block| self.shape.region(block.addr().wrapping_sub(start)));
-                    let Some(neighbour) = neighbour else { break };
-                    if neighbour / 64 != word {
-                        *free.add(word) = bits;
-                        word = neighbour / 64;
-                        bits = *free.add(word);
+                let first = i;
+                let step = self.step(blocks, i);
+                if step != 0 {
+                    i += self.put_row(slab, &blocks[i..], region, step);
+                } else {
+                    // Blocks that were allocated together often come back so. What is written by each of them is kept here
+                    // until the last: a processor would wait for its own last store each time.
+                    let free = (&raw mut (*slab).body.free).cast::<u64>();
+                    let mut word = region / 64;
+                    let mut bits = *free.add(word);
+                    while bits >> (region % 64) & 1 == 0 {
+                        bits |= 1 << (region % 64);
+                        i += 1;
+                        let neighbour =
+                            blocks.get(i).and_then(|&block| self.shape.region(block.addr().wrapping_sub(start)));
+                        let Some(neighbour) = neighbour else { break };
+                        if neighbour / 64 != word {
+                            *free.add(word) = bits;
+                            word = neighbour / 64;
+                            bits = *free.add(word);
+                        }
+                        region = neighbour;
                     }
-                    region = neighbour;
+                    *free.add(word) = bits;
                 }
-                *free.add(word) = bits;
                 if i == first {
                     break Stop::Wrong(slab);
                 }
@@ -153,5 +155,46 @@ impl Batch<'_> {
         };
         *next = i;
         stop
+    }
+
+    /// The distance between blocks, from number `i` on, where many seem to follow one another, upwards or downwards; else 0.
+    /// Few in a row are not looked for: the processor can't foresee where they begin.
+    #[inline(always)]
+    fn step(&self, blocks: &[*mut u8], i: usize) -> usize {
+        const MANY: usize = 8;
+        let distance = blocks.get(i + MANY - 1).map_or(0, |later| later.addr().wrapping_sub(blocks[i].addr()));
+        let many = self.shape.bytes * (MANY - 1);
+        match distance {
+            _ if distance == many => self.shape.bytes,
+            _ if distance == many.wrapping_neg() => self.shape.bytes.wrapping_neg(),
+            _ => 0,
+        }
+    }
+
+    /// Puts the first blocks back, the very first of which is that region, as long as each is `step` from the one before,
+    /// and all in one word of the bitmap. Returns how many.
+    ///
+    /// # Safety
+    /// As for [`Batch::put`]; the slab is one of the bin's.
+    #[inline(never)]
+    #[unsafe(link_section = "heapsift_text")]
+    unsafe fn put_row(&self, slab: *mut Extent, blocks: &[*mut u8], region: usize, step: usize) -> usize {
+        let (bit, is_upwards) = (region % 64, step == self.shape.bytes);
+        let most = if is_upwards { (64 - bit).min(self.shape.regions - region) } else { bit + 1 };
+        let mut length = 1;
+        while length < most.min(blocks.len()) && blocks[length].addr() == blocks[length - 1].addr().wrapping_add(step) {
+            length += 1;
+        }
+        let lowest = if is_upwards { bit } else { bit + 1 - length };
+        let row = u64::MAX >> (64 - length) << lowest;
+        // SAFETY: the caller's promise; the bitmap has a bit for each region of a shape.
+        unsafe {
+            let word = (&raw mut (*slab).body.free).cast::<u64>().add(region / 64);
+            let is_in_use = *word & row == 0;
+            // Where one of them isn't in use, they are looked at one by one.
+            let (row, length) = if is_in_use { (row, length) } else { (1 << bit, (!*word >> bit & 1) as usize) };
+            *word |= row;
+            length
+        }
     }
 }

@@ -109,7 +109,7 @@ impl Cache {
             let class = class_floor(pages);
             self.heaps[class].insert(extent);
             self.occupied[class / 64] |= 1 << (class % 64);
-            (*extent).generation = self.generation;
+            (*extent).set_generation(self.generation);
             let list = &mut self.by_age[usize::from(pages >= LONG_PAGES)];
             (*extent).body.list = ListLinks { entered: self.entered, next: null_mut(), previous: list.newest };
             self.entered += 1;

@@ -291,7 +291,7 @@ impl Pages {
             && unsafe {
                 (*neighbour).arena() == self.arena
                     && (*neighbour).state() == state
-                    && (*neighbour).generation == inner.cache(state).generation
+                    && (*neighbour).generation() == inner.cache(state).generation
             }
     }
 
