@@ -19,6 +19,8 @@ pub use table::{Bounds, Entry, Field, NCACHED_MAX, OPTIONS, read_ncached_max};
 pub(crate) use table::{junk_word, zero_realloc_word};
 pub use value::{boolean, bytes, clipped, fixed_point, number, signed};
 
+use core::ffi::c_char;
+
 use crate::message::{Decimal, warn};
 use crate::observer::OptionVerdict;
 
@@ -28,12 +30,16 @@ pub fn is_privileged() -> bool {
     sources::is_privileged()
 }
 
-/// A variable of the environment, by its name and an equals sign. To be called while the heap boots, before the program may
-/// change its environment. `None` in a process with more rights than its caller.
-pub fn environment_at_boot(name_and_equals: &[u8]) -> Option<&'static [u8]> {
-    let found = if is_privileged() { core::ptr::null() } else { sources::variable(name_and_equals) };
+/// A variable of the environment, null where there is none and in a process with more rights than its caller. To be called while
+/// nobody changes the environment.
+pub fn environment(name: &[u8]) -> *const c_char {
+    if is_privileged() { core::ptr::null() } else { sources::variable(name) }
+}
+
+/// The same, to be called while the heap boots, before the program may change its environment.
+pub fn environment_at_boot(name: &[u8]) -> Option<&'static [u8]> {
     // SAFETY: null or a C string of the environment, which lives for as long as it isn't changed.
-    unsafe { crate::ctl::node::text(found) }
+    unsafe { crate::ctl::node::text(environment(name)) }
 }
 
 /// Reads all sources into `options`. Pairs that the heap doesn't know go to `offer`.

@@ -68,7 +68,7 @@ pub(super) fn find() {
     SOURCES[position::GLOBAL].found.set(program_string!("malloc_conf"));
     if !is_privileged() {
         SOURCES[position::SYMLINK].found.set(link_name());
-        SOURCES[position::ENVIRONMENT].found.set(environment());
+        SOURCES[position::ENVIRONMENT].found.set(variable(b"MALLOC_CONF"));
     }
     SOURCES[position::GLOBAL_HARDER].found.set(program_string!("malloc_conf_2_conf_harder"));
 }
@@ -95,11 +95,8 @@ unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-fn environment() -> *const c_char {
-    variable(b"MALLOC_CONF=")
-}
-
-/// A variable of the environment, by its name and an equals sign; null where there is none.
+/// A variable of the environment; null where there is none. Not by `getenv`, which programs may have put one of their own in the
+/// place of.
 pub(super) fn variable(name: &[u8]) -> *const c_char {
     // SAFETY: the C library's variable; null until it has been set up.
     let mut entry = unsafe { environ };
@@ -113,13 +110,13 @@ pub(super) fn variable(name: &[u8]) -> *const c_char {
         if variable.is_null() {
             return null();
         }
-        // SAFETY: a C string of the environment; behind the name lies the rest of it.
-        unsafe {
-            if CStr::from_ptr(variable).to_bytes().starts_with(name) {
-                return variable.add(name.len());
-            }
-            entry = entry.add(1);
+        // SAFETY: a C string of the environment.
+        let text = unsafe { CStr::from_ptr(variable) }.to_bytes_with_nul();
+        if let Some([b'=', value @ ..]) = text.strip_prefix(name) {
+            return value.as_ptr().cast();
         }
+        // SAFETY: the array goes on, to its null.
+        entry = unsafe { entry.add(1) };
     }
 }
 

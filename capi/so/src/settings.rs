@@ -3,18 +3,20 @@
 //! Its `malloc` is then ours, but its constructor runs all the same, and would obey `MALLOC_CONF` a second time: an empty dump
 //! beside each final one, a background thread, a second report at exit, and with `abort_conf` the end of the process over
 //! options that only we have. So it finds no such variable.
+//!
+//! All others are found here, too: the C library's function never calls a `getenv` of the program's, and such a one may wait for
+//! a lock that the program's own `secure_getenv` holds when it calls this one, as Firefox's does.
 
 use core::ffi::{CStr, c_char};
 
 export! {
     "secure_getenv" fn secure_getenv(name: *const c_char) -> *mut c_char {
         // SAFETY: a C string, as the caller of the C library's function has to pass.
-        let ours = unsafe { CStr::from_ptr(name) } == c"MALLOC_CONF" && is_malloc_ours();
-        if ours || alloc_core::conf::is_privileged() {
+        let name = unsafe { CStr::from_ptr(name) };
+        if name == c"MALLOC_CONF" && is_malloc_ours() {
             return core::ptr::null_mut();
         }
-        // SAFETY: as above; otherwise what the C library's function does.
-        unsafe { libc::getenv(name) }
+        alloc_core::conf::environment(name.to_bytes()).cast_mut()
     }
 }
 

@@ -85,7 +85,7 @@ impl Choice {
     /// The heap boots: remembers what the environment says, which the program may change later.
     pub fn boot(&self) {
         if self.way.load(Ordering::Relaxed) == IN_USUAL_DIRECTORY {
-            let directory = alloc_core::conf::environment_at_boot(b"XDG_RUNTIME_DIR=").unwrap_or(b"");
+            let directory = alloc_core::conf::environment_at_boot(b"XDG_RUNTIME_DIR").unwrap_or(b"");
             if directory.starts_with(b"/") {
                 *self.runtime.lock() = Path::new(directory).unwrap_or(Path::from_const(b""));
             }
