@@ -269,6 +269,7 @@ pub fn describe(errno: i32) -> &'static [u8] {
         Errno(30) => b"Read-only file system",
         EMLINK => b"Has other names (hard links)",
         Errno(35) => b"A dump is being written by this thread",
+        Errno(38) => b"Function not implemented",
         ENAMETOOLONG => b"File name too long",
         ELOOP => b"Is a symbolic link",
         Errno(122) => b"Disk quota exceeded",
