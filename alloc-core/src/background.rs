@@ -51,9 +51,8 @@ pub(crate) struct Background {
     enabled: AtomicBool,
     /// Whether they are to be started as soon as that is safe.
     due: AtomicBool,
-    /// Whether the last one could not be started: then no thread starts others until they are switched on again. Each would
-    /// say so.
-    refused: AtomicBool,
+    /// 1: the last one could not be started; 2: nor again, so no thread starts others until they are switched on anew.
+    failed: AtomicU32,
     /// At most so many; 0: as configured.
     max: AtomicUsize,
     /// As many as the option allows, made when the first one starts.
@@ -165,7 +164,7 @@ impl Background {
             turn: Mutex::new(Rank::Control, ()),
             enabled: AtomicBool::new(false),
             due: AtomicBool::new(false),
-            refused: AtomicBool::new(false),
+            failed: AtomicU32::new(0),
             max: AtomicUsize::new(0),
             workers: AtomicPtr::new(null_mut()),
         }
@@ -310,9 +309,13 @@ impl<O: Observer> Heap<O> {
             // SAFETY: the place of this thread, which doesn't run yet.
             unsafe { spawn(&raw mut (*workers.add(i)).thread, run::<O>, i) }
         };
-        background.refused.store(errno != 0, Ordering::Relaxed);
+        // While another thread calls `execve` the kernel starts none: a further one is tried once more, when one of ours wakes.
+        let refused = errno != 0 && (i == 0 || errno != libc::EAGAIN || background.failed.load(Ordering::Relaxed) > 0);
+        background.failed.store(u32::from(errno != 0) + u32::from(refused), Ordering::Relaxed);
         if errno != 0 {
             running.store(i as u32, Ordering::Release);
+        }
+        if refused {
             let number = Decimal::new(errno.unsigned_abs().into());
             warn(&[b"cannot start a background thread (errno ", number.as_bytes(), b")"]);
             if self.options().abort {
@@ -397,9 +400,9 @@ impl<O: Observer> Heap<O> {
     /// One thread for each arena, as far as that is allowed.
     fn start_others(&'static self) {
         let background = &self.core.background;
-        let wanted = self.core.arenas.iter().count().min(self.max_background_threads());
+        let most = self.core.arenas.iter().count().min(self.max_background_threads());
         let alarm = &self.core.shared.alarm;
-        while (alarm.running.load(Ordering::Relaxed) as usize) < wanted && !background.refused.load(Ordering::Relaxed) {
+        while (alarm.running.load(Ordering::Relaxed) as usize) < most && background.failed.load(Ordering::Relaxed) < 2 {
             // Somebody who stops the threads holds it, and waits for this one.
             let Some(_turn) = background.turn.try_lock() else { return };
             if alarm.hear().is_none() || !self.start_worker() {
