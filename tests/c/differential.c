@@ -333,6 +333,16 @@ static void threads_and_caches(void)
     length = sizeof second;
     CHECK(mallctl("tcache.create", &second, &length, NULL, 0) == 0);
     answer(label("a cache that is gone is made again"), "%d", second == cache);
+    unsigned several[4];
+    for (int i = 0; i < 4; i++) {
+        length = sizeof several[i];
+        CHECK(mallctl("tcache.create", &several[i], &length, NULL, 0) == 0);
+    }
+    for (int i = 0; i < 3; i++)
+        CHECK(mallctl("tcache.destroy", NULL, NULL, &several[i], sizeof several[i]) == 0);
+    length = sizeof second;
+    CHECK(mallctl("tcache.create", &second, &length, NULL, 0) == 0);
+    answer(label("which of three caches that are gone is made again"), "%d", (int)(second - several[0]));
     uint64_t *allocated = NULL, *deallocated = NULL, count = 0;
     length = sizeof allocated;
     CHECK(mallctl("thread.allocatedp", &allocated, &length, NULL, 0) == 0);
@@ -388,6 +398,16 @@ static void arenas(void)
     length = 1;
     code = mallctl(NAMED(name, "arena.%u.initialized", index), &there, &length, NULL, 0);
     answer(label("arena.<new>.initialized"), "%d %d", code, there);
+    /* Where the name is to go, the address of room for it is. */
+    char room[64] = "", *into = room;
+    const char *given = "a name that is longer than thirty-two bytes";
+    length = sizeof into;
+    code = mallctl(NAMED(name, "arena.%u.name", index), &into, &length, NULL, 0);
+    bool is_own = strncmp(room, "manual_", 7) == 0;
+    answer(label("arena.<new>.name"), "%d %d", code, is_own);
+    answer(label("arena.<new>.name := too long a name"), "%d", mallctl(name, NULL, NULL, &given, sizeof given));
+    code = mallctl(name, &into, &length, NULL, 0);
+    answer(label("arena.<new>.name after too long a name"), "%d \"%s\"", code, room);
     void *block = mallocx(100, MALLOCX_ARENA(index) | MALLOCX_TCACHE_NONE);
     void *large = mallocx(100000, MALLOCX_ARENA(index) | MALLOCX_TCACHE_NONE);
     void *pointers[] = { block, large };
@@ -402,6 +422,11 @@ static void arenas(void)
     unsigned zero = 0;
     CHECK(mallctl("thread.arena", NULL, NULL, &zero, sizeof zero) == 0);
     answer(label("arena.<new>.reset"), "%d", mallctl(NAMED(name, "arena.%u.reset", index), NULL, NULL, NULL, 0));
+    uint64_t epoch = 1, freed = 0;
+    CHECK(mallctl("epoch", NULL, NULL, &epoch, sizeof epoch) == 0);
+    length = sizeof freed;
+    code = mallctl(NAMED(name, "stats.arenas.%u.small.ndalloc", index), &freed, &length, NULL, 0);
+    answer(label("stats.arenas.<new>.small.ndalloc after reset"), "%d %" PRIu64, code, freed);
     length = 1;
     code = mallctl(NAMED(name, "arena.%u.initialized", index), &there, &length, NULL, 0);
     answer(label("arena.<new>.initialized after reset"), "%d %d", code, there);
