@@ -474,7 +474,7 @@ impl<O: Observer> Heap<O> {
             tcache: TcacheChoice::None,
             arena: Some(crate::heap::INTERNAL_ARENA as u32),
         };
-        self.obtain(crate::thread::DEAD.as_thread(), layout.size(), &request).block
+        self.obtain_with_room(crate::thread::DEAD.as_thread(), layout.size(), &request).block
     }
 
     /// Frees a block of [`Heap::internal_allocate`].

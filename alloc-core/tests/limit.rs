@@ -73,6 +73,14 @@ fn unused_address_space_is_not_lost() {
     use_up();
     come_and_go(1, 100 * MIB);
     come_and_go(90, MIB);
+    // Nor is a dump refused: what the library allocates for itself is of an arena of its own.
+    use_up();
+    let layout = std::alloc::Layout::new::<[u64; 3000]>();
+    let own = HEAP.internal_allocate(layout);
+    assert!(!own.is_null());
+    // SAFETY: a block of this test.
+    unsafe { HEAP.internal_deallocate(own, layout) };
+    come_and_go(90, MIB);
     // Nothing would come back of what were given up now.
     set_limit(0);
     assert!(HEAP.allocate(300 * MIB).is_null());
