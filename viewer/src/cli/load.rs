@@ -176,8 +176,8 @@ pub fn read_found(paths: &[PathBuf], given: &[PathBuf], names: &args::Names) -> 
         let mut inputs = Vec::new();
         while let Some((at, path)) = take() {
             let input = read(path, &limits).map(|mut input| {
-                name_frames(&mut input, names);
-                input
+                let report = look_up(&mut input, names, None);
+                (input, report)
             });
             inputs.push((at, input));
         }
@@ -187,7 +187,19 @@ pub fn read_found(paths: &[PathBuf], given: &[PathBuf], names: &args::Names) -> 
     inputs.sort_by_key(|(at, _)| *at);
     let mut gone = Gone::new(given);
     let inputs = inputs.into_iter().zip(paths).filter_map(|((_, input), path)| gone.sort_out(path, input));
-    let inputs = inputs.collect::<Result<Vec<Input>>>()?;
+    // Dumps of a process have the same to say, which is told once.
+    let (mut report, mut reason) = (symbolize::Report::default(), None);
+    let mut sum_up = |(input, found): (Input, core::result::Result<symbolize::Report, String>)| {
+        match found {
+            Ok(found) => report.absorb(found),
+            Err(found) => reason = Some(found),
+        }
+        input
+    };
+    let inputs = inputs.map(|input| input.map(&mut sum_up)).collect::<Result<Vec<Input>>>()?;
+    if let Some(line) = reason.or_else(|| missing(&report)) {
+        tell(&line);
+    }
     gone.finish(paths.len())?;
     Ok(inputs)
 }
@@ -271,33 +283,31 @@ pub fn expression(text: &str) -> Result<Regex> {
     })
 }
 
-/// Looks names up where the file has none and binaries are at hand, and tells what was missing.
-pub fn name_frames(input: &mut Input, asked: &args::Names) {
-    if let Some(line) = names(input, asked, None) {
-        tell(&line);
-    }
-}
-
-/// Looks names up where the file has none and binaries are at hand, below another root directory too. Returns what was
-/// missing, as one line.
-pub fn names(input: &mut Input, names: &args::Names, root: Option<PathBuf>) -> Option<String> {
+/// Looks names up where the file has none and binaries are at hand, below another root directory too. Says why that can't be
+/// done as asked for.
+fn look_up(
+    input: &mut Input,
+    names: &args::Names,
+    root: Option<PathBuf>,
+) -> core::result::Result<symbolize::Report, String> {
     let is_complete = input.message.location.iter().all(|location| !location.line.is_empty());
     if names.symbolize == args::When::None || is_complete {
-        return None;
+        return Ok(symbolize::Report::default());
     }
-    let root = root.or_else(|| root_of(&input.path));
-    let options = match names.places.options(root) {
-        Ok(options) => options,
-        Err(reason) => return Some(reason),
-    };
-    let report = symbolize::symbolize(&mut input.message, &options);
+    let options = names.places.options(root.or_else(|| root_of(&input.path)))?;
+    Ok(symbolize::symbolize(&mut input.message, &options))
+}
+
+/// What names were missing, as one line.
+fn missing(report: &symbolize::Report) -> Option<String> {
     report.is_incomplete().then(|| report.to_string())
 }
 
-/// The same, with what was cut, for those who tell it elsewhere.
+/// Looks names up as well. What was cut and what was missing, for those who tell it elsewhere.
 pub fn notes(input: &mut Input, asked: &args::Names, root: Option<PathBuf>) -> Option<String> {
     let limits = asked.reading.limits();
-    let notes = [cut(input.rows.deeper_than(limits.depth), &limits), names(input, asked, root)];
+    let names = look_up(input, asked, root).map_or_else(Some, |report| missing(&report));
+    let notes = [cut(input.rows.deeper_than(limits.depth), &limits), names];
     let notes: Vec<String> = notes.into_iter().flatten().collect();
     (!notes.is_empty()).then(|| notes.join("; "))
 }

@@ -100,6 +100,23 @@ impl Report {
         self.modules.iter().filter(|module| module.named == module.locations).count()
     }
 
+    /// Takes in what became of another file. Of a module that both have, that is kept which left more without a name.
+    pub fn absorb(&mut self, other: Self) {
+        let Self { modules, anonymous, compiled, map, map_reason } = other;
+        let nameless = |module: &Module| (module.locations - module.named, module.locations);
+        for module in modules {
+            let is_it = |known: &&mut Module| known.name == module.name && known.build_id == module.build_id;
+            match self.modules.iter_mut().find(is_it) {
+                Some(known) if nameless(known) < nameless(&module) => *known = module,
+                Some(_) => {}
+                None => self.modules.push(module),
+            }
+        }
+        if (self.anonymous - self.compiled, self.anonymous) < (anonymous - compiled, anonymous) {
+            *self = Self { modules: core::mem::take(&mut self.modules), anonymous, compiled, map, map_reason };
+        }
+    }
+
     /// Whether anything that could have a name has none.
     pub fn is_incomplete(&self) -> bool {
         self.complete() < self.modules.len() || self.map_reason.is_some()

@@ -269,6 +269,23 @@ fn a_directory_is_the_process_with_most_dumps() {
 }
 
 #[test]
+fn what_has_no_name_is_told_once_for_all_dumps() {
+    let scratch = Scratch::new();
+    let mut dumps = dumps(&SERVICE, 6, true);
+    for (at, dump) in dumps.iter_mut().enumerate() {
+        dump.mapping("/nowhere/lib.so", 0x7000_0000, "0badcafe");
+        let nameless: Vec<u64> = (0..=at as u64).map(|address| dump.location(0x7000_0000 + address, &[])).collect();
+        dump.sampled(&nameless, 64, 1);
+    }
+    let files = write(&scratch, &dumps);
+    let words: Vec<&str> = files.iter().map(String::as_str).collect();
+    let told = heapsift(&[&["leaks"], &words[..]].concat()).stderr;
+    let line =
+        "heapsift: 0 of 1 modules symbolized; lib.so: no file with build id 0badcafe (0 of 12 addresses named)\n";
+    assert_eq!(String::from_utf8(told).unwrap(), line);
+}
+
+#[test]
 fn plots_show_every_site_and_names_stay_text() {
     let scratch = Scratch::new();
     let mut dumps = dumps(&SERVICE, 5, true);
