@@ -81,12 +81,15 @@ pub fn is_plumbing(name: &str, file: &str) -> bool {
 }
 
 /// Wrappers of malloc as they are called everywhere: `xmalloc`, `g_realloc_n`, `zmalloc_usable`,
-/// `_PyMem_RawMalloc`, `xstrdup`; not `sdsnew` or `cache_alloc`, which know what they allocate for.
+/// `_PyMem_RawMalloc`, `xstrdup`; not `sdsnew` or `cache_alloc`, which know what they allocate for. `palloc` and its relatives
+/// take from pools, as PostgreSQL's memory contexts do; who has a pool grow is, more often than not, who takes most of it.
 static WRAPPERS: LazyLock<Regex> = LazyLock::new(|| {
-    let allocate = "(?:try_?)?(?:raw)?(?:[mcz]|re)alloc(?:0|_n|array|_array)?";
+    let allocate = "(?:try_?)?(?:raw)?(?:[mczp]|pn|re)alloc(?:0|_n|array|_array)?";
     let align = "(?:posix_)?memalign|aligned_alloc|strn?dup";
-    let rest = "(?:_usable|_internal|_with_flags|_num)*";
-    Regex::new(&format!("(?i)^_*(?:[a-z0-9]+_)*[a-z]{{0,2}}(?:{allocate}|{align}){rest}$"))
+    let rest = "(?:_usable|_internal|_with_flags|_num|_extended)*";
+    let pool =
+        "(?:MemoryContext|AllocSet|Generation|Slab|Bump)(?:Alloc|Realloc|Strdup|ContextCreate)(?:[A-Z][A-Za-z]*)?";
+    Regex::new(&format!("(?i)^_*(?:(?:[a-z0-9]+_)*[a-z]{{0,2}}(?:{allocate}|{align}){rest}|(?-i:{pool}))$"))
         .expect("the expression is a constant")
 });
 
@@ -112,6 +115,14 @@ mod tests {
             "g_realloc_n",
             "xstrdup",
             "posix_memalign",
+            "palloc0",
+            "repalloc",
+            "pnstrdup",
+            "MemoryContextAllocZeroAligned",
+            "AllocSetAlloc",
+            "AllocSetContextCreateInternal",
+            "apr_palloc",
+            "ngx_pnalloc",
         ] {
             assert!(is_plumbing(name, ""), "{name}");
         }
@@ -122,6 +133,7 @@ mod tests {
             "sdsnewlen",
             "cache_alloc",
             "small_list",
+            "BumpAllocator",
             "app::std::x",
         ] {
             assert!(!is_plumbing(name, ""), "{name}");
