@@ -59,7 +59,7 @@ fn compiled_functions_have_their_names() {
         .or_else(|_| fs::copy(&map, copies.join(format!("perf-{}.map", ended.pid))).and_then(|_| fs::remove_file(&map)))
         .expect("the map is ours");
     let said = symbolize(&[]);
-    assert!(said.contains(&format!("addresses belong to no file (no perf-{}.map)", ended.pid)), "{said}");
+    assert!(said.contains(&format!("addresses in no file (no perf-{}.map)", ended.pid)), "{said}");
     let dump = Dump::read(&named);
     assert_eq!(of(&dump, "JS:keepMany"), 0);
     assert!(of(&dump, "[anonymous memory]") > 74_000_000, "{said}");

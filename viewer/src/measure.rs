@@ -117,6 +117,16 @@ pub fn bytes(value: u64) -> String {
     label(i128::from(value), "bytes", "auto")
 }
 
+/// `1 dump`, `2 dumps`, `3 processes`.
+pub fn counted(count: usize, what: &str) -> String {
+    let plural = match count {
+        1 => "",
+        _ if what.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{count} {what}{plural}")
+}
+
 /// `value` of `total` in per cent, six characters wide.
 pub fn percentage(value: i128, total: i128) -> String {
     let ratio = if total == 0 { 0.0 } else { (value as f64 / total as f64).abs() * 100.0 };
@@ -178,6 +188,14 @@ mod tests {
         assert_eq!(label(1, "bytes", "GB"), "0");
         // A unit may be anything.
         assert_eq!(label(7, "\x1b[2J", "\x1b[2J"), "7\\x1b[2J");
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(
+            [(0, "row"), (1, "address"), (2, "address")].map(|(count, what)| counted(count, what)),
+            ["0 rows", "1 address", "2 addresses"]
+        );
     }
 
     #[test]

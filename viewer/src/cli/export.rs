@@ -9,6 +9,7 @@ use super::{args, load, tell};
 use crate::error::{Error, Result};
 use crate::formats::parquet::{self, Export, Origin};
 use crate::input::{self, Merge, Periods};
+use crate::measure::counted;
 use crate::model::Profile;
 use crate::output::NewDirectory;
 use crate::run::Dump;
@@ -59,12 +60,11 @@ pub fn export(arguments: &args::Export) -> Result<()> {
     })?;
     directory.finish([stacks, samples])?;
     drop(progress);
-    let counted = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     tell(&format!(
         "{}: {} and {} of {}",
         arguments.output.display(),
-        counted(size.rows, "row"),
-        counted(size.stacks, "stack"),
+        counted(size.rows as usize, "row"),
+        counted(size.stacks as usize, "stack"),
         counted(count, "file")
     ));
     Ok(())

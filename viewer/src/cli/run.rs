@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use super::{args, load, tell};
 use crate::error::Result;
 use crate::input;
+use crate::measure::counted;
 use crate::output::Style;
 use crate::report::summary;
 use crate::run::{Dump, Ended, Finished, Plan, die_of, find_library};
@@ -78,13 +79,12 @@ fn where_they_are(finished: &Finished) -> String {
     for dump in &finished.dumps {
         *by_process.entry(dump.pid).or_default() += 1;
     }
-    let count = finished.dumps.len();
     let directory = std::env::current_dir()
         .ok()
         .and_then(|here| finished.directory.strip_prefix(here).ok().map(PathBuf::from))
         .filter(|relative| !relative.as_os_str().is_empty())
         .unwrap_or_else(|| finished.directory.clone());
-    let mut line = format!("{count} dump{} in {}", if count == 1 { "" } else { "s" }, directory.display());
+    let mut line = format!("{} in {}", counted(finished.dumps.len(), "dump"), directory.display());
     by_process.remove(&finished.pid);
     const NAMED: usize = 5;
     let mut children: Vec<String> = by_process.keys().take(NAMED).map(u32::to_string).collect();

@@ -10,6 +10,7 @@ use super::source::Sources;
 use super::{agent, args, load, reports};
 use crate::error::Result;
 use crate::input::Input;
+use crate::measure::counted;
 use crate::model::{BaseUse, Profile};
 use crate::serve::{Desk, Plan};
 
@@ -32,10 +33,9 @@ pub fn serve(arguments: args::Serve) -> Result<()> {
     let files = Sources::confined(&sources.source_path);
     let desk = Arc::new(Options { column, filter, sources, names, files });
     Plan { words, listen, token, desk }.serve(|count, address| {
-        let dumps = if count == 1 { "dump" } else { "dumps" };
         // Whoever doesn't want to know is served as well.
         let mut out = std::io::stdout().lock();
-        let _ = writeln!(out, "serving {count} {dumps} at {address}").and_then(|()| out.flush());
+        let _ = writeln!(out, "serving {} at {address}", counted(count, "dump")).and_then(|()| out.flush());
     })
 }
 

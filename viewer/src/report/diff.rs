@@ -159,7 +159,7 @@ impl Diff {
             out.push_str(&format!("{:>11}    in {rows} more rows (-n 0 shows all)\n", signed(sum)));
         }
         if self.unchanged > 0 {
-            out.push_str(&format!("{} rows did not change\n", self.unchanged));
+            out.push_str(&format!("{} did not change\n", measure::counted(self.unchanged, "row")));
         }
         out
     }

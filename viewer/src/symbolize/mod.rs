@@ -39,6 +39,8 @@ use std::thread;
 
 use pprof_export::schema::Profile;
 
+use crate::measure::counted;
+
 use debuginfod::Servers;
 use find::Wanted;
 use module::{Answer, Query};
@@ -140,7 +142,7 @@ impl fmt::Display for Report {
         if let Some(map) = &self.map {
             write!(f, "; {} of {} addresses in no file named by {}", self.compiled, self.anonymous, map.display())?;
         } else if self.anonymous > 0 {
-            write!(f, "; {} addresses belong to no file", self.anonymous)?;
+            write!(f, "; {} in no file", counted(self.anonymous, "address"))?;
             match &self.map_reason {
                 Some(reason) => write!(f, " ({reason})")?,
                 None => write!(f, " (just-in-time code has names where its compiler writes a perf map)")?,

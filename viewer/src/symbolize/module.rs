@@ -27,6 +27,7 @@ use super::sections::{Sections, length_of, sections};
 use super::segments::Segments;
 use super::split::{self, Files, Packed, Split};
 use super::symbols::Symbols;
+use crate::measure::counted;
 
 /// Inlined frames of one address that are kept.
 pub const MAX_INLINED: usize = 256;
@@ -165,7 +166,7 @@ pub fn answer(wanted: &Wanted, queries: &[Query], options: &Options, workers: us
     if answer.reason.is_none() && !candidates::has_debug_info(best) {
         answer.reason = Some(with_fetched(no_debug_info(wanted, answer.by_symbol > 0), fetched));
     } else if answer.reason.is_none() && answer.by_symbol > 0 {
-        answer.reason = Some(format!("{} addresses have a symbol's name only", answer.by_symbol));
+        answer.reason = Some(format!("{} with a symbol's name only", counted(answer.by_symbol, "address")));
     } else if answer.reason.is_none() && answer.frames.len() < queries.len() {
         answer.reason = Some("some addresses lie in no function it knows".to_owned());
     }

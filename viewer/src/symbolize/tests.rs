@@ -420,6 +420,6 @@ fn what_is_no_file_says_so() {
         report.to_string(),
         "0 of 2 modules symbolized; [vdso]: not a file (0 of 1 addresses named); \
          libfoo.so: no file with build id 00112233445566 (0 of 1 addresses named); \
-         1 addresses belong to no file (just-in-time code has names where its compiler writes a perf map)"
+         1 address in no file (just-in-time code has names where its compiler writes a perf map)"
     );
 }

@@ -80,7 +80,7 @@ pub struct Places {
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub search: Vec<PathBuf>,
     /// Fetch debug files that are not at hand from this debuginfod server, by build id; `env` stands for those in
-    /// $DEBUGINFOD_URLS. Nothing is fetched unless this is given; it may be several times.
+    /// $DEBUGINFOD_URLS. Nothing is fetched unless this is given; it may be given several times.
     #[arg(long, value_name = "URL", value_parser = server, value_hint = clap::ValueHint::Url)]
     pub debuginfod: Vec<String>,
 }

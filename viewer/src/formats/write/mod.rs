@@ -12,6 +12,7 @@ mod frames;
 pub mod message;
 pub mod speedscope;
 
+use crate::measure::counted;
 use crate::model::{Profile, Side};
 
 /// All rows with what they add to a column's sums, those of nothing left out.
@@ -44,10 +45,10 @@ impl Negative {
         if self == Self::Dropped || count == 0 {
             return Ok(());
         }
-        let plural = if count == 1 { "" } else { "s" };
         Err(format!(
-            "{format} has nothing below zero, and {count} {what}{plural} shrank: --drop-negative leaves out what did, and \
-             pprof, dot, firefox, csv, folded and text have room for it"
+            "{format} has nothing below zero, and {} shrank: --drop-negative leaves out what did, and \
+             pprof, dot, firefox, csv, folded and text have room for it",
+            counted(count, what)
         ))
     }
 }
