@@ -29,7 +29,7 @@ pub fn normalise(command: &clap::Command, words: Vec<OsString>) -> Vec<OsString>
         }
         // What follows `--`, or the program that `run` starts, is not ours to read.
         if word == "--" || (takes_program && !word.as_bytes().starts_with(b"-")) {
-            is_ours = word != "--" && takes_value(out.last());
+            is_ours = word != "--" && takes_value(sub, out.last());
             out.push(word);
             continue;
         }
@@ -41,10 +41,14 @@ pub fn normalise(command: &clap::Command, words: Vec<OsString>) -> Vec<OsString>
     out
 }
 
-/// Whether the word before was an option of `run` whose value comes next.
-fn takes_value(before: Option<&OsString>) -> bool {
-    let known = ["-o", "--out", "--sample", "--lib", "--symbolize", "--search", "--debuginfod"];
-    before.is_some_and(|word| known.iter().any(|option| word == option))
+/// Whether the word before was an option whose value comes next.
+fn takes_value(command: &clap::Command, before: Option<&OsString>) -> bool {
+    let Some(word) = before.and_then(|word| word.to_str()?.strip_prefix('-')) else { return false };
+    let is_it = |argument: &clap::Arg| match word.strip_prefix('-') {
+        Some(long) => argument.get_long() == Some(long),
+        None => argument.get_short().is_some_and(|short| word.chars().eq([short])),
+    };
+    command.get_arguments().any(|argument| argument.get_action().takes_values() && is_it(argument))
 }
 
 fn respell(word: &OsStr, longs: &[&str], flags: &[&str]) -> Option<OsString> {
@@ -124,6 +128,9 @@ mod tests {
         assert_eq!(normalised(&words), words);
         let words = ["heapsift", "run", "--sample", "1MiB", "prog", "-out", "-sample_index=x"];
         assert_eq!(normalised(&words), words);
+        let words = ["heapsift", "run", "-o", "dir", "--limit", "memory=4GiB", "-no_top", "prog", "-no_top"];
+        let ours = ["heapsift", "run", "-o", "dir", "--limit", "memory=4GiB", "--no-top", "prog", "-no_top"];
+        assert_eq!(normalised(&words), ours);
         let words = ["heapsift", "run", "--", "prog", "-no_top"];
         assert_eq!(normalised(&words), words);
     }
