@@ -92,6 +92,8 @@ pub struct Module {
     pub file: Option<PathBuf>,
     /// Why there are no names, or not all.
     pub reason: Option<String>,
+    /// Whether there is debug information that wasn't read, or not whole; or it was asked for and didn't come.
+    pub is_partial: bool,
     /// Files that were refused, each with its reason.
     pub refused: Vec<String>,
 }
@@ -105,7 +107,7 @@ impl Report {
     /// Takes in what became of another file. Of a module that both have, that is kept which left more without a name.
     pub fn absorb(&mut self, other: Self) {
         let Self { modules, anonymous, compiled, map, map_reason } = other;
-        let nameless = |module: &Module| (module.locations - module.named, module.locations);
+        let nameless = |module: &Module| (module.is_partial, module.locations - module.named, module.locations);
         for module in modules {
             let is_it = |known: &&mut Module| known.name == module.name && known.build_id == module.build_id;
             match self.modules.iter_mut().find(is_it) {
@@ -119,9 +121,10 @@ impl Report {
         }
     }
 
-    /// Whether anything that could have a name has none.
+    /// Whether anything that could have a name has none, or less of a name than there is: without lines and inlined frames.
     pub fn is_incomplete(&self) -> bool {
-        self.complete() < self.modules.len() || self.map_reason.is_some()
+        let is_partial = self.modules.iter().any(|module| module.is_partial);
+        self.complete() < self.modules.len() || is_partial || self.map_reason.is_some()
     }
 }
 
@@ -176,6 +179,7 @@ pub fn symbolize(profile: &mut Profile, options: &Options) -> Report {
             by_symbol: answer.by_symbol,
             file: answer.file,
             reason: answer.reason,
+            is_partial: answer.is_partial,
             refused: answer.refused,
         });
         for (location, frames) in answer.frames {

@@ -77,6 +77,8 @@ pub struct Answer {
     pub file: Option<PathBuf>,
     /// Why not everything could be named.
     pub reason: Option<String>,
+    /// Whether there is debug information that wasn't read, or not whole; or it was asked for and didn't come.
+    pub is_partial: bool,
     /// Files that were looked at and refused, with the reason.
     pub refused: Vec<String>,
 }
@@ -163,6 +165,7 @@ pub fn answer(wanted: &Wanted, queries: &[Query], options: &Options, workers: us
         answer.reason = Some(format!("its debug information cannot be read whole: {limit}"));
     }
     answer.reason = answer.reason.or_else(|| split.complaint());
+    answer.is_partial = answer.reason.is_some() || fetched.is_some();
     if answer.reason.is_none() && !candidates::has_debug_info(best) {
         answer.reason = Some(with_fetched(no_debug_info(wanted, answer.by_symbol > 0), fetched));
     } else if answer.reason.is_none() && answer.by_symbol > 0 {
