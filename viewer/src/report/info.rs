@@ -108,7 +108,7 @@ pub fn text(profile: &Profile, path: &str) -> String {
     );
 
     out.push_str("\nTotals\n");
-    out.push_str(&format!("  {:<16} {:>12} {:>20} {:>20} {:>9}\n", "type", "total", "exact", "95%", "samples"));
+    out.push_str(&format!("  {:<16} {:>12} {:>20} {:>20} {:>9}\n", "type", "total", "unrounded", "95%", "samples"));
     for (column, value_type) in profile.sample_types.iter().enumerate() {
         let sum = total(profile, column);
         let mark = if column == profile.default_type { "*" } else { "" };

@@ -78,8 +78,7 @@ fn colour(shape: Shape) -> &'static str {
     match shape {
         Shape::Leak => "#c0262d",
         Shape::Load | Shape::Unclear => "#b26a00",
-        Shape::Plateau | Shape::Step => "#5b6770",
-        Shape::Steady => "#5b6770",
+        Shape::Plateau | Shape::Step | Shape::Steady => "#5b6770",
         Shape::Shrinking => "#2558b5",
     }
 }
