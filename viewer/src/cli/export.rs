@@ -13,6 +13,7 @@ use crate::measure::counted;
 use crate::model::Profile;
 use crate::output::NewDirectory;
 use crate::run::Dump;
+use crate::symbolize::Options;
 
 /// Lines about names that are told; thousands of files have the same to say.
 const MOST_LINES: usize = 10;
@@ -20,6 +21,7 @@ const MOST_LINES: usize = 10;
 /// `export`.
 pub fn export(arguments: &args::Export) -> Result<()> {
     let files = load::files(&arguments.files)?;
+    let options = arguments.names.places.options().map_err(Error::Usage)?;
     let directory = NewDirectory::create(&arguments.output)?;
     let (stacks, samples) = (directory.file("stacks.parquet")?, directory.file("samples.parquet")?);
     let mut progress = Progress::new(files.len());
@@ -30,7 +32,7 @@ pub fn export(arguments: &args::Export) -> Result<()> {
     load::in_turn(
         &files,
         &mut gone,
-        |path| read(path, &arguments.names),
+        |path| read(path, &arguments.names, &options),
         |(path, profile, line)| {
             if let Some(line) = line.filter(|line| told.len() < MOST_LINES && told.insert(line.clone())) {
                 progress.clear();
@@ -83,9 +85,9 @@ fn origin<'a>(path: &Path, name: &'a str) -> Origin<'a> {
 }
 
 /// Reads and names a file; its equal rows are one. Where it is, its rows, and what there is to say about its names.
-fn read(path: &Path, names: &args::Names) -> Result<(PathBuf, Profile, Option<String>)> {
+fn read(path: &Path, names: &args::Names, options: &Options) -> Result<(PathBuf, Profile, Option<String>)> {
     let mut input = input::read_within(path, &names.reading.limits())?;
-    let line = load::notes(&mut input, names, None);
+    let line = load::notes(&mut input, names, options, None);
     let path = input.path.clone();
     Ok((path, input::combine(vec![input], Vec::new(), Merge::Sides(Periods::Mixed), false)?, line))
 }

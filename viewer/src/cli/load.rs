@@ -78,8 +78,8 @@ impl<'a> Request<'a> {
         }
         // A bad expression is told before anything is read.
         compile(self.filter)?;
-        let news = read_all(self.files, self.names)?;
-        let bases = read_all(bases, self.names)?;
+        let mut news = read_all(&[self.files, bases].concat(), self.names)?;
+        let bases = news.split_off(self.files.len());
         // Nothing but one report is made of them. To give hundreds of thousands of small blocks back one by one would take
         // longer than the report, and when it is written the process ends.
         let done = if news.len() + bases.len() <= 2 { core::mem::forget } else { drop };
@@ -169,14 +169,14 @@ pub fn read_all(paths: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
 /// now is left out.
 pub fn read_found(paths: &[PathBuf], given: &[PathBuf], names: &args::Names) -> Result<Vec<Input>> {
     let next = Mutex::new(paths.iter().enumerate());
-    let limits = names.reading.limits();
+    let (limits, options) = (names.reading.limits(), names.places.options().map_err(Error::Usage)?);
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
     let inputs = on_threads(workers, || {
         let take = || next.lock().ok().and_then(|mut next| next.next());
         let mut inputs = Vec::new();
         while let Some((at, path)) = take() {
             let input = read(path, &limits).map(|mut input| {
-                let report = look_up(&mut input, names, None);
+                let report = look_up(&mut input, names.symbolize, &options, None);
                 (input, report)
             });
             inputs.push((at, input));
@@ -188,16 +188,13 @@ pub fn read_found(paths: &[PathBuf], given: &[PathBuf], names: &args::Names) -> 
     let mut gone = Gone::new(given);
     let inputs = inputs.into_iter().zip(paths).filter_map(|((_, input), path)| gone.sort_out(path, input));
     // Dumps of a process have the same to say, which is told once.
-    let (mut report, mut reason) = (symbolize::Report::default(), None);
-    let mut sum_up = |(input, found): (Input, core::result::Result<symbolize::Report, String>)| {
-        match found {
-            Ok(found) => report.absorb(found),
-            Err(found) => reason = Some(found),
-        }
+    let mut report = symbolize::Report::default();
+    let mut sum_up = |(input, found)| {
+        report.absorb(found);
         input
     };
     let inputs = inputs.map(|input| input.map(&mut sum_up)).collect::<Result<Vec<Input>>>()?;
-    if let Some(line) = reason.or_else(|| missing(&report)) {
+    if let Some(line) = missing(&report) {
         tell(&line);
     }
     gone.finish(paths.len())?;
@@ -283,19 +280,20 @@ pub fn expression(text: &str) -> Result<Regex> {
     })
 }
 
-/// Looks names up where the file has none and binaries are at hand, below another root directory too. Says why that can't be
-/// done as asked for.
+/// Looks names up where the file has none and binaries are at hand, below another root directory too.
 fn look_up(
     input: &mut Input,
-    names: &args::Names,
+    when: args::When,
+    options: &symbolize::Options,
     root: Option<PathBuf>,
-) -> core::result::Result<symbolize::Report, String> {
+) -> symbolize::Report {
     let is_complete = input.message.location.iter().all(|location| !location.line.is_empty());
-    if names.symbolize == args::When::None || is_complete {
-        return Ok(symbolize::Report::default());
+    if when == args::When::None || is_complete {
+        return symbolize::Report::default();
     }
-    let options = names.places.options(root.or_else(|| root_of(&input.path)))?;
-    Ok(symbolize::symbolize(&mut input.message, &options))
+    let mut options = options.clone();
+    options.search.extend(root.or_else(|| root_of(&input.path)));
+    symbolize::symbolize(&mut input.message, &options)
 }
 
 /// What names were missing, as one line.
@@ -304,10 +302,15 @@ fn missing(report: &symbolize::Report) -> Option<String> {
 }
 
 /// Looks names up as well. What was cut and what was missing, for those who tell it elsewhere.
-pub fn notes(input: &mut Input, asked: &args::Names, root: Option<PathBuf>) -> Option<String> {
+pub fn notes(
+    input: &mut Input,
+    asked: &args::Names,
+    options: &symbolize::Options,
+    root: Option<PathBuf>,
+) -> Option<String> {
     let limits = asked.reading.limits();
-    let names = look_up(input, asked, root).map_or_else(Some, |report| missing(&report));
-    let notes = [cut(input.rows.deeper_than(limits.depth), &limits), names];
+    let report = look_up(input, asked.symbolize, options, root);
+    let notes = [cut(input.rows.deeper_than(limits.depth), &limits), missing(&report)];
     let notes: Vec<String> = notes.into_iter().flatten().collect();
     (!notes.is_empty()).then(|| notes.join("; "))
 }

@@ -121,7 +121,7 @@ fn symbolize_command(arguments: &args::Symbolize) -> Result<()> {
         }
         None => input.path.clone(),
     };
-    let options = arguments.places.options(None).map_err(Error::Usage)?;
+    let options = arguments.places.options().map_err(Error::Usage)?;
     let report = symbolize::symbolize(&mut input.message, &options);
     tell(&report.to_string());
     for refused in report.modules.iter().flat_map(|module| &module.refused) {

@@ -45,7 +45,8 @@ impl Desk for Options {
     }
 
     fn name(&self, input: &mut Input, root: Option<PathBuf>) -> Option<String> {
-        load::notes(input, &self.names, root)
+        // Anew for each: a server that wasn't there may be by now.
+        self.names.places.options().map_or_else(Some, |options| load::notes(input, &self.names, &options, root))
     }
 
     fn prepare(&self, new: Vec<Input>, base: Vec<Input>) -> Result<Profile> {

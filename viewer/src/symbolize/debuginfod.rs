@@ -1,14 +1,16 @@
 //! Debug files from debuginfod servers, which answer with the file of a build id.
 //!
 //! Nothing is asked of any server that the user has not named. What comes is kept by its build id, once it has been seen to
-//! have that, and not asked for again. A server that is not there is not asked again either, in one run of the program.
+//! have that, and not asked for again. What no server has is not asked for again either, nor a server that is not there, in
+//! one run of the program over any number of profiles.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::find::MAX_FILE;
@@ -19,12 +21,17 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// The word that stands for the servers in the environment.
 pub const ENVIRONMENT: &str = "env";
 
+/// Where a debug file is now, or why it isn't.
+type Answer = Result<PathBuf, String>;
+
 /// Servers that may be asked, and where to keep what they send.
 #[derive(Clone, Debug, Default)]
 pub struct Servers {
     list: Vec<Arc<Server>>,
     /// The directory; nothing where the environment names none.
     cache: Option<PathBuf>,
+    /// What became of each build id, once for all profiles.
+    answers: Arc<Mutex<HashMap<String, Arc<OnceLock<Answer>>>>>,
 }
 
 #[derive(Debug)]
@@ -62,7 +69,7 @@ impl Servers {
         let cache = of("XDG_CACHE_HOME").or_else(|| of("HOME").map(|home| home.join(".cache")));
         let server = |url| Arc::new(Server { url, is_lost: AtomicBool::new(false) });
         let list = urls.into_iter().map(server).collect();
-        Ok(Self { list, cache: cache.map(|cache| cache.join("heapsift/debuginfod")) })
+        Ok(Self { list, cache: cache.map(|cache| cache.join("heapsift/debuginfod")), ..Self::default() })
     }
 
     /// Whether none may be asked.
@@ -75,7 +82,16 @@ impl Servers {
     ///
     /// # Errors
     /// One line: what each server said, or why nothing can be kept.
-    pub fn debug_file(&self, build_id: &str, check: impl Fn(&Path) -> Result<(), String>) -> Result<PathBuf, String> {
+    pub fn debug_file(&self, build_id: &str, check: impl Fn(&Path) -> Result<(), String>) -> Answer {
+        // Whoever wants the same file meanwhile waits for it.
+        let answer = self
+            .answers
+            .lock()
+            .map_or_else(|_| Arc::default(), |mut answers| Arc::clone(answers.entry(build_id.to_owned()).or_default()));
+        answer.get_or_init(|| self.ask(build_id, check)).clone()
+    }
+
+    fn ask(&self, build_id: &str, check: impl Fn(&Path) -> Result<(), String>) -> Answer {
         let cache = self.cache.as_ref().ok_or("neither $XDG_CACHE_HOME nor $HOME says where to keep debug files")?;
         let kept = cache.join(build_id);
         if kept.exists() && check(&kept).is_ok() {

@@ -155,6 +155,22 @@ fn with_servers(scratch: &Scratch, profile: &str, words: &[&str], urls: &str) ->
 }
 
 #[test]
+fn what_no_server_has_is_asked_for_once() {
+    let scratch = Scratch::new();
+    let Some((id, _, profile)) = stripped(&scratch) else { return };
+    let empty =
+        Debuginfod::answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_heapsift"));
+    command
+        .args(["top", "--debuginfod", &empty.url, "--diff-base", &profile])
+        .args([&profile; 4])
+        .env("XDG_CACHE_HOME", scratch.join("cache"));
+    let told = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert_eq!(empty.asked(), [format!("/buildid/{id}/debuginfo")]);
+    assert_eq!((told.lines().count(), told.matches("404 Not Found").count()), (1, 1), "{told}");
+}
+
+#[test]
 fn debug_files_are_fetched_when_asked() {
     let scratch = Scratch::new();
     let Some((id, file, profile)) = stripped(&scratch) else { return };

@@ -86,10 +86,10 @@ pub struct Places {
 }
 
 impl Places {
-    /// What a symbolizer is asked, to look in one more directory too. An error, as one line, where a server can't be asked.
-    pub fn options(&self, further: Option<PathBuf>) -> Result<symbolize::Options, String> {
+    /// What a symbolizer is asked. An error, as one line, where a server can't be asked.
+    pub fn options(&self) -> Result<symbolize::Options, String> {
         let servers = Servers::new(&self.debuginfod).map_err(|reason| format!("--debuginfod: {reason}"))?;
-        Ok(symbolize::Options { search: self.search.iter().cloned().chain(further).collect(), servers })
+        Ok(symbolize::Options { search: self.search.clone(), servers })
     }
 }
 
