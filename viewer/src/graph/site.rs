@@ -143,11 +143,11 @@ mod tests {
             ("do_alloc<alloc::alloc::Global>", "/rust/deps/hashbrown-0.16.1/src/raw/alloc.rs"),
             (
                 "resize_inner<Global>",
-                "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/hashbrown-0.15.2/src/raw/mod.rs",
+                "/home/u/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/hashbrown-0.15.2/src/raw/mod.rs",
             ),
             (
                 "allocate",
-                "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/allocator-api2-0.2.21/src/stable/alloc/global.rs",
+                "/home/u/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/allocator-api2-0.2.21/src/stable/alloc/global.rs",
             ),
             ("insert<u64>", "/usr/src/rustc-1.63.0/library/std/src/collections/hash/map.rs"),
         ] {
