@@ -111,11 +111,6 @@ impl Format {
     }
 }
 
-/// A place in the source, as far as it is known: code that a perf map names has a file and no lines.
-pub(crate) fn place(file: &str, line: i64) -> String {
-    if line == 0 { file.to_owned() } else { format!("{file}:{line}") }
-}
-
 /// An interval as `10.12..13.90MB`: both ends in one unit, written once.
 pub(crate) fn interval_text(interval: Option<Interval>, from: &str, to: &str) -> String {
     let Some(interval) = interval else {

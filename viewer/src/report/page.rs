@@ -171,7 +171,7 @@ fn ends(interval: Option<Interval>) -> Value {
 fn place(profile: &Profile, node: &graph::Node) -> String {
     match profile.text(node.place.0) {
         "" => String::new(),
-        file => escape::terminal(&super::place(file, node.place.1)).into_owned(),
+        file => escape::terminal(&format!("{file}:{}", node.place.1)).into_owned(),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Format, Options, estimate_json, head, narrow, place};
+use super::{Format, Options, estimate_json, head, narrow};
 use crate::graph::{Granularity, Inlined, Node, Sides, Trimmed, printable};
 use crate::model::{BaseUse, Profile};
 use crate::output::Style;
@@ -188,7 +188,7 @@ pub(crate) fn row_name(profile: &Profile, node: &Node, granularity: Granularity)
     let named_only = matches!(granularity, Granularity::Functions | Granularity::Sites | Granularity::FileFunctions);
     let file = profile.text(node.place.0);
     if named_only && !file.is_empty() {
-        name.push_str(&format!("  {}", escape::terminal(&place(&short_path(file), node.place.1))));
+        name.push_str(&format!("  {}:{}", escape::terminal(&short_path(file)), node.place.1));
     }
     name
 }

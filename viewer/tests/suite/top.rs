@@ -37,20 +37,6 @@ fn pprofs_spelling_is_understood() {
 }
 
 #[test]
-fn a_line_that_is_not_known_is_no_line() {
-    let scratch = Scratch::new();
-    let mut builder = Builder::new();
-    let compiled = builder.location(0x1000, &[Frame("py::parse", "srv/app/load.py", 0)]);
-    builder.sampled(&[compiled], 64, 3);
-    let file = scratch.file("heap.pb.gz", &builder.gzip());
-    let text = output_of(&["top", &file]);
-    assert!(text.ends_with("  py::parse  app/load.py\n"), "{text}");
-    let page = scratch.join("report.html");
-    output_of(&["report", "-o", &page, &file]);
-    assert!(std::fs::read_to_string(&page).unwrap().contains("\"place\":\"srv/app/load.py\""));
-}
-
-#[test]
 fn recursion_counts_once() {
     let scratch = Scratch::new();
     let mut builder = Builder::new();
