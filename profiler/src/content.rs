@@ -38,10 +38,10 @@ pub fn write<S: Sink>(kind: Kind, sink: S) -> Result<S, SinkError> {
 pub fn write_file<S: Sink>(kind: Kind, sink: S) -> Result<S, SinkError> {
     let profiler = HEAP.observer();
     match (kind, profiler.settings.format()) {
-        (Kind::Heap, Format::HeapV2) => heap_v2::write(Moment::Now, profiler.next_epoch(), sink),
+        (Kind::Heap, Format::HeapV2) => heap_v2::write(profiler.end_epoch().moment(), sink),
         (Kind::Peak, Format::HeapV2) => {
             let held = profiler.peak.hold().ok_or(NOTHING)?;
-            heap_v2::write(Moment::Peak(held.summit.number), u32::MAX, sink)
+            heap_v2::write(Moment::Peak(held.summit.number), sink)
         }
         _ => write(kind, sink),
     }
@@ -53,8 +53,9 @@ fn now<S: Sink>(sink: S) -> Result<S, SinkError> {
     let stats = allocator_stats()?;
     let period = profiler.settings.interval.load(Ordering::Relaxed);
     // Samples from here on belong to the next interval, and are left out of this dump.
-    let epoch = profiler.next_epoch();
-    let snapshot = Snapshot::take(profiler, Moment::Now, epoch)?;
+    let ended = profiler.end_epoch();
+    let snapshot = Snapshot::take(profiler, ended.moment())?;
+    drop(ended);
     let time = sys::clock_realtime_ns() as i64;
     let mut writer = rows::begin(sink, &Header::heap(period as i64, time), profiler)?;
     write_rows(&mut writer, profiler, &snapshot, period)?;
@@ -68,7 +69,7 @@ fn peak<S: Sink>(sink: S) -> Result<S, SinkError> {
     let held = profiler.peak.hold().ok_or(NOTHING)?;
     let summit = held.summit;
     let period = profiler.settings.interval.load(Ordering::Relaxed);
-    let snapshot = Snapshot::take(profiler, Moment::Peak(summit.number), u32::MAX)?;
+    let snapshot = Snapshot::take(profiler, Moment::Peak(summit.number))?;
     drop(held);
     let mut writer = rows::begin(sink, &Header::heap(period as i64, summit.time_ns as i64), profiler)?;
     writer.comment(PEAK_COMMENT.as_bytes())?;

@@ -16,7 +16,6 @@ use crate::file::{self, PartFile, SignalsBlocked};
 use crate::kind::Kind;
 use crate::naming::{self, Numbers, Trigger};
 use crate::profiler::Profiler;
-use crate::records::Moment;
 use crate::retention::Retention;
 use crate::settings::Path;
 use crate::snapshot::Snapshot;
@@ -305,7 +304,7 @@ fn fill(kind: Kind, part: &mut PartFile) -> Result<(), Errno> {
 
 /// Prints what is still in use. Returns whether there is anything.
 fn tell_leaks(profiler: &'static Profiler) -> bool {
-    let Ok(snapshot) = Snapshot::take(profiler, Moment::Now, profiler.next_epoch()) else { return false };
+    let Ok(snapshot) = Snapshot::take(profiler, profiler.end_epoch().moment()) else { return false };
     let (mut objects, mut bytes, mut contexts) = (0u64, 0u64, 0u64);
     let mut estimator = Estimator::new();
     let mut rows = Vec::new();

@@ -114,14 +114,14 @@ fn distorted(sum: Sum, scale: Scale) -> Numbers {
 }
 
 /// Writes the dump of a moment. The caller has its turn and isn't sampled.
-pub fn write<S: Sink>(moment: Moment, epoch: u32, sink: S) -> Result<S, SinkError> {
+pub fn write<S: Sink>(moment: Moment, sink: S) -> Result<S, SinkError> {
     let profiler = HEAP.observer();
     let live = |record: &Record| {
         let (thread, name, bucket) = (record.thread.max(1), record.name, record.bucket);
         Row { stack: StackId(0), thread, name, bucket, count: 1 }
     };
     let ever = |bucket, count| Row { stack: StackId(0), thread: 0, name: 0, bucket, count };
-    let mut rows = collect(profiler, moment, epoch, live, ever)?;
+    let mut rows = collect(profiler, moment, live, ever)?;
     let origins = profiler.buckets.origins();
     let view = profiler.stacks.view();
     for row in &mut rows {

@@ -21,7 +21,7 @@ use crate::names::Names;
 use crate::naming::Trigger;
 use crate::peak::Peak;
 use crate::recent::Recent;
-use crate::records::{Record, Records};
+use crate::records::{Ended, Record, Records};
 use crate::reset::Resets;
 use crate::sampler::{self, NEVER, Seed, choice, word};
 use crate::settings::{Path, Settings};
@@ -144,9 +144,16 @@ impl Profiler {
         HEAP.redraw_waits();
     }
 
-    /// Begins a new dump interval; returns the number of the one that ends.
-    pub(crate) fn next_epoch(&self) -> u32 {
-        self.epoch.fetch_add(1, Ordering::Relaxed)
+    /// Begins a new dump interval.
+    pub(crate) fn next_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// As [`Profiler::next_epoch`], for a dump of the one that ends. The caller has its turn.
+    pub(crate) fn end_epoch(&self) -> Ended<'_> {
+        let ended = self.records.end(self.epoch.load(Ordering::Relaxed));
+        self.next_epoch();
+        ended
     }
 
     fn prepare(&self) {

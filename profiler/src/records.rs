@@ -1,11 +1,14 @@
-//! The samples whose blocks live, by address; and those whose blocks lived at the peak of memory.
+//! The samples whose blocks live, by address; and those whose blocks lived at the peak of memory, or when a dump began.
 //!
 //! A record isn't copied when a new peak is found: it stays where it is, and its birth tells whether it was there. Only
-//! when its block is freed does it go to a list beside the table, until the next peak makes that list void.
+//! when its block is freed does it go to a list beside the table, until the next peak makes that list void. So it is with
+//! what is freed while a dump copies the table: a program that frees much meanwhile would be told to hold too little.
+
+mod gone;
 
 use alloc::vec::Vec;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use alloc_core::lock::{Counts, Mutex, Rank};
 use alloc_core::{ThreadSlot, sys};
@@ -13,6 +16,7 @@ use pprof_export::writer::SinkError;
 
 use crate::buckets::BucketId;
 use crate::table::{Array, Zeroed, hash};
+use gone::Gone;
 
 /// A sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,13 +65,13 @@ const SHARD_LEN_MIN: usize = 64;
 struct Shard {
     slots: Array<Record>,
     used: usize,
-    /// Records of blocks that lived at peak `gone_peak` and have been freed since.
-    gone: Array<Record>,
-    gone_used: usize,
-    gone_peak: u32,
+    /// Those of the last peak.
+    gone: Gone,
+    /// Those of the dump interval that a dump is being made of.
+    late: Gone,
 }
 
-const EMPTY: Shard = Shard { slots: Array::new(), used: 0, gone: Array::new(), gone_used: 0, gone_peak: 0 };
+const EMPTY: Shard = Shard { slots: Array::new(), used: 0, gone: Gone::NONE, late: Gone::NONE };
 
 /// A shard and its lock, in cache lines of their own.
 #[derive(Debug)]
@@ -88,7 +92,35 @@ pub struct Records {
     shards: [Apart; SHARDS],
     /// What the shards begin with; null until there is a sample.
     first: AtomicPtr<Record>,
+    /// The dump interval that a snapshot is to have the blocks of; 0: none is.
+    ended: AtomicU32,
     dropped: AtomicU64,
+}
+
+/// A dump interval that has ended: what was allocated until then is kept for [`Moment::EndOf`] it when it is freed, as long
+/// as this lives. One at a time.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    records: &'a Records,
+    interval: u32,
+}
+
+impl Ended<'_> {
+    /// The moment.
+    pub fn moment(&self) -> Moment {
+        Moment::EndOf(self.interval)
+    }
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.records.ended.store(0, Ordering::Relaxed);
+        for shard in &self.records.shards {
+            // Taken out of it under the lock, given back without.
+            let mut late = core::mem::replace(&mut shard.lock().late, Gone::NONE);
+            late.release();
+        }
+    }
 }
 
 impl Record {
@@ -185,37 +217,30 @@ impl Shard {
         Some(removed)
     }
 
-    /// Keeps a record that peak number `peak` needs. `false`: no memory.
-    #[cold]
-    #[inline(never)]
-    fn keep(&mut self, record: &Record, peak: u32) -> bool {
-        if self.gone_peak != peak {
-            self.gone_peak = peak;
-            self.gone_used = 0;
-        }
-        if self.gone_used == self.gone.as_slice().len() {
-            let mut larger = Array::new();
-            if !larger.reserve((self.gone_used * 2).max(SHARD_LEN_MIN)) {
-                return false;
-            }
-            larger.as_mut_slice()[..self.gone_used].copy_from_slice(self.gone.as_slice());
-            self.gone.release();
-            self.gone = larger;
-        }
-        self.gone.as_mut_slice()[self.gone_used] = *record;
-        self.gone_used += 1;
-        true
-    }
-
     fn live(&self) -> impl Iterator<Item = &Record> {
         self.slots.as_slice().iter().filter(|record| record.address != 0 && record.epoch != FORGOTTEN)
     }
 
-    /// Records of blocks that lived at a peak, freed ones included.
-    fn at_peak(&self, peak: u32) -> impl Iterator<Item = &Record> {
-        let gone = if self.gone_peak == peak { self.gone_used } else { 0 };
-        let gone = self.gone.as_slice().iter().take(gone);
-        self.live().filter(move |record| record.peak < peak).chain(gone)
+    /// Whether a snapshot of a moment has the record of a block that lives.
+    fn is_of(record: &Record, moment: Moment) -> bool {
+        match moment {
+            Moment::Now => true,
+            Moment::EndOf(interval) => record.epoch <= interval,
+            Moment::Peak(peak) => record.peak < peak,
+        }
+    }
+
+    /// Records of blocks that lived at a moment and have been freed since.
+    fn freed_since(&self, moment: Moment) -> &[Record] {
+        match moment {
+            Moment::Now => &[],
+            Moment::EndOf(interval) => self.late.of(interval),
+            Moment::Peak(peak) => self.gone.of(peak),
+        }
+    }
+
+    fn at(&self, moment: Moment) -> impl Iterator<Item = &Record> {
+        self.live().filter(move |record| Self::is_of(record, moment)).chain(self.freed_since(moment))
     }
 }
 
@@ -233,8 +258,10 @@ fn next(at: usize, length: usize) -> usize {
 /// Which records a snapshot has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// Those whose blocks live.
+    /// Those whose blocks live, one shard after the other.
     Now,
+    /// Those whose blocks lived when a dump interval ended, while [`Ended`] stands for it.
+    EndOf(u32),
     /// Those whose blocks lived at the peak of that number.
     Peak(u32),
 }
@@ -243,7 +270,7 @@ impl Moment {
     /// The number of the peak, if it is one.
     pub fn peak(self) -> Option<u32> {
         match self {
-            Moment::Now => None,
+            Moment::Now | Moment::EndOf(_) => None,
             Moment::Peak(number) => Some(number),
         }
     }
@@ -255,6 +282,7 @@ impl Records {
         Records {
             shards: [const { Apart(Mutex::new(Rank::Records, EMPTY)) }; SHARDS],
             first: AtomicPtr::new(null_mut()),
+            ended: AtomicU32::new(0),
             dropped: AtomicU64::new(0),
         }
     }
@@ -322,12 +350,23 @@ impl Records {
         let removed = shard.remove(address as u64)?;
         // The caller may have learned the number before a newer peak, of which others have kept records here. Its block was
         // counted in that one, too.
-        let peak = if peak == 0 { 0 } else { peak.max(shard.gone_peak) };
-        if removed.peak < peak && removed.epoch != FORGOTTEN && !shard.keep(&removed, peak) {
-            drop(shard);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        let peak = if peak == 0 { 0 } else { peak.max(shard.gone.of) };
+        let ended = self.ended.load(Ordering::Relaxed);
+        if (removed.peak < peak || removed.epoch <= ended) && removed.epoch != FORGOTTEN {
+            let kept = removed.peak >= peak || shard.gone.keep(&removed, peak);
+            if !(kept & (removed.epoch > ended || shard.late.keep(&removed, ended))) {
+                drop(shard);
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
         }
         Some(removed)
+    }
+
+    /// Has what was allocated in dump interval `interval` and before kept when it is freed. To be called before the next
+    /// interval begins, by who has the turn to make a dump.
+    pub fn end(&self, interval: u32) -> Ended<'_> {
+        self.ended.store(interval, Ordering::Relaxed);
+        Ended { records: self, interval }
     }
 
     /// The record of a live block, changed by `change`. Returns whether there is one.
@@ -358,7 +397,7 @@ impl Records {
         for shard in &self.shards {
             loop {
                 // Room is made, and its pages are touched, without the lock; a few more may come before it is taken again.
-                let most = |shard: &Shard| shard.used + if moment == Moment::Now { 0 } else { shard.gone_used };
+                let most = |shard: &Shard| shard.used + shard.freed_since(moment).len();
                 let wanted = most(&shard.lock());
                 copy.clear();
                 let room = wanted + wanted / 8 + 16;
@@ -370,10 +409,7 @@ impl Records {
                 let held = shard.lock();
                 let room = copy.capacity();
                 if most(&held) <= room {
-                    match moment {
-                        Moment::Now => copy.extend(held.live().filter_map(&pick).take(room)),
-                        Moment::Peak(peak) => copy.extend(held.at_peak(peak).filter_map(&pick).take(room)),
-                    }
+                    copy.extend(held.at(moment).filter_map(&pick).take(room));
                     break;
                 }
             }
@@ -389,7 +425,7 @@ impl Records {
             let mut shard = shard.lock();
             shard.slots.as_mut_slice().iter_mut().for_each(Record::forget);
             shard.gone.release();
-            (shard.gone_used, shard.gone_peak) = (0, 0);
+            shard.late.release();
         }
     }
 
@@ -409,16 +445,18 @@ impl Records {
     /// Gives back what is kept for a peak.
     pub fn forget_peak(&self) {
         for shard in &self.shards {
-            let mut shard = shard.lock();
-            shard.gone.release();
-            (shard.gone_used, shard.gone_peak) = (0, 0);
+            shard.lock().gone.release();
         }
     }
 
-    /// In the child of a fork: a shard that was being changed is dropped.
+    /// In the child of a fork: a shard that was being changed is dropped. A dump that was being made is the parent's.
     pub fn after_fork(&self) {
+        let is_dumped = self.ended.swap(0, Ordering::Relaxed) != 0;
         for shard in &self.shards {
             shard.after_fork(|shard| *shard = EMPTY);
+            if is_dumped {
+                shard.lock().late.of = 0;
+            }
         }
     }
 }

@@ -76,35 +76,31 @@ pub fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), SinkError> {
 }
 
 /// Copies what `profiler` has of a moment, one piece after the other; nobody's allocation waits for more than one piece:
-/// `live` makes rows of the blocks in use that were born no later than dump interval `epoch`, `ever` of the counts of all
-/// that was allocated.
+/// `live` makes rows of the blocks in use, `ever` of the counts of all that was allocated.
 pub fn collect<T: Copy + Default>(
     profiler: &'static Profiler,
     moment: Moment,
-    epoch: u32,
     live: impl Fn(&Record) -> T,
     ever: impl Fn(BucketId, u64) -> T,
 ) -> Result<Vec<T>, SinkError> {
     let mut rows: Vec<T> = Vec::new();
     // Live blocks first: a sample is counted before it gets a record, so that no stack has more blocks in use than it ever
     // allocated.
-    let pick = |record: &Record| (record.epoch <= epoch).then(|| live(record));
-    profiler.records.snapshot(moment, pick, |&row| push(&mut rows, row))?;
+    profiler.records.snapshot(moment, |record| Some(live(record)), |&row| push(&mut rows, row))?;
     profiler.buckets.snapshot(moment.peak(), |bucket, count| push(&mut rows, ever(bucket, count)))?;
     Ok(rows)
 }
 
 impl Snapshot {
-    /// What `profiler` has of a moment, one piece after the other; nobody's allocation waits for more than one piece. Blocks in
-    /// use that were born after dump interval `epoch` are left out, so that those that are in form one moment.
-    pub fn take(profiler: &'static Profiler, moment: Moment, epoch: u32) -> Result<Self, SinkError> {
+    /// What `profiler` has of a moment, one piece after the other; nobody's allocation waits for more than one piece.
+    pub fn take(profiler: &'static Profiler, moment: Moment) -> Result<Self, SinkError> {
         let mut buckets: Vec<OfBucket> = Vec::new();
         let mut live: Vec<Live> = Vec::new();
         reach(&mut buckets, profiler.buckets.count() as usize)?;
         // Live blocks first, as in `collect`.
         let pick = |record: &Record| {
             let Record { bucket, epoch: birth, name, labels, .. } = *record;
-            (birth <= epoch).then_some((bucket, Live { epoch: birth.max(1), name, labels, count: 1, next: 0 }))
+            Some((bucket, Live { epoch: birth.max(1), name, labels, count: 1, next: 0 }))
         };
         profiler.records.snapshot(moment, pick, |&(bucket, found)| {
             reach(&mut buckets, bucket.0 as usize + 1)?;
@@ -239,7 +235,7 @@ mod tests {
             let record = Record { address, bucket, epoch, ..Record::default() };
             assert!(PROFILER.records.insert(&record, 0));
         }
-        let snapshot = Snapshot::take(&PROFILER, Moment::Now, 2).unwrap();
+        let snapshot = Snapshot::take(&PROFILER, Moment::EndOf(2)).unwrap();
         let usable = |row: &Row| snapshot.origins.get(row.bucket).usable;
         let (mut of_stack, mut rows) = (Vec::new(), Vec::new());
         for (at, id) in snapshot.stacks().enumerate() {

@@ -111,3 +111,35 @@ fn forgotten_samples_are_found_once_more_by_their_frees() {
     records.insert(&record(12288, 1), 1);
     assert_eq!(all(&records, Moment::Now), [record(12288, 1)]);
 }
+
+#[test]
+fn what_is_freed_while_a_dump_copies_is_a_part_of_it() {
+    let records = Records::new();
+    let record = |address, epoch, peak| Record { address, epoch, peak, bucket: BucketId(1), ..Record::default() };
+    let address = |i: u64| 4096 + i * 16;
+    let before: Vec<Record> = (0..5000).map(|i| record(address(i), 1 + (i % 3) as u32, (i % 2) as u32)).collect();
+    for record in &before {
+        assert!(records.insert(record, 1));
+    }
+    let ended = records.end(3);
+    // All of the oldest are freed, of which some lived at a peak, and others come in their places.
+    for freed in before.iter().filter(|record| record.epoch == 1) {
+        assert_eq!(records.remove(freed.address as usize, 1, 1), Some(*freed));
+        assert!(records.insert(&record(freed.address, 4, 1), 1));
+    }
+    // Some of those don't live long.
+    for i in (0..1000).step_by(3) {
+        assert_eq!(records.remove(address(i) as usize, 1, 1), Some(record(address(i), 4, 1)));
+    }
+    assert_eq!(all(&records, ended.moment()), before);
+    let at_peak: Vec<Record> = before.iter().filter(|record| record.peak < 1).copied().collect();
+    assert_eq!(all(&records, Moment::Peak(1)), at_peak);
+    assert_eq!(all(&records, Moment::Now).len(), before.len() - 334);
+    // Once it is done nothing is kept for it, nor for one that begins later.
+    let moment = ended.moment();
+    drop(ended);
+    assert!(records.remove(address(1) as usize, 1, 0).is_some());
+    assert!(all(&records, moment).iter().all(|record| record.epoch != 1 && record.address != address(1)));
+    let ended = records.end(4);
+    assert_eq!(all(&records, ended.moment()), all(&records, Moment::Now));
+}
