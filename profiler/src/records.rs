@@ -342,8 +342,8 @@ impl Records {
         kept
     }
 
-    /// Takes the sample of a block out, if it has one. When its block lived at peak number `peak` (0: there was none),
-    /// it is kept beside the table.
+    /// Takes the sample of a block out, if it has one. When its block lived at peak number `peak` (0: there was none), or when
+    /// a dump began that is being made, it is kept beside the table.
     #[inline]
     pub fn remove(&self, address: usize, arena: usize, peak: u32) -> Option<Record> {
         let mut shard = self.shard(address, arena).lock();
@@ -352,12 +352,12 @@ impl Records {
         // counted in that one, too.
         let peak = if peak == 0 { 0 } else { peak.max(shard.gone.of) };
         let ended = self.ended.load(Ordering::Relaxed);
-        if (removed.peak < peak || removed.epoch <= ended) && removed.epoch != FORGOTTEN {
-            let kept = removed.peak >= peak || shard.gone.keep(&removed, peak);
-            if !(kept & (removed.epoch > ended || shard.late.keep(&removed, ended))) {
-                drop(shard);
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+        let kept_for_peak = removed.peak >= peak || removed.is_forgotten() || shard.gone.keep(&removed, peak);
+        // No interval is as late as that of forgotten ones.
+        let kept_for_dump = removed.epoch > ended || shard.late.keep(&removed, ended);
+        if !kept_for_peak || !kept_for_dump {
+            drop(shard);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         Some(removed)
     }
